@@ -1,8 +1,10 @@
 //! Messaging servers and clients with one session model over every transport.
 
+mod endpoint;
 pub mod error;
 mod message;
 
+pub use endpoint::{Address, CodecKind, Endpoint, Host};
 pub use error::{
     CloseReason, ClosedBy, ConfigError, ConnectError, ErrorCode, RequestError, SendError,
     ServerError,
