@@ -4,9 +4,12 @@ mod endpoint;
 pub mod error;
 mod message;
 
+mod group;
+
 pub use endpoint::{Address, CodecKind, Endpoint, Host};
 pub use error::{
     CloseReason, ClosedBy, ConfigError, ConnectError, ErrorCode, RequestError, SendError,
     ServerError,
 };
+pub use group::{GroupName, GroupNameError};
 pub use message::{Message, MessageKind, MessageRef, Outgoing};

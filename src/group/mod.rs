@@ -1,0 +1,5 @@
+//! Groups: named sets of sessions.
+
+mod name;
+
+pub use name::{GroupName, GroupNameError};
