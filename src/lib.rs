@@ -10,7 +10,14 @@ mod codec {
     pub(crate) mod control;
 }
 mod group;
+#[allow(dead_code)]
+mod client {
+    pub(crate) mod backoff;
 
+    pub use backoff::ReconnectPolicy;
+}
+
+pub use client::ReconnectPolicy;
 pub use endpoint::{Address, CodecKind, Endpoint, Host};
 pub use error::{
     CloseReason, ClosedBy, ConfigError, ConnectError, ErrorCode, RequestError, SendError,
