@@ -9,15 +9,21 @@ mod message;
 mod codec {
     pub(crate) mod control;
 }
+#[allow(dead_code)]
+mod transport {
+    pub(crate) mod happy_eyeballs;
+}
 mod group;
 #[allow(dead_code)]
 mod client {
     pub(crate) mod backoff;
+    mod resolve;
 
     pub use backoff::ReconnectPolicy;
+    pub use resolve::{BoxFuture, Resolver, SystemResolver};
 }
 
-pub use client::ReconnectPolicy;
+pub use client::{BoxFuture, ReconnectPolicy, Resolver, SystemResolver};
 pub use endpoint::{Address, CodecKind, Endpoint, Host};
 pub use error::{
     CloseReason, ClosedBy, ConfigError, ConnectError, ErrorCode, RequestError, SendError,
