@@ -1,33 +1,29 @@
 //! Messaging servers and clients with one session model over every transport.
 
-mod endpoint;
 pub mod error;
+mod config;
 mod message;
 
-// Nothing in the crate uses these parts yet; each exception goes with the first use.
-#[allow(dead_code)]
-mod codec {
-    pub(crate) mod control;
-}
-#[allow(dead_code)]
-mod transport {
-    pub(crate) mod happy_eyeballs;
-}
+mod endpoint;
+mod transport;
+mod codec;
+mod session;
+mod worker;
+mod handler;
 mod group;
-#[allow(dead_code)]
-mod client {
-    pub(crate) mod backoff;
-    mod resolve;
+mod hub;
+mod server;
+mod client;
 
-    pub use backoff::ReconnectPolicy;
-    pub use resolve::{BoxFuture, Resolver, SystemResolver};
-}
-
-pub use client::{BoxFuture, ReconnectPolicy, Resolver, SystemResolver};
+pub use client::{ReconnectPolicy, Resolver, SystemResolver};
+pub use config::{Limits, QueuePolicy, Timeouts};
 pub use endpoint::{Address, CodecKind, Endpoint, Host};
 pub use error::{
     CloseReason, ClosedBy, ConfigError, ConnectError, ErrorCode, RequestError, SendError,
     ServerError,
 };
-pub use group::{GroupName, GroupNameError};
+pub use group::{GroupError, GroupName, GroupNameError};
+pub use handler::{Authenticator, BoxFuture, Credentials, GroupGuard, Handler};
 pub use message::{Message, MessageKind, MessageRef, Outgoing};
+pub use server::{BroadcastReport, Server, ServerBuilder, ServerStats, StopReport};
+pub use session::{Sending, Session, SessionId, SessionStats, State, Transport};

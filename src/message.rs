@@ -194,7 +194,7 @@ impl From<MessageRef<'_>> for Message {
 ///
 /// Text types are sent as [`MessageKind::Text`], byte types as [`MessageKind::Binary`]. The trait is
 /// sealed; convert other types to one of these.
-pub trait Outgoing: sealed::Sealed {
+pub trait Outgoing: sealed::Sealed + Unpin {
     /// What the message holds.
     fn kind(&self) -> MessageKind;
     /// The payload, lent.

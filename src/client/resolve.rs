@@ -1,13 +1,12 @@
 //! Names to addresses.
 
-use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
 
+use crate::handler::BoxFuture;
+
 /// A boxed future, which keeps a trait with asynchronous methods usable as `dyn`.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Finds the addresses of a host.
 ///

@@ -1,0 +1,44 @@
+//! Text lines, ended by LF or CRLF.
+
+use super::{Decoded, ProtocolError, Span};
+
+pub(crate) fn holds_line_feed(payload: &[u8]) -> bool {
+    payload.contains(&b'\n')
+}
+
+/// `scanned` remembers how much of the unfinished line holds no LF, so that a line which arrives in
+/// many pieces is looked at once.
+pub(super) fn decode(
+    buffer: &[u8],
+    message_limit: usize,
+    scanned: &mut usize,
+    spans: &mut Vec<Span>,
+) -> Decoded {
+    let mut at = 0;
+    let mut from = (*scanned).min(buffer.len());
+    while let Some(found) = buffer[from..].iter().position(|&byte| byte == b'\n') {
+        let end = from + found;
+        let line = trim_carriage_return(&buffer[at..end]);
+        if line.len() > message_limit {
+            let error = Some(ProtocolError::too_large(line.len(), message_limit));
+            return Decoded { consumed: at, needed: 0, error };
+        }
+        spans.push(Span::data(at, line.len(), true));
+        at = end + 1;
+        from = at;
+    }
+    *scanned = buffer.len() - at;
+    // One more byte than the limit may be the CR of an end of line that has not arrived yet.
+    let error = (*scanned > message_limit + 1)
+        .then(|| ProtocolError::too_large(*scanned, message_limit));
+    Decoded { consumed: at, needed: 0, error }
+}
+
+/// The stream ended: an unterminated last line is a message too.
+pub(super) fn finish(rest: &[u8], spans: &mut Vec<Span>) {
+    spans.push(Span::data(0, trim_carriage_return(rest).len(), true));
+}
+
+fn trim_carriage_return(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
+}

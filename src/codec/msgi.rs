@@ -1,0 +1,143 @@
+//! MSGI framing, protocol section 1.
+
+use super::{Decoded, FrameType, ProtocolError, Span};
+
+/// The letters `MSGI`.
+pub(crate) const MAGIC: [u8; 4] = *b"MSGI";
+/// Bytes before the payload: magic, length, type.
+pub(crate) const HEADER: usize = 10;
+/// Bytes of a correlation id.
+pub(crate) const ID: usize = 8;
+
+const CONTROL_LIMIT: usize = 64 * 1024;
+const PING_LIMIT: usize = 125;
+const TEXT_LIMIT: usize = 1024;
+
+/// The longest text that ERROR, FAILURE and DISCONNECT carry, cut at a character boundary.
+pub(crate) fn clip_text(text: &str) -> &str {
+    &text[..text.floor_char_boundary(TEXT_LIMIT)]
+}
+
+/// The header of a frame with `payload` bytes after it.
+#[inline]
+pub(crate) fn header(frame_type: FrameType, payload: usize) -> [u8; HEADER] {
+    let mut header = [0; HEADER];
+    header[..4].copy_from_slice(&MAGIC);
+    header[4..8].copy_from_slice(&((payload + HEADER) as u32).to_be_bytes());
+    header[8..].copy_from_slice(&frame_type.0.to_be_bytes());
+    header
+}
+
+#[inline]
+pub(super) fn decode(buffer: &[u8], message_limit: usize, spans: &mut Vec<Span>) -> Decoded {
+    let mut at = 0;
+    loop {
+        let rest = &buffer[at..];
+        let Some((head, _)) = rest.split_first_chunk::<HEADER>() else {
+            let error = judge_partial(rest);
+            return Decoded { consumed: at, needed: 0, error };
+        };
+        let [m0, m1, m2, m3, l0, l1, l2, l3, t0, t1] = *head;
+        let length = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
+        let frame_type = FrameType(u16::from_be_bytes([t0, t1]));
+        // DATA within its limit is nearly all of the traffic and needs only these comparisons.
+        let plain = [m0, m1, m2, m3] == MAGIC
+            && frame_type == FrameType::DATA
+            && length.wrapping_sub(HEADER) <= message_limit;
+        if !plain
+            && let Some(error) = judge([m0, m1, m2, m3], length, frame_type, message_limit)
+        {
+            return Decoded { consumed: at, needed: 0, error: Some(error) };
+        }
+        if rest.len() < length {
+            return Decoded { consumed: at, needed: length, error: None };
+        }
+        let (mut start, mut id) = (at + HEADER, 0);
+        if !plain
+            && frame_type.has_id()
+            && let Some((bytes, _)) = rest[HEADER..].split_first_chunk::<ID>()
+        {
+            id = u64::from_be_bytes(*bytes);
+            start += ID;
+        }
+        let end = at + length;
+        let len = (end - start) as u32;
+        spans.push(Span { frame_type, text: false, start: start as u32, len, id });
+        at = end;
+    }
+}
+
+/// Judges the first bytes of a header as soon as they are there.
+#[cold]
+fn judge_partial(rest: &[u8]) -> Option<ProtocolError> {
+    let known = rest.len().min(MAGIC.len());
+    if rest[..known] != MAGIC[..known] {
+        return Some(wrong_magic(&rest[..known]));
+    }
+    let length = rest.get(4..8)?.try_into().map(u32::from_be_bytes).ok()? as usize;
+    too_short(length)
+}
+
+/// Judges a whole header.
+#[cold]
+fn judge(
+    magic: [u8; 4],
+    length: usize,
+    frame_type: FrameType,
+    message_limit: usize,
+) -> Option<ProtocolError> {
+    if magic != MAGIC {
+        return Some(wrong_magic(&magic));
+    }
+    if let Some(error) = too_short(length) {
+        return Some(error);
+    }
+    let payload = length - HEADER;
+    let (name, least, most) = match frame_type {
+        FrameType::PING => ("PING", 0, PING_LIMIT),
+        FrameType::PONG => ("PONG", 0, PING_LIMIT),
+        FrameType::HEARTBEAT => ("HEARTBEAT", 0, PING_LIMIT),
+        FrameType::REQUEST => ("REQUEST", ID, usize::MAX),
+        FrameType::RESPONSE => ("RESPONSE", ID, usize::MAX),
+        FrameType::FAILURE => ("FAILURE", ID + 4, ID + 4 + TEXT_LIMIT),
+        FrameType::CONTROL => ("CONTROL", 0, CONTROL_LIMIT),
+        FrameType::ERROR => ("ERROR", 4, 4 + TEXT_LIMIT),
+        FrameType::DISCONNECT => ("DISCONNECT", 0, TEXT_LIMIT),
+        other if other.is_message() => ("", 0, usize::MAX),
+        FrameType(other) => {
+            return Some(ProtocolError::invalid(format!("unknown frame type {other:#06x}")));
+        }
+    };
+    if payload < least {
+        return Some(ProtocolError::invalid(format!(
+            "a {name} payload of {payload} bytes is too short, it needs at least {least}"
+        )));
+    }
+    if most == usize::MAX {
+        let message = payload - least;
+        return (message > message_limit).then(|| ProtocolError::too_large(message, message_limit));
+    }
+    (payload > most).then(|| {
+        ProtocolError::invalid(format!(
+            "a {name} payload of {payload} bytes is too long, the limit is {most}"
+        ))
+    })
+}
+
+fn too_short(length: usize) -> Option<ProtocolError> {
+    (length < HEADER).then(|| {
+        ProtocolError::invalid(format!(
+            "a frame length of {length} is too short, the header alone has {HEADER} bytes"
+        ))
+    })
+}
+
+fn wrong_magic(bytes: &[u8]) -> ProtocolError {
+    let hint = match bytes {
+        b"GET " | b"POST" | b"HEAD" | b"PUT " | b"OPTI" => ", this looks like HTTP",
+        [0x16, 3, ..] => ", this looks like TLS",
+        _ => "",
+    };
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    ProtocolError::invalid(format!("a frame begins with `MSGI`, not with the bytes {hex}{hint}"))
+}

@@ -1,0 +1,206 @@
+//! Limits, timeouts and policies: plain values with defaults, checked once when a server or client is built.
+
+use std::time::Duration;
+
+use crate::error::ConfigError;
+
+/// What happens to a message that finds the outbox of its session full.
+///
+/// Responses and failures of requests are never dropped by a policy; they wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum QueuePolicy {
+    /// `send` waits for room, `try_send` fails with `queue_full`. Nothing is lost.
+    #[default]
+    Wait,
+    /// The message is dropped and counted; what is queued stays.
+    DropNewest,
+    /// The oldest queued messages are dropped and counted until the new one fits.
+    DropOldest,
+    /// The session is closed with `slow_consumer`.
+    Disconnect,
+}
+
+impl QueuePolicy {
+    /// The names that [`FromStr`](std::str::FromStr) takes.
+    pub const NAMES: &'static [&'static str] =
+        &["wait", "drop-newest", "drop-oldest", "disconnect"];
+
+    /// The name in configuration files and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            QueuePolicy::Wait => "wait",
+            QueuePolicy::DropNewest => "drop-newest",
+            QueuePolicy::DropOldest => "drop-oldest",
+            QueuePolicy::Disconnect => "disconnect",
+        }
+    }
+}
+
+impl std::str::FromStr for QueuePolicy {
+    type Err = ConfigError;
+
+    fn from_str(name: &str) -> Result<Self, ConfigError> {
+        match name {
+            "wait" => Ok(QueuePolicy::Wait),
+            "drop-newest" => Ok(QueuePolicy::DropNewest),
+            "drop-oldest" => Ok(QueuePolicy::DropOldest),
+            "disconnect" => Ok(QueuePolicy::Disconnect),
+            _ => Err(ConfigError::option("when_full", name, &QueuePolicy::NAMES.join(", "))),
+        }
+    }
+}
+
+/// Sizes and counts that are never exceeded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Connections at a time; 0 for no limit. Default 1,000.
+    pub max_connections: usize,
+    /// Connections at a time from one IP address; 0, the default, for no limit.
+    pub max_connections_per_ip: usize,
+    /// The longest message in bytes, received or sent. Default 1 MiB, at most 1 GiB.
+    pub message_size: usize,
+    /// Bytes that wait in the outbox of one session. Default 1 MiB. One message is always allowed.
+    pub outbox_bytes: usize,
+    /// Messages that wait in the outbox of one session. Default 1,024.
+    pub outbox_messages: usize,
+    /// What happens when an outbox is full. Default [`QueuePolicy::Wait`].
+    pub when_full: QueuePolicy,
+    /// Requests of this side that wait for an answer, for each session. Default 65,536.
+    pub pending_requests: usize,
+    /// Groups that one session can be in. Default 64.
+    pub groups_per_session: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            max_connections: 1_000,
+            max_connections_per_ip: 0,
+            message_size: 1024 * 1024,
+            outbox_bytes: 1024 * 1024,
+            outbox_messages: 1_024,
+            when_full: QueuePolicy::Wait,
+            pending_requests: 65_536,
+            groups_per_session: 64,
+        }
+    }
+}
+
+/// The longest message that can be configured.
+pub(crate) const MESSAGE_SIZE_MAX: usize = 1024 * 1024 * 1024;
+
+impl Limits {
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        if self.message_size == 0 || self.message_size > MESSAGE_SIZE_MAX {
+            let expected = "1 byte to 1 GiB";
+            return Err(ConfigError::option("message_size", self.message_size, expected));
+        }
+        for (name, value) in [
+            ("outbox_bytes", self.outbox_bytes),
+            ("outbox_messages", self.outbox_messages),
+            ("pending_requests", self.pending_requests),
+        ] {
+            if value == 0 {
+                return Err(ConfigError::option(name, value, "at least 1"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How long to wait for what. A duration of zero switches the deadline off, where that is said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timeouts {
+    /// Nothing received for this long ends the session with `idle_timeout`. Zero: never. Default 30 s.
+    pub idle: Duration,
+    /// The first frame of a new connection arrives within this time. Zero: no limit. Default 10 s.
+    pub first_byte: Duration,
+    /// A frame that has begun is complete within this time. Zero: no limit. Default 30 s.
+    pub mid_frame: Duration,
+    /// Queued messages are flushed, and the peer has closed, within this time. Default 10 s.
+    pub drain: Duration,
+    /// A side that has sent nothing for this long sends a PING; one that has received nothing for three
+    /// times this long closes with `heartbeat_timeout`. Zero: no heartbeat. Default 10 s.
+    pub heartbeat: Duration,
+    /// The answer to a request, where the call names no other time. Default 30 s.
+    pub request: Duration,
+    /// A connection is made, its opening included, within this time. Default 10 s.
+    pub connect: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts {
+            idle: Duration::from_secs(30),
+            first_byte: Duration::from_secs(10),
+            mid_frame: Duration::from_secs(30),
+            drain: Duration::from_secs(10),
+            heartbeat: Duration::from_secs(10),
+            request: Duration::from_secs(30),
+            connect: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Timeouts {
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        // A year is beyond every sensible deadline and far from where adding to a clock overflows.
+        let most = Duration::from_secs(365 * 24 * 3600);
+        for (name, value) in [
+            ("idle", self.idle),
+            ("first_byte", self.first_byte),
+            ("mid_frame", self.mid_frame),
+            ("drain", self.drain),
+            ("heartbeat", self.heartbeat),
+            ("request", self.request),
+            ("connect", self.connect),
+        ] {
+            if value > most {
+                return Err(ConfigError::option(name, format!("{value:?}"), "at most a year"));
+            }
+        }
+        for (name, value) in [("request", self.request), ("connect", self.connect)] {
+            if value.is_zero() {
+                return Err(ConfigError::option(name, "0", "a time above zero"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Options of sockets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SocketOptions {
+    /// Small messages leave at once (`TCP_NODELAY`). Default on.
+    pub nodelay: bool,
+    /// The system probes silent connections (`SO_KEEPALIVE`). Default on.
+    pub keep_alive: bool,
+    /// Bytes of the system's receive buffer (`SO_RCVBUF`); 0, the default, leaves it to the system.
+    pub receive_buffer_size: usize,
+    /// Bytes of the system's send buffer (`SO_SNDBUF`); 0, the default, leaves it to the system.
+    pub send_buffer_size: usize,
+}
+
+impl Default for SocketOptions {
+    fn default() -> Self {
+        SocketOptions { nodelay: true, keep_alive: true, receive_buffer_size: 0, send_buffer_size: 0 }
+    }
+}
+
+impl SocketOptions {
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        for (name, value) in [
+            ("receive_buffer_size", self.receive_buffer_size),
+            ("send_buffer_size", self.send_buffer_size),
+        ] {
+            if value > MESSAGE_SIZE_MAX {
+                return Err(ConfigError::option(name, value, "at most 1 GiB, or 0"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,219 @@
+//! What all sessions of one server or client have in common.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::config::{Limits, Timeouts};
+use crate::group::Groups;
+use crate::handler::{Authenticator, GroupGuard, Service};
+use crate::session::shared::lock;
+use crate::session::{Session, SessionId};
+
+/// Time as the session core counts it: milliseconds since the hub began, from tokio's clock, which tests
+/// can pause.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    epoch: Instant,
+}
+
+impl Clock {
+    pub(crate) fn new() -> Self {
+        Clock { epoch: Instant::now() }
+    }
+
+    /// Milliseconds since the epoch, at least 1, so that 0 can stand for never.
+    pub(crate) fn now(&self) -> u64 {
+        Instant::now().saturating_duration_since(self.epoch).as_millis() as u64 + 1
+    }
+
+    pub(crate) fn instant(&self, millis: u64) -> Instant {
+        self.epoch + Duration::from_millis(millis.saturating_sub(1))
+    }
+}
+
+/// Counters over all sessions that there are and have been.
+#[derive(Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) connections: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    pub(crate) errors: AtomicU64,
+    pub(crate) dropped: AtomicU64,
+    /// Responses to requests that nobody waited for.
+    pub(crate) unknown_responses: AtomicU64,
+}
+
+/// Message counters of one worker, on a cache line of their own.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub(crate) struct Traffic {
+    pub(crate) messages_sent: AtomicU64,
+    pub(crate) messages_received: AtomicU64,
+    pub(crate) bytes_sent: AtomicU64,
+    pub(crate) bytes_received: AtomicU64,
+    pub(crate) last_activity: AtomicU64,
+}
+
+/// Which side of the protocol the sessions of a hub are.
+#[derive(Clone, Debug)]
+pub(crate) enum Role {
+    /// Waits for a first frame.
+    Server,
+    /// Sends hello.
+    Client,
+}
+
+/// The common part of a server's or client's sessions.
+pub(crate) struct Hub {
+    pub(crate) role: Role,
+    pub(crate) limits: Limits,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) service: Arc<dyn Service>,
+    pub(crate) authenticator: Option<Arc<dyn Authenticator>>,
+    pub(crate) group_guard: Option<Arc<dyn GroupGuard>>,
+    pub(crate) clock: Clock,
+    pub(crate) totals: Totals,
+    traffic: Mutex<Vec<Arc<Traffic>>>,
+    /// Connections that count against the limit.
+    places: AtomicUsize,
+    pub(crate) groups: Groups,
+    sessions: Mutex<HashMap<SessionId, Session>>,
+    next_id: AtomicU64,
+    /// Sessions that have not ended, those included whose opening is not complete.
+    live: AtomicUsize,
+    /// Notified when a session has ended.
+    pub(crate) ended: Notify,
+    /// Milliseconds for an orderly close; a stop may shorten it.
+    drain_millis: AtomicU64,
+    /// What the goaway of a draining server says, plus 1; on a client, what the server's said. 0 for none.
+    goaway: AtomicU64,
+}
+
+impl Hub {
+    pub(crate) fn new(
+        role: Role,
+        limits: Limits,
+        timeouts: Timeouts,
+        service: Arc<dyn Service>,
+        authenticator: Option<Arc<dyn Authenticator>>,
+        group_guard: Option<Arc<dyn GroupGuard>>,
+    ) -> Self {
+        let drain_millis = AtomicU64::new(timeouts.drain.as_millis() as u64);
+        Hub {
+            role,
+            limits,
+            timeouts,
+            service,
+            authenticator,
+            group_guard,
+            clock: Clock::new(),
+            totals: Totals::default(),
+            traffic: Mutex::new(Vec::new()),
+            places: AtomicUsize::new(0),
+            groups: Groups::default(),
+            sessions: Mutex::new(HashMap::new()),
+            next_id: AtomicU64::new(1),
+            live: AtomicUsize::new(0),
+            ended: Notify::new(),
+            drain_millis,
+            goaway: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn next_id(&self) -> SessionId {
+        SessionId(self.next_id.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A session is being made.
+    pub(crate) fn session_began(&self) {
+        self.live.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The session is open: it can be found and counted.
+    pub(crate) fn session_opened(&self, session: &Session) {
+        self.totals.connections.fetch_add(1, Ordering::Relaxed);
+        lock(&self.sessions).insert(session.id(), session.clone());
+    }
+
+    /// The session can no longer be found.
+    pub(crate) fn session_closed(&self, id: SessionId) {
+        lock(&self.sessions).remove(&id);
+    }
+
+    /// The last of a session is gone.
+    pub(crate) fn session_ended(&self) {
+        self.live.fetch_sub(1, Ordering::AcqRel);
+        self.ended.notify_waiters();
+    }
+
+    pub(crate) fn drain_millis(&self) -> u64 {
+        self.drain_millis.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_drain_millis(&self, millis: u64) {
+        self.drain_millis.store(millis, Ordering::Release);
+    }
+
+    /// After how many milliseconds clients shall come back, if that is known.
+    pub(crate) fn goaway(&self) -> Option<u64> {
+        self.goaway.load(Ordering::Acquire).checked_sub(1)
+    }
+
+    pub(crate) fn set_goaway(&self, retry_ms: Option<u64>) {
+        let value = retry_ms.map_or(0, |millis| millis.saturating_add(1));
+        self.goaway.store(value, Ordering::Release);
+    }
+
+    /// Makes counters for `count` workers; those of an earlier run stay.
+    pub(crate) fn ensure_workers(&self, count: usize) {
+        let mut traffic = lock(&self.traffic);
+        while traffic.len() < count {
+            traffic.push(Arc::default());
+        }
+    }
+
+    pub(crate) fn worker_traffic(&self, index: usize) -> Arc<Traffic> {
+        lock(&self.traffic).get(index).cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn traffic(&self) -> Vec<Arc<Traffic>> {
+        lock(&self.traffic).clone()
+    }
+
+    /// Takes a place among the connections; false when all are taken.
+    pub(crate) fn take_place(&self) -> bool {
+        let most = match self.limits.max_connections {
+            0 => usize::MAX,
+            most => most,
+        };
+        self.places
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| {
+                (taken < most).then_some(taken + 1)
+            })
+            .is_ok()
+    }
+
+    pub(crate) fn free_place(&self) {
+        self.places.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn live(&self) -> usize {
+        self.live.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn session(&self, id: SessionId) -> Option<Session> {
+        lock(&self.sessions).get(&id).cloned()
+    }
+
+    pub(crate) fn sessions(&self) -> Vec<Session> {
+        lock(&self.sessions).values().cloned().collect()
+    }
+
+    pub(crate) fn session_count(&self) -> usize {
+        lock(&self.sessions).len()
+    }
+}

@@ -1,0 +1,157 @@
+//! The loop that accepts connections of one listener.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::{Running, Server};
+use crate::error::{CloseReason, ErrorCode};
+use crate::session::shared::lock;
+use crate::transport::{Incoming, Listener};
+use crate::worker::NewSession;
+
+/// Refusals a second that are told why; beyond that the connection is only closed.
+const TOLD_REFUSALS: u32 = 100;
+
+/// How long to wait when the process is out of descriptors, before accepting is tried again.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+
+/// Accepts until told to stop. The listener closes when this returns.
+pub(super) async fn accept(
+    server: Server,
+    running: Arc<Running>,
+    mut listener: Box<dyn Listener>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut refusals = Refusals::new();
+    let mut exhausted = false;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => return,
+            accepted = std::future::poll_fn(|context| listener.poll_accept(context)) => accepted,
+        };
+        match accepted {
+            Ok(incoming) => {
+                exhausted = false;
+                admit(&server, &running, incoming, &mut refusals);
+            }
+            Err(error) if is_connection_error(&error) => {
+                tracing::debug!(%error, "a connection ended before it was accepted");
+            }
+            Err(error) => {
+                // Out of descriptors or memory. The connections wait in the system's queue.
+                if !exhausted {
+                    tracing::warn!(%error, url = listener.url(), "cannot accept; trying again");
+                    exhausted = true;
+                }
+                tokio::select! {
+                    _ = stop.wait_for(|stop| *stop) => return,
+                    () = tokio::time::sleep(EXHAUSTED_PAUSE) => {}
+                }
+            }
+        }
+    }
+}
+
+/// Errors of one connection, not of the listener.
+fn is_connection_error(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
+}
+
+fn admit(server: &Server, running: &Running, incoming: Incoming, refusals: &mut Refusals) {
+    let hub = &server.inner.hub;
+    let Incoming { link, peer } = incoming;
+    let ip = peer.remote.map(|addr| addr.ip());
+    let (permit, refused) = match Permit::take(server, ip) {
+        Ok(permit) => (Some(permit), None),
+        Err(reason) => {
+            hub.totals.refused.fetch_add(1, Ordering::Relaxed);
+            if !refusals.may_tell() {
+                return;
+            }
+            (None, Some(reason))
+        }
+    };
+    let permit = permit.map(|permit| Box::new(permit) as Box<dyn std::any::Any + Send>);
+    running.workers.open(hub, NewSession { link, peer, permit, opened: None, refused });
+}
+
+/// A place among the connections, freed when it is dropped.
+pub(super) struct Permit {
+    server: Server,
+    ip: Option<IpAddr>,
+}
+
+impl Permit {
+    fn take(server: &Server, ip: Option<IpAddr>) -> Result<Self, CloseReason> {
+        let hub = &server.inner.hub;
+        let limits = &hub.limits;
+        let full = |text: String| Err(CloseReason::with_code(ErrorCode::TooManyConnections, text));
+        if !hub.take_place() {
+            return full(format!("the limit of {} connections is reached", limits.max_connections));
+        }
+        let ip = ip.filter(|_| limits.max_connections_per_ip > 0);
+        if let Some(ip) = ip {
+            let mut per_ip = lock(&server.inner.per_ip);
+            let count = per_ip.entry(ip).or_default();
+            if *count >= limits.max_connections_per_ip {
+                drop(per_ip);
+                hub.free_place();
+                return full(format!(
+                    "the limit of {} connections from one address is reached",
+                    limits.max_connections_per_ip
+                ));
+            }
+            *count += 1;
+        }
+        Ok(Permit { server: server.clone(), ip })
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.server.inner.hub.free_place();
+        let Some(ip) = self.ip else { return };
+        let mut per_ip = lock(&self.server.inner.per_ip);
+        if let Some(count) = per_ip.get_mut(&ip) {
+            *count -= 1;
+            if *count == 0 {
+                per_ip.remove(&ip);
+            }
+        }
+    }
+}
+
+/// Bounds what refusing costs.
+struct Refusals {
+    second: Instant,
+    told: u32,
+}
+
+impl Refusals {
+    fn new() -> Self {
+        Refusals { second: Instant::now(), told: 0 }
+    }
+
+    fn may_tell(&mut self) -> bool {
+        let now = Instant::now();
+        if now.duration_since(self.second) >= Duration::from_secs(1) {
+            self.second = now;
+            self.told = 0;
+        }
+        self.told += 1;
+        self.told <= TOLD_REFUSALS
+    }
+}

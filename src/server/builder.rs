@@ -1,0 +1,301 @@
+//! The configuration of a server.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::{Inner, Phase, Server, ServerStats, Stage};
+use crate::config::{Limits, SocketOptions, Timeouts};
+use crate::endpoint::{Address, CodecKind, Endpoint, Host};
+use crate::error::{CloseReason, ConfigError, ErrorCode, RequestError, ServerError};
+use crate::handler::{Authenticator, Closures, GroupGuard, Handler, HandlerService, Service};
+use crate::hub::{Hub, Role};
+use crate::message::Message;
+use crate::session::Session;
+use crate::transport::{self, LinkConfig};
+
+/// Configures a [`Server`].
+///
+/// Nothing is checked before [`build`](Self::build), which checks everything.
+#[must_use = "a builder does nothing before `build`"]
+pub struct ServerBuilder {
+    listen: Vec<Result<Listen, ConfigError>>,
+    limits: Limits,
+    timeouts: Timeouts,
+    socket: SocketOptions,
+    workers: usize,
+    goaway: Option<Duration>,
+    closures: Closures,
+    handler: Option<Arc<dyn Service>>,
+    authenticator: Option<Arc<dyn Authenticator>>,
+    group_guard: Option<Arc<dyn GroupGuard>>,
+}
+
+/// Where to listen.
+pub(super) enum Listen {
+    Endpoint(Endpoint),
+    Socket(std::net::TcpListener, CodecKind),
+}
+
+impl ServerBuilder {
+    pub(super) fn new() -> Self {
+        ServerBuilder {
+            listen: Vec::new(),
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            socket: SocketOptions::default(),
+            workers: 0,
+            goaway: None,
+            closures: Closures::default(),
+            handler: None,
+            authenticator: None,
+            group_guard: None,
+        }
+    }
+
+    /// Adds a listener by its URL, such as `tcp://127.0.0.1:8080`, `unix:///run/app.sock` or
+    /// `mem://name`. Port 0 takes a free port; [`Server::urls`] says which.
+    ///
+    /// Without any listener a server listens on `tcp://127.0.0.1:8080`.
+    pub fn listen(mut self, url: impl AsRef<str>) -> Self {
+        self.listen.push(Endpoint::parse(url.as_ref()).map(Listen::Endpoint));
+        self
+    }
+
+    /// Adds a listener by its endpoint.
+    pub fn listen_on(mut self, endpoint: Endpoint) -> Self {
+        self.listen.push(Ok(Listen::Endpoint(endpoint)));
+        self
+    }
+
+    /// Adds a listener by a TCP socket that is bound and listening. Socket options apply to it.
+    pub fn listen_socket(mut self, socket: std::net::TcpListener, codec: CodecKind) -> Self {
+        self.listen.push(Ok(Listen::Socket(socket, codec)));
+        self
+    }
+
+    /// Sets sizes and counts that are never exceeded.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets how long to wait for what.
+    pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// Sets options of sockets.
+    pub fn socket(mut self, socket: SocketOptions) -> Self {
+        self.socket = socket;
+        self
+    }
+
+    /// Sets the number of workers that share the sessions. 0, the default: one for each worker thread of
+    /// the runtime.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// When the server stops, tells clients to come back after about this long (`goaway`).
+    pub fn goaway(mut self, retry: Duration) -> Self {
+        self.goaway = Some(retry);
+        self
+    }
+
+    /// Sets the handler: the fast form, whose messages are lent. It takes the place of all closures.
+    pub fn handler<H: Handler>(mut self, handler: H) -> Self {
+        self.handler = Some(Arc::new(HandlerService(handler)));
+        self
+    }
+
+    /// Sets what happens when a session opens. Its messages wait until this returns.
+    pub fn on_connect<F, R>(mut self, handler: F) -> Self
+    where
+        F: Fn(Session) -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        self.closures.on_connect(handler);
+        self
+    }
+
+    /// Sets what happens to messages, in the order in which they came.
+    pub fn on_message<F, R>(mut self, handler: F) -> Self
+    where
+        F: Fn(Session, Message) -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        self.closures.on_message(handler);
+        self
+    }
+
+    /// Sets how requests are answered. They start in order; up to 32 of one session run at once.
+    pub fn on_request<F, R>(mut self, handler: F) -> Self
+    where
+        F: Fn(Session, Message) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Message, RequestError>> + Send + 'static,
+    {
+        self.closures.on_request(handler);
+        self
+    }
+
+    /// Sets what happens when a session has ended.
+    pub fn on_disconnect<F, R>(mut self, handler: F) -> Self
+    where
+        F: Fn(Session, CloseReason) -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        self.closures.on_disconnect(handler);
+        self
+    }
+
+    /// Sets what is called when something goes wrong on a session. Must not block.
+    pub fn on_error<F>(mut self, handler: F) -> Self
+    where
+        F: Fn(&Session, ErrorCode, &str) + Send + Sync + 'static,
+    {
+        self.closures.on_error(handler);
+        self
+    }
+
+    /// Sets who may open a session. Peers then have to begin with hello.
+    pub fn authenticator(mut self, authenticator: impl Authenticator) -> Self {
+        self.authenticator = Some(Arc::new(authenticator));
+        self
+    }
+
+    /// Lets clients join and leave groups by themselves, where the guard allows it. Without a guard they
+    /// are refused.
+    pub fn group_guard(mut self, guard: impl GroupGuard) -> Self {
+        self.group_guard = Some(Arc::new(guard));
+        self
+    }
+
+    /// Checks the configuration and makes the server, which does nothing before
+    /// [`start`](Server::start).
+    ///
+    /// # Errors
+    /// `invalid_configuration` or `not_supported`, with the option and what is valid.
+    pub fn build(self) -> Result<Server, ConfigError> {
+        self.limits.check()?;
+        self.timeouts.check()?;
+        self.socket.check()?;
+        let mut listen = self.listen.into_iter().collect::<Result<Vec<_>, _>>()?;
+        if listen.is_empty() {
+            listen.push(Listen::Endpoint(Endpoint::tcp("127.0.0.1", 8080)?));
+        }
+        for listen in &listen {
+            listen.check()?;
+        }
+        if self.authenticator.is_some() && listen.iter().any(|listen| !listen.has_hello()) {
+            return Err(ConfigError::new(
+                ErrorCode::InvalidConfiguration,
+                "authenticator: needs hello, which the codecs raw, lines and length do not have",
+            ));
+        }
+        let service = match self.handler {
+            Some(_) if !self.closures.is_empty() => {
+                return Err(ConfigError::new(
+                    ErrorCode::InvalidConfiguration,
+                    "handler: takes the place of all closures, so none of them can be set beside it",
+                ));
+            }
+            Some(handler) => handler,
+            None => Arc::new(self.closures),
+        };
+        let hub = Hub::new(
+            Role::Server,
+            self.limits,
+            self.timeouts,
+            service,
+            self.authenticator,
+            self.group_guard,
+        );
+        Ok(Server {
+            inner: Arc::new(Inner {
+                hub: Arc::new(hub),
+                listen,
+                socket: self.socket,
+                workers: self.workers,
+                goaway: self.goaway,
+                stage: Mutex::new(Stage::Stopped),
+                phase: watch::Sender::new(Phase::Stopped(None)),
+                started_at: Mutex::new(None),
+                baseline: Mutex::new(ServerStats::default()),
+                per_ip: Mutex::new(HashMap::new()),
+                draining: AtomicBool::new(false),
+            }),
+        })
+    }
+}
+
+impl fmt::Debug for ServerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerBuilder")
+            .field("limits", &self.limits)
+            .field("timeouts", &self.timeouts)
+            .field("socket", &self.socket)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Listen {
+    fn check(&self) -> Result<(), ConfigError> {
+        Ok(())
+    }
+
+    /// Whether peers open with hello there.
+    fn has_hello(&self) -> bool {
+        match self {
+            Listen::Endpoint(endpoint) => {
+                matches!(endpoint.codec(), None | Some(CodecKind::Msgi))
+            }
+            Listen::Socket(_, codec) => *codec == CodecKind::Msgi,
+        }
+    }
+
+    /// Binds. A name may have several addresses; all are bound.
+    pub(super) async fn bind(
+        &self,
+        config: &LinkConfig,
+    ) -> Result<Vec<Box<dyn transport::Listener>>, ServerError> {
+        let endpoint = match self {
+            Listen::Socket(socket, codec) => {
+                let bound = socket
+                    .try_clone()
+                    .and_then(|socket| transport::tcp::Tcp::from_std(socket, *codec, config.clone()))
+                    .map_err(|error| ServerError::bind("the given socket", error))?;
+                return Ok(vec![Box::new(bound)]);
+            }
+            Listen::Endpoint(endpoint) => endpoint,
+        };
+        let failed = |error: io::Error| ServerError::bind(endpoint, error);
+        let codec = endpoint.codec().unwrap_or_default();
+        match endpoint.address() {
+            Address::Tcp { host, port } => {
+                let addrs: Vec<_> = match host {
+                    Host::Ip(ip) => vec![(*ip, *port).into()],
+                    Host::Name(name) => tokio::net::lookup_host((name.as_str(), *port))
+                        .await
+                        .map_err(failed)?
+                        .collect(),
+                };
+                let mut bound: Vec<Box<dyn transport::Listener>> = Vec::new();
+                for addr in addrs {
+                    let listener = transport::tcp::Tcp::bind(addr, codec, config.clone());
+                    bound.push(Box::new(listener.map_err(failed)?));
+                }
+                Ok(bound)
+            }
+            _ => todo!(),
+        }
+    }
+}

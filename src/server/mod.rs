@@ -1,0 +1,583 @@
+//! The server: listeners, the sessions they bring, and their end.
+
+mod accept;
+mod builder;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+pub use builder::ServerBuilder;
+
+use self::builder::Listen;
+use crate::config::SocketOptions;
+use crate::error::{CloseReason, ErrorCode, SendError, ServerError};
+use crate::group::GroupName;
+use crate::hub::Hub;
+use crate::message::{MessageKind, Outgoing};
+use crate::session::shared::lock;
+use crate::session::{Session, SessionId, current};
+use crate::transport::{self, LinkConfig};
+use crate::worker::BroadcastFrames;
+use crate::worker::pool::Workers;
+
+/// A server: any number of listeners, and the sessions that they bring.
+///
+/// A handle: cheap to clone, all clones are the same server. Dropping the last one does not stop it; it
+/// runs on its runtime until [`stop`](Self::stop).
+///
+/// ```
+/// use network_system::{Server, Session, Message};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = Server::builder()
+///     .listen("tcp://127.0.0.1:0")
+///     .on_message(|session: Session, message: Message| async move {
+///         let _ = session.send(message).await;
+///     })
+///     .build()?;
+/// server.start().await?;
+/// println!("listening {}", server.urls().join(" "));
+/// let report = server.stop().await?;
+/// assert_eq!(report.aborted, 0);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Server {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    hub: Arc<Hub>,
+    listen: Vec<Listen>,
+    socket: SocketOptions,
+    workers: usize,
+    goaway: Option<Duration>,
+    stage: Mutex<Stage>,
+    /// What the stage is, for those who wait for it.
+    phase: watch::Sender<Phase>,
+    started_at: Mutex<Option<Instant>>,
+    /// What the counters were when the statistics were last reset.
+    baseline: Mutex<ServerStats>,
+    per_ip: Mutex<HashMap<IpAddr, usize>>,
+    draining: AtomicBool,
+}
+
+enum Stage {
+    Stopped,
+    Starting,
+    Running(Arc<Running>),
+}
+
+/// What exists while a server runs.
+struct Running {
+    workers: Workers,
+    urls: Vec<String>,
+    addrs: Vec<SocketAddr>,
+    /// Set to true when listeners shall stop.
+    stop_accepting: watch::Sender<bool>,
+    /// Set once, by the first stop.
+    stopping: AtomicBool,
+}
+
+/// How far a server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Phase {
+    Stopped(Option<StopReport>),
+    Running,
+    Draining,
+}
+
+/// How a stop went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StopReport {
+    /// Sessions that closed in order, with everything delivered to the link.
+    pub drained: usize,
+    /// Sessions that were cut off at the deadline.
+    pub aborted: usize,
+}
+
+/// What became of a broadcast.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BroadcastReport {
+    /// Sessions that took the message.
+    pub sent: usize,
+    /// Sessions that did not: their queue policy dropped it, they are closing, or their codec or
+    /// message limit cannot carry it.
+    pub missed: usize,
+}
+
+/// Counters of a server at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServerStats {
+    /// Sessions that were opened.
+    pub total_connections: u64,
+    /// Sessions that are open.
+    pub current_connections: usize,
+    /// Connections that were refused because of a limit.
+    pub refused_connections: u64,
+    /// Messages, requests and answers sent.
+    pub messages_sent: u64,
+    /// Messages, requests and answers received.
+    pub messages_received: u64,
+    /// Bytes of those messages, without framing.
+    pub bytes_sent: u64,
+    /// Bytes of those messages, without framing.
+    pub bytes_received: u64,
+    /// Errors of all sessions.
+    pub errors: u64,
+    /// Messages dropped by queue policies.
+    pub dropped: u64,
+    /// Answers to requests that nobody waited for any more.
+    pub unknown_responses: u64,
+    /// When the server was started.
+    pub started_at: Option<Instant>,
+    /// When a message was last sent or received.
+    pub last_activity: Option<Instant>,
+}
+
+impl Server {
+    /// Begins the configuration of a server.
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder::new()
+    }
+
+    /// Binds the listeners and begins to accept, on the current tokio runtime.
+    ///
+    /// When this fails, nothing is left running. A server that was stopped can be started again.
+    ///
+    /// # Errors
+    /// `server_already_running`, or `bind_failed` with the listener that could not be bound.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn start(&self) -> Result<(), ServerError> {
+        let inner = &self.inner;
+        {
+            let mut stage = lock(&inner.stage);
+            if !matches!(*stage, Stage::Stopped) {
+                return Err(ServerError::new(
+                    ErrorCode::ServerAlreadyRunning,
+                    "the server is running already",
+                ));
+            }
+            *stage = Stage::Starting;
+        }
+        // Whatever happens on the way, the dropped future included, the server can be started again.
+        let guard = StartGuard { inner };
+        let listeners = inner.bind().await?;
+        let mut tasks = JoinSet::new();
+        let count = match inner.workers {
+            0 => tokio::runtime::Handle::current().metrics().num_workers().max(1),
+            count => count,
+        };
+        inner.hub.ensure_workers(count);
+        inner.hub.set_drain_millis(inner.hub.timeouts.drain.as_millis() as u64);
+        inner.draining.store(false, Ordering::Release);
+        let workers = Workers::start(count, &inner.hub, &mut tasks);
+        let (stop_accepting, stopped) = watch::channel(false);
+        let running = Arc::new(Running {
+            workers,
+            urls: listeners.iter().map(|listener| listener.url()).collect(),
+            addrs: listeners.iter().filter_map(|listener| listener.local_addr()).collect(),
+            stop_accepting,
+            stopping: AtomicBool::new(false),
+        });
+        for listener in listeners {
+            let server = self.clone();
+            let running = Arc::clone(&running);
+            tasks.spawn(accept::accept(server, running, listener, stopped.clone()));
+        }
+        *lock(&inner.started_at) = Some(Instant::now());
+        inner.phase.send_replace(Phase::Running);
+        *lock(&inner.stage) = Stage::Running(Arc::clone(&running));
+        std::mem::forget(guard);
+        // The one task that nobody joins: it joins all others and then says that the server has stopped.
+        tokio::spawn(supervise(Arc::clone(inner), running, tasks));
+        for url in self.urls() {
+            tracing::info!(url, "listening");
+        }
+        Ok(())
+    }
+
+    /// Starts the server and waits until it has stopped.
+    ///
+    /// Dropping the future leaves the server running.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn run(&self) -> Result<StopReport, ServerError> {
+        self.start().await?;
+        Ok(self.wait_for_stop().await)
+    }
+
+    /// Stops the server in order, within [`Timeouts::drain`](crate::Timeouts). See
+    /// [`stop_within`](Self::stop_within).
+    ///
+    /// # Errors
+    /// `server_not_started`.
+    pub async fn stop(&self) -> Result<StopReport, ServerError> {
+        self.stop_within(self.inner.hub.timeouts.drain).await
+    }
+
+    /// Stops the server in order: it accepts no more, handlers that are running finish, queued messages
+    /// leave, every peer is told, and the connections close. What is left at the deadline is cut off.
+    ///
+    /// Can be awaited in a handler; then it waits for all sessions but the handler's own. Dropping the
+    /// future does not take the stop back. A second call can only shorten the deadline.
+    ///
+    /// # Errors
+    /// `server_not_started`.
+    pub async fn stop_within(&self, deadline: Duration) -> Result<StopReport, ServerError> {
+        let inner = &self.inner;
+        let running = inner.running()?;
+        let at = Instant::now() + deadline;
+        let millis = deadline.as_millis() as u64;
+        let first = !running.stopping.swap(true, Ordering::AcqRel);
+        if first || millis < inner.hub.drain_millis() {
+            inner.hub.set_drain_millis(millis);
+        }
+        inner.hub.set_goaway(inner.goaway.map(|retry| retry.as_millis() as u64));
+        inner.draining.store(true, Ordering::Release);
+        let inside = inner.hub.sessions().into_iter().find(|session| {
+            current::is_inside(&session.shared) && !session.shared.set_stops_itself()
+        });
+        inner.phase.send_replace(Phase::Draining);
+        running.stop_accepting.send_replace(true);
+        running.workers.drain();
+        running.workers.stop();
+        let kill = Arc::clone(&running);
+        let hub = Arc::clone(&inner.hub);
+        let mut phase = inner.phase.subscribe();
+        // The deadline is enforced whether or not the caller goes on waiting.
+        let enforce = tokio::spawn(async move {
+            let stopped = phase.wait_for(|phase| matches!(phase, Phase::Stopped(_)));
+            // The sessions have deadlines of their own; this one is for handlers that do not end.
+            let grace = Duration::from_millis(100);
+            if tokio::time::timeout_at(at + grace, stopped).await.is_err() {
+                kill.workers.abort();
+                drop(hub);
+            }
+        });
+        let report = match inside {
+            None => self.wait_for_stop().await,
+            Some(_) => inner.wait_for_others(&running).await,
+        };
+        drop(enforce);
+        Ok(report)
+    }
+
+    /// Waits until the server has stopped; returns at once when it does not run.
+    ///
+    /// Dropping the future has no effect.
+    pub async fn wait_for_stop(&self) -> StopReport {
+        let mut phase = self.inner.phase.subscribe();
+        match phase.wait_for(|phase| matches!(phase, Phase::Stopped(_))).await {
+            Ok(phase) => match &*phase {
+                Phase::Stopped(report) => report.unwrap_or_default(),
+                _ => StopReport::default(),
+            },
+            Err(_) => StopReport::default(),
+        }
+    }
+
+    /// Whether the server accepts connections or is still closing those it has.
+    pub fn is_running(&self) -> bool {
+        matches!(*lock(&self.inner.stage), Stage::Running(_))
+    }
+
+    /// The URLs of the listeners, with the real ports; empty when the server does not run.
+    pub fn urls(&self) -> Vec<String> {
+        self.inner.running().map(|running| running.urls.clone()).unwrap_or_default()
+    }
+
+    /// The addresses of the listeners that have one; empty when the server does not run.
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.inner.running().map(|running| running.addrs.clone()).unwrap_or_default()
+    }
+
+    // Sessions
+
+    /// The open session with this id.
+    pub fn session(&self, id: SessionId) -> Option<Session> {
+        self.inner.hub.session(id)
+    }
+
+    /// All open sessions, in no particular order.
+    pub fn sessions(&self) -> Vec<Session> {
+        self.inner.hub.sessions()
+    }
+
+    /// How many sessions are open.
+    pub fn session_count(&self) -> usize {
+        self.inner.hub.session_count()
+    }
+
+    /// Ends a session in order.
+    ///
+    /// # Errors
+    /// `session_not_found`.
+    pub fn disconnect(&self, id: SessionId, reason: CloseReason) -> Result<(), ServerError> {
+        let session = self.session(id).ok_or_else(|| not_found(id))?;
+        session.disconnect(reason);
+        Ok(())
+    }
+
+    /// Ends all open sessions in order and goes on accepting. Returns how many there were.
+    pub fn disconnect_all(&self, reason: CloseReason) -> usize {
+        let sessions = self.sessions();
+        for session in &sessions {
+            session.disconnect(reason.clone());
+        }
+        sessions.len()
+    }
+
+    /// Sends a message to the session with this id, as [`Session::send`] does.
+    ///
+    /// # Errors
+    /// `session_not_found`, and as [`Session::send`].
+    pub async fn send<M: Outgoing>(&self, id: SessionId, message: M) -> Result<(), SendError> {
+        match self.session(id) {
+            Some(session) => session.send(message).await,
+            None => Err(SendError::new(
+                ErrorCode::SessionNotFound,
+                format!("there is no session {id}"),
+                message.into_message(),
+            )),
+        }
+    }
+
+    // Groups
+
+    /// The ids of the sessions in a group.
+    pub fn members(&self, group: &GroupName) -> Vec<SessionId> {
+        self.inner.hub.groups.members(group)
+    }
+
+    /// The groups that have members, in no particular order.
+    pub fn groups(&self) -> Vec<GroupName> {
+        self.inner.hub.groups.names()
+    }
+
+    /// Sends a message to every open session. See [`broadcast_to`](Self::broadcast_to).
+    ///
+    /// # Errors
+    /// `server_not_started`, `message_too_large`. The error gives the message back.
+    pub async fn broadcast<M: Outgoing>(&self, message: M) -> Result<BroadcastReport, SendError> {
+        self.send_to_many(message, None, &[]).await
+    }
+
+    /// Sends a message to every open session but some.
+    ///
+    /// # Errors
+    /// As [`broadcast`](Self::broadcast).
+    pub async fn broadcast_except<M: Outgoing>(
+        &self,
+        message: M,
+        except: &[SessionId],
+    ) -> Result<BroadcastReport, SendError> {
+        self.send_to_many(message, None, except).await
+    }
+
+    /// Sends a message to the sessions in a group, but some.
+    ///
+    /// The frame is encoded once, whatever the number of receivers. With the policy to wait, this waits
+    /// until every receiver has room, so the slowest sets the pace; the others have their message
+    /// before. With another policy it does not wait for anyone. Dropping the future may leave some
+    /// sessions without the message.
+    ///
+    /// # Errors
+    /// As [`broadcast`](Self::broadcast).
+    pub async fn broadcast_to<M: Outgoing>(
+        &self,
+        group: &GroupName,
+        message: M,
+        except: &[SessionId],
+    ) -> Result<BroadcastReport, SendError> {
+        self.send_to_many(message, Some(group), except).await
+    }
+
+    async fn send_to_many<M: Outgoing>(
+        &self,
+        message: M,
+        group: Option<&GroupName>,
+        except: &[SessionId],
+    ) -> Result<BroadcastReport, SendError> {
+        let hub = &self.inner.hub;
+        let message = message.into_message();
+        let Ok(running) = self.inner.running() else {
+            let text = "the server is not running";
+            return Err(SendError::new(ErrorCode::ServerNotStarted, text, message));
+        };
+        if message.len() > hub.limits.message_size {
+            let text = format!(
+                "a message of {} bytes is over the limit of {} bytes",
+                message.len(),
+                hub.limits.message_size
+            );
+            return Err(SendError::new(ErrorCode::MessageTooLarge, text, message));
+        }
+        let frame_type = match message.kind() {
+            MessageKind::Application(number) => crate::codec::FrameType(number),
+            _ => crate::codec::FrameType::DATA,
+        };
+        let text = message.kind() == MessageKind::Text;
+        let payload = message.clone().into_payload();
+        let frames = Arc::new(BroadcastFrames::new(frame_type, text, payload));
+        let outcome = running.workers.broadcast(hub, frames, group, except).await;
+        let mut report = BroadcastReport { sent: outcome.sent, missed: outcome.missed };
+        for session in outcome.full {
+            match session.send(message.clone()).await {
+                Ok(()) => report.sent += 1,
+                Err(_) => report.missed += 1,
+            }
+        }
+        Ok(report)
+    }
+
+    // Statistics
+
+    /// Counters at this moment.
+    pub fn stats(&self) -> ServerStats {
+        let mut stats = self.inner.totals();
+        let baseline = lock(&self.inner.baseline).clone();
+        stats.total_connections -= baseline.total_connections;
+        stats.refused_connections -= baseline.refused_connections;
+        stats.messages_sent -= baseline.messages_sent;
+        stats.messages_received -= baseline.messages_received;
+        stats.bytes_sent -= baseline.bytes_sent;
+        stats.bytes_received -= baseline.bytes_received;
+        stats.errors -= baseline.errors;
+        stats.dropped -= baseline.dropped;
+        stats.unknown_responses -= baseline.unknown_responses;
+        stats
+    }
+
+    /// Counts from zero again.
+    pub fn reset_stats(&self) {
+        *lock(&self.inner.baseline) = self.inner.totals();
+    }
+}
+
+fn not_found(id: SessionId) -> ServerError {
+    ServerError::new(ErrorCode::SessionNotFound, format!("there is no session {id}"))
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("urls", &self.urls())
+            .field("sessions", &self.session_count())
+            .finish()
+    }
+}
+
+impl Inner {
+    fn running(&self) -> Result<Arc<Running>, ServerError> {
+        match &*lock(&self.stage) {
+            Stage::Running(running) => Ok(Arc::clone(running)),
+            _ => Err(ServerError::new(
+                ErrorCode::ServerNotStarted,
+                "the server is not running",
+            )),
+        }
+    }
+
+    async fn bind(&self) -> Result<Vec<Box<dyn transport::Listener>>, ServerError> {
+        let config = LinkConfig {
+            message_limit: self.hub.limits.message_size,
+            socket: self.socket.clone(),
+        };
+        let mut listeners = Vec::with_capacity(self.listen.len());
+        for listen in &self.listen {
+            listeners.extend(listen.bind(&config).await?);
+        }
+        Ok(listeners)
+    }
+
+    fn totals(&self) -> ServerStats {
+        let hub = &self.hub;
+        let mut stats = ServerStats {
+            total_connections: hub.totals.connections.load(Ordering::Relaxed),
+            current_connections: hub.session_count(),
+            refused_connections: hub.totals.refused.load(Ordering::Relaxed),
+            errors: hub.totals.errors.load(Ordering::Relaxed),
+            dropped: hub.totals.dropped.load(Ordering::Relaxed),
+            unknown_responses: hub.totals.unknown_responses.load(Ordering::Relaxed),
+            started_at: *lock(&self.started_at),
+            ..ServerStats::default()
+        };
+        let mut last = 0;
+        for traffic in hub.traffic() {
+            stats.messages_sent += traffic.messages_sent.load(Ordering::Relaxed);
+            stats.messages_received += traffic.messages_received.load(Ordering::Relaxed);
+            stats.bytes_sent += traffic.bytes_sent.load(Ordering::Relaxed);
+            stats.bytes_received += traffic.bytes_received.load(Ordering::Relaxed);
+            last = last.max(traffic.last_activity.load(Ordering::Relaxed));
+        }
+        stats.last_activity = (last > 0).then(|| hub.clock.instant(last));
+        stats
+    }
+
+    /// Waits until only sessions are left whose own handlers wait for the stop.
+    async fn wait_for_others(&self, running: &Running) -> StopReport {
+        loop {
+            let ended = self.hub.ended.notified();
+            let mut ended = std::pin::pin!(ended);
+            ended.as_mut().enable();
+            let waiting =
+                self.hub.sessions().iter().filter(|session| session.shared.stops_itself()).count();
+            if self.hub.live() <= waiting.max(1) {
+                return running.report();
+            }
+            ended.await;
+        }
+    }
+}
+
+impl Running {
+    fn report(&self) -> StopReport {
+        let tally = &self.workers.tally;
+        StopReport {
+            drained: tally.drained.load(Ordering::Relaxed),
+            aborted: tally.aborted.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// Joins everything that the server started, then says that it has stopped.
+async fn supervise(inner: Arc<Inner>, running: Arc<Running>, mut tasks: JoinSet<()>) {
+    while let Some(joined) = tasks.join_next().await {
+        if let Err(error) = joined
+            && error.is_panic()
+        {
+            tracing::error!("a task of the server panicked");
+        }
+    }
+    *lock(&inner.stage) = Stage::Stopped;
+    inner.phase.send_replace(Phase::Stopped(Some(running.report())));
+    tracing::info!("stopped");
+}
+
+/// Takes a start back that did not come to its end.
+struct StartGuard<'a> {
+    inner: &'a Inner,
+}
+
+impl Drop for StartGuard<'_> {
+    fn drop(&mut self) {
+        *lock(&self.inner.stage) = Stage::Stopped;
+    }
+}

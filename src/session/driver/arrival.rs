@@ -1,0 +1,210 @@
+//! What happens to frames on arrival, before the handler's lane.
+
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use super::lane::split_code;
+use super::{Driver, HELD_LIMIT, Phase, TurnContext};
+use crate::codec::control::Control;
+use crate::codec::{EndOfStream, FrameType, Span};
+use crate::error::{CloseReason, ErrorCode, RequestError};
+use crate::message::{Message, MessageKind, share};
+use crate::session::inbound::Inbound;
+use crate::session::link::{READ_CHUNK, Received, Then};
+use crate::session::shared::lock;
+
+impl Driver {
+    /// Whether the link is read at all at the moment.
+    pub(super) fn may_read(&self) -> bool {
+        if self.read_ended || self.link.is_none() || self.backlog_bytes >= HELD_LIMIT {
+            return false;
+        }
+        match &self.phase {
+            Phase::Greeting | Phase::Ended => false,
+            Phase::Opening | Phase::Open => true,
+            Phase::Closing(closing) => closing.reads(),
+        }
+    }
+
+    /// Reads once. Returns frames for the lane, `None` when there is nothing to read now.
+    pub(super) fn read(
+        &mut self,
+        context: &mut Context<'_>,
+        turn: &mut TurnContext<'_>,
+        budget: &mut usize,
+    ) -> Option<Inbound> {
+        if !self.may_read() || self.shared.is_reading_paused() {
+            return None;
+        }
+        // While a handler is pending, little more is taken than may be held.
+        let room = if self.running.is_some() || !self.backlog.is_empty() {
+            HELD_LIMIT - self.backlog_bytes
+        } else {
+            READ_CHUNK
+        };
+        let link = self.link.as_mut()?;
+        let received = match link.poll_receive(context, turn.buffers, room) {
+            Poll::Pending => return None,
+            Poll::Ready(Ok(received)) => received,
+            Poll::Ready(Err(error)) => {
+                self.on_broken_link(&error, ErrorCode::ReceiveFailed, turn.now);
+                return Some(Inbound::default());
+            }
+        };
+        let mid_frame = link.is_mid_frame();
+        *budget = budget.saturating_sub(received.bytes);
+        Some(self.on_received(received, mid_frame, turn))
+    }
+
+    fn on_received(
+        &mut self,
+        received: Received,
+        mid_frame: bool,
+        turn: &mut TurnContext<'_>,
+    ) -> Inbound {
+        let Received { mut frames, bytes, then } = received;
+        if bytes > 0 {
+            self.liveness.received = turn.now;
+            self.shared.last_received.store(turn.now, Ordering::Relaxed);
+        }
+        if !mid_frame {
+            self.liveness.mid_frame = 0;
+        } else if self.liveness.mid_frame == 0 || !frames.is_empty() {
+            self.liveness.mid_frame = turn.now;
+        }
+        if !frames.is_empty() {
+            let urgent = self.count_received(&frames, turn);
+            if matches!(self.phase, Phase::Opening) {
+                self.on_first_frame(&mut frames, turn);
+            }
+            if matches!(self.phase, Phase::Greeting) {
+                // Nothing after hello is looked at until welcome is written.
+                self.hold(std::mem::take(&mut frames));
+            } else if urgent {
+                self.take_urgent(&mut frames, turn);
+            }
+        }
+        match then {
+            Then::More => {}
+            Then::End(end) => {
+                self.read_ended = true;
+                self.hold_rest(&mut frames);
+                self.on_end_of_stream(end, turn.now);
+            }
+            Then::Invalid(error) => {
+                self.read_ended = true;
+                self.hold_rest(&mut frames);
+                self.fail_protocol(error, turn.now);
+            }
+        }
+        frames
+    }
+
+    /// Frames that came just before the end wait in the backlog, whose emptying the close awaits.
+    fn hold_rest(&mut self, frames: &mut Inbound) {
+        self.hold(std::mem::take(frames));
+    }
+
+    /// Counts messages; says whether there are frames that are dealt with on arrival.
+    fn count_received(&self, frames: &Inbound, turn: &TurnContext<'_>) -> bool {
+        let (mut messages, mut bytes, mut urgent) = (0, 0, false);
+        for span in frames.spans() {
+            if span.frame_type.is_message() || span.frame_type.has_id() {
+                messages += 1;
+                bytes += u64::from(span.len);
+            }
+            urgent |= !span.frame_type.is_ordered();
+        }
+        if messages > 0 {
+            let counters = &self.shared.counters;
+            counters.messages_received.fetch_add(messages, Ordering::Relaxed);
+            counters.bytes_received.fetch_add(bytes, Ordering::Relaxed);
+            counters.last_message.store(turn.now, Ordering::Relaxed);
+            turn.traffic.messages_received.fetch_add(messages, Ordering::Relaxed);
+            turn.traffic.bytes_received.fetch_add(bytes, Ordering::Relaxed);
+            turn.traffic.last_activity.store(turn.now, Ordering::Relaxed);
+        }
+        urgent
+    }
+
+    /// Deals with PING, PONG, HEARTBEAT, CONTROL, RESPONSE and FAILURE.
+    pub(super) fn take_urgent(&mut self, frames: &mut Inbound, turn: &mut TurnContext<'_>) {
+        frames.take_urgent(|span, payload, source| {
+            self.on_urgent(span, payload, source, turn);
+            // After a close has begun, nothing more of this connection is processed.
+            !self.read_ended
+        });
+    }
+
+    fn on_urgent(
+        &mut self,
+        span: &Span,
+        payload: &[u8],
+        source: &Bytes,
+        turn: &mut TurnContext<'_>,
+    ) {
+        match span.frame_type {
+            FrameType::PING => {
+                // The newest PONG replaces one that has not left yet.
+                self.urgent.get_or_insert_default().pong = Some(Bytes::copy_from_slice(payload));
+            }
+            FrameType::PONG => self.on_pong(payload, turn.now),
+            FrameType::RESPONSE => {
+                let message =
+                    Message::from_parts(MessageKind::Binary, share(payload, source));
+                self.complete_request(span.id, Ok(message));
+            }
+            FrameType::FAILURE => {
+                let (code, text) = split_code(payload);
+                self.complete_request(span.id, Err(RequestError::with_code(code, text)));
+            }
+            FrameType::CONTROL => self.on_control(payload, turn),
+            // HEARTBEAT has done its work by arriving.
+            _ => {}
+        }
+    }
+
+    fn on_pong(&mut self, payload: &[u8], now: u64) {
+        if self.ping_sent == 0 || payload != self.ping_sent.to_be_bytes() {
+            return;
+        }
+        let micros = (now.saturating_sub(self.ping_sent) * 1_000).max(1);
+        let micros = u32::try_from(micros).unwrap_or(u32::MAX);
+        self.shared.counters.round_trip.store(micros, Ordering::Relaxed);
+        self.ping_sent = 0;
+    }
+
+    fn complete_request(&self, id: u64, answer: Result<Message, RequestError>) {
+        let known = self
+            .shared
+            .extra_if_any()
+            .is_some_and(|extra| lock(&extra.requests).complete(id, answer));
+        if !known {
+            self.shared.hub().totals.unknown_responses.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn on_control(&mut self, payload: &[u8], turn: &mut TurnContext<'_>) {
+        match Control::parse(payload) {
+            Ok(control) => self.on_control_frame(control, turn),
+            Err(error) => {
+                self.read_ended = true;
+                let error = crate::codec::ProtocolError::invalid(error.to_string());
+                self.fail_protocol(error, turn.now);
+            }
+        }
+    }
+
+    fn on_end_of_stream(&mut self, end: EndOfStream, now: u64) {
+        let reason = match end {
+            EndOfStream::Boundary => CloseReason::remote(None, "the peer ended the connection"),
+            EndOfStream::InsideFrame => CloseReason::transport(
+                ErrorCode::ConnectionClosed,
+                "the connection ended inside a frame",
+            ),
+        };
+        self.on_peer_gone(reason, now);
+    }
+}

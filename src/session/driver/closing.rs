@@ -1,0 +1,507 @@
+//! From the decision to close to the end (protocol sections 1 and 5).
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use super::lane::Running;
+use super::{Driver, OUTPUT_KEEP, Phase, Turn, TurnContext, refused};
+use crate::codec::control::Control;
+use crate::codec::{FrameType, ProtocolError, msgi};
+use crate::error::{CloseReason, ErrorCode};
+use crate::session::State;
+use crate::session::output::{Frame, Output};
+use crate::session::shared::lock;
+
+/// What is read and forgotten after an ERROR, so that a reset does not overtake it.
+const LINGER_BYTES: usize = 256 * 1024;
+/// How long, in milliseconds.
+const LINGER_MILLIS: u64 = 1_000;
+
+/// The last frame of this side.
+#[derive(Debug)]
+enum Goodbye {
+    None,
+    Disconnect(String),
+    Error(ErrorCode, String),
+}
+
+/// How far a close has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// What is running finishes, so that its answers still leave.
+    Settle,
+    /// What is queued leaves, then the goodbye.
+    Flush,
+    /// The sending direction ends.
+    Shutdown,
+    /// The peer has the last word.
+    AwaitPeer,
+    /// After an ERROR: what still comes is read and forgotten.
+    Linger,
+}
+
+/// A close in progress.
+#[derive(Debug)]
+pub(super) struct Closing {
+    reason: CloseReason,
+    goodbye: Goodbye,
+    step: Step,
+    pub(super) deadline: u64,
+    /// Whether the peer's DISCONNECT or end of stream has come.
+    peer_done: bool,
+    /// Whether to wait for the peer's end after this side's.
+    await_peer: bool,
+    /// Whether frames that were received before are handled before the goodbye.
+    finish_backlog: bool,
+    discarded: usize,
+}
+
+impl Closing {
+    /// Whether frames that wait may be handed to the handler.
+    pub(super) fn hands_over(&self) -> bool {
+        match self.step {
+            Step::Settle => self.finish_backlog,
+            Step::Linger => false,
+            _ => true,
+        }
+    }
+
+    /// Whether the link is still read for frames.
+    pub(super) fn reads(&self) -> bool {
+        !matches!(self.goodbye, Goodbye::Error(..)) && !self.peer_done
+    }
+}
+
+impl Driver {
+    fn drain_deadline(&self, now: u64) -> u64 {
+        now.saturating_add(self.shared.hub().drain_millis())
+    }
+
+    fn begin_close(
+        &mut self,
+        reason: CloseReason,
+        goodbye: Goodbye,
+        step: Step,
+        now: u64,
+    ) -> Option<&mut Closing> {
+        match self.phase {
+            Phase::Ended => return None,
+            Phase::Closing(ref mut closing) => return Some(closing),
+            _ => {}
+        }
+        self.set_state(State::Disconnecting);
+        let deadline = self.drain_deadline(now);
+        let closing = Closing {
+            reason,
+            goodbye,
+            step,
+            deadline,
+            peer_done: false,
+            await_peer: false,
+            finish_backlog: false,
+            discarded: 0,
+        };
+        self.shared.schedule();
+        self.phase = Phase::Closing(Box::new(closing));
+        match &mut self.phase {
+            Phase::Closing(closing) => Some(closing),
+            _ => None,
+        }
+    }
+
+    fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Closing(_) | Phase::Ended)
+    }
+
+    /// The application on this side ends the session.
+    pub(super) fn close_local(&mut self, reason: CloseReason, now: u64) {
+        let goodbye = match reason.code() {
+            // A reader that is too slow for the policy is told so, not what it has missed.
+            Some(ErrorCode::SlowConsumer) => {
+                self.shared.clear_outbox();
+                self.report_error(ErrorCode::SlowConsumer, reason.text());
+                return self.begin_error(reason, now);
+            }
+            _ => Goodbye::Disconnect(reason.text().to_owned()),
+        };
+        if self.is_closing() {
+            return;
+        }
+        if let Some(closing) = self.begin_close(reason, goodbye, Step::Flush, now) {
+            closing.await_peer = true;
+        }
+    }
+
+    /// The server or client stops: what is running finishes first.
+    pub(super) fn drain(&mut self, turn: &mut TurnContext<'_>) {
+        if self.is_closing() {
+            if let Phase::Closing(closing) = &mut self.phase {
+                let deadline = turn.now.saturating_add(self.shared.hub().drain_millis());
+                closing.deadline = closing.deadline.min(deadline);
+            }
+            return;
+        }
+        let hub = std::sync::Arc::clone(self.shared.hub());
+        if let Some(retry) = hub.goaway()
+            && self.was_open
+            && self.shared.framing().has_control()
+        {
+            self.push_control(&Control::Goaway { retry_ms: Some(retry) });
+        }
+        let reason = CloseReason::with_code(ErrorCode::ShuttingDown, "shutting down");
+        let goodbye = Goodbye::Disconnect("shutting down".to_owned());
+        // A handler that waits for this very stop must not be waited for.
+        let step = if self.shared.stops_itself() { Step::Flush } else { Step::Settle };
+        if let Some(closing) = self.begin_close(reason, goodbye, step, turn.now) {
+            closing.await_peer = true;
+        }
+        if step == Step::Flush {
+            self.shared.close_outbox();
+        }
+    }
+
+    /// This side refuses to go on and says why with an ERROR.
+    pub(super) fn fail(&mut self, code: ErrorCode, text: String, now: u64) {
+        if self.is_closing() {
+            return;
+        }
+        self.report_error(code, &text);
+        self.begin_error(CloseReason::with_code(code, text), now);
+    }
+
+    /// What the peer sent is not of the protocol. Frames before it are still handled.
+    pub(super) fn fail_protocol(&mut self, error: ProtocolError, now: u64) {
+        self.fail(error.code, error.text.into_owned(), now);
+        if let Phase::Closing(closing) = &mut self.phase {
+            closing.finish_backlog = true;
+        }
+    }
+
+    /// The connection is not wanted: it is told why and closed.
+    pub(crate) fn refuse(&mut self, reason: CloseReason, now: u64) {
+        self.begin_error(reason, now);
+    }
+
+    fn begin_error(&mut self, reason: CloseReason, now: u64) {
+        let Some(code) = reason.code() else { return };
+        let text = reason.text().to_owned();
+        if self.is_closing() {
+            return;
+        }
+        self.begin_close(reason, Goodbye::Error(code, text), Step::Settle, now);
+    }
+
+    pub(super) fn on_peer_disconnect(&mut self, text: String, now: u64) {
+        self.read_ended = false;
+        match &mut self.phase {
+            Phase::Closing(closing) => closing.peer_done = true,
+            Phase::Ended => {}
+            _ => {
+                let reason = CloseReason::remote(None, text);
+                let goodbye = Goodbye::Disconnect(String::new());
+                if let Some(closing) = self.begin_close(reason, goodbye, Step::Settle, now) {
+                    closing.peer_done = true;
+                    closing.await_peer = true;
+                    closing.finish_backlog = true;
+                }
+            }
+        }
+    }
+
+    pub(super) fn on_peer_error(&mut self, reason: CloseReason, now: u64) {
+        // ERROR is never answered by ERROR, and the peer listens no more.
+        self.shared.counters.errors.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        match &mut self.phase {
+            Phase::Ended => {}
+            Phase::Closing(closing) => {
+                closing.reason = reason;
+                self.end(now);
+            }
+            _ => {
+                self.begin_close(reason, Goodbye::None, Step::Flush, now);
+                self.end(now);
+            }
+        }
+    }
+
+    /// The stream ended. What came before it is handled and answered first.
+    pub(super) fn on_peer_gone(&mut self, reason: CloseReason, now: u64) {
+        match &mut self.phase {
+            Phase::Ended => {}
+            Phase::Closing(closing) => closing.peer_done = true,
+            _ => {
+                if let Some(closing) = self.begin_close(reason, Goodbye::None, Step::Settle, now) {
+                    closing.peer_done = true;
+                    closing.finish_backlog = true;
+                }
+            }
+        }
+    }
+
+    /// Reading or writing failed: nothing more leaves.
+    pub(super) fn on_broken_link(&mut self, error: &std::io::Error, code: ErrorCode, now: u64) {
+        if self.is_closing() {
+            // The close goes its way; the peer has only ended sooner than expected.
+            self.end(now);
+            return;
+        }
+        let code = match error.kind() {
+            std::io::ErrorKind::ConnectionReset
+            | std::io::ErrorKind::BrokenPipe
+            | std::io::ErrorKind::ConnectionAborted
+            | std::io::ErrorKind::UnexpectedEof => ErrorCode::ConnectionClosed,
+            _ => code,
+        };
+        let reason = CloseReason::transport(code, format!("the connection broke: {error}"));
+        self.begin_close(reason, Goodbye::None, Step::Flush, now);
+        self.end(now);
+    }
+
+    /// Ends at once; what is queued is lost and a handler that is running is dropped.
+    pub(super) fn abort(&mut self, reason: CloseReason, now: u64) {
+        if matches!(self.phase, Phase::Ended) {
+            return;
+        }
+        self.begin_close(reason, Goodbye::None, Step::Flush, now);
+        self.cut_off(now);
+    }
+
+    fn cut_off(&mut self, now: u64) {
+        self.aborted = true;
+        self.running = None;
+        self.in_service = None;
+        self.backlog.clear();
+        self.backlog_bytes = 0;
+        self.end(now);
+    }
+
+    pub(super) fn on_closing_deadline(&mut self, now: u64) {
+        let Phase::Closing(closing) = &self.phase else { return };
+        match closing.step {
+            // Everything of this side has left; only the peer is late.
+            Step::Linger => self.end(now),
+            Step::AwaitPeer if self.is_lane_idle() => {
+                self.aborted = true;
+                self.end(now);
+            }
+            _ => self.cut_off(now),
+        }
+    }
+
+    /// Takes a close as far as it can go now, and finishes an ended session.
+    pub(super) fn advance_closing(
+        &mut self,
+        context: &mut Context<'_>,
+        turn: &mut TurnContext<'_>,
+    ) {
+        while let Phase::Closing(closing) = &self.phase {
+            let before = closing.step;
+            let moved = match before {
+                Step::Settle => self.settle(context, turn),
+                Step::Flush => self.flush(context, turn),
+                Step::Shutdown => self.shutdown(context, turn),
+                Step::AwaitPeer => self.await_peer(turn),
+                Step::Linger => self.linger(context, turn),
+            };
+            if !moved {
+                return;
+            }
+        }
+        if matches!(self.phase, Phase::Ended) {
+            self.finish(context, turn);
+        }
+    }
+
+    fn set_step(&mut self, step: Step) -> bool {
+        if let Phase::Closing(closing) = &mut self.phase {
+            closing.step = step;
+        }
+        true
+    }
+
+    fn settle(&mut self, _context: &mut Context<'_>, _turn: &mut TurnContext<'_>) -> bool {
+        let Phase::Closing(closing) = &self.phase else { return false };
+        let waits = !self.is_lane_idle() || (closing.finish_backlog && !self.backlog.is_empty());
+        if waits {
+            return false;
+        }
+        self.shared.close_outbox();
+        self.set_step(Step::Flush)
+    }
+
+    fn flush(&mut self, context: &mut Context<'_>, turn: &mut TurnContext<'_>) -> bool {
+        if self.blocked || self.output.is_some() || self.shared.has_queued() {
+            // The turn writes these first.
+            return false;
+        }
+        let Phase::Closing(closing) = &mut self.phase else { return false };
+        // That it was an ERROR is remembered, because it decides how the close goes on.
+        let kept = match closing.goodbye {
+            Goodbye::Error(code, _) => Goodbye::Error(code, String::new()),
+            _ => Goodbye::None,
+        };
+        let goodbye = std::mem::replace(&mut closing.goodbye, kept);
+        self.set_step(Step::Shutdown);
+        if let Some(frame) = goodbye_frame(goodbye, self.shared.framing().has_control()) {
+            let mut output = Output::default();
+            let framing = self.shared.framing();
+            output.push(framing, frame.frame_type, false, 0, frame.payload);
+            self.transmit(context, turn, output);
+        }
+        true
+    }
+
+    fn shutdown(&mut self, context: &mut Context<'_>, turn: &mut TurnContext<'_>) -> bool {
+        if self.blocked {
+            return false;
+        }
+        let Some(link) = &mut self.link else { return false };
+        match link.poll_shutdown(context) {
+            Poll::Pending => false,
+            Poll::Ready(Err(_)) => {
+                self.end(turn.now);
+                true
+            }
+            Poll::Ready(Ok(())) => {
+                let Phase::Closing(closing) = &mut self.phase else { return true };
+                if matches!(closing.goodbye, Goodbye::Error(..)) {
+                    closing.deadline = closing.deadline.min(turn.now + LINGER_MILLIS);
+                    return self.set_step(Step::Linger);
+                }
+                self.set_step(Step::AwaitPeer)
+            }
+        }
+    }
+
+    fn await_peer(&mut self, turn: &mut TurnContext<'_>) -> bool {
+        let Phase::Closing(closing) = &self.phase else { return false };
+        if closing.await_peer && !closing.peer_done {
+            return false;
+        }
+        if !self.backlog.is_empty() && !self.is_lane_idle() {
+            // What the peer sent before its end is handled by the ended session.
+        }
+        self.end(turn.now);
+        true
+    }
+
+    fn linger(&mut self, context: &mut Context<'_>, turn: &mut TurnContext<'_>) -> bool {
+        loop {
+            let Some(link) = &mut self.link else { return false };
+            match link.poll_discard(context, turn.buffers) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(count @ 1..)) => {
+                    let Phase::Closing(closing) = &mut self.phase else { return false };
+                    closing.discarded += count;
+                    if closing.discarded < LINGER_BYTES {
+                        continue;
+                    }
+                }
+                Poll::Ready(_) => {}
+            }
+            self.end(turn.now);
+            return true;
+        }
+    }
+
+    /// The link is let go. The session can no longer be found; whoever waits for it learns why.
+    fn end(&mut self, _now: u64) {
+        let reason = match std::mem::replace(&mut self.phase, Phase::Ended) {
+            Phase::Closing(closing) => closing.reason,
+            Phase::Ended => return,
+            _ => CloseReason::transport(ErrorCode::ConnectionClosed, "the connection broke"),
+        };
+        self.link = None;
+        self.read_ended = true;
+        self.blocked = false;
+        if let Some(mut output) = self.output.take() {
+            output.reset(OUTPUT_KEEP);
+        }
+        self.urgent = None;
+        self.shared.close_outbox();
+        let lost = self.shared.clear_outbox();
+        tracing::debug!(
+            session = self.shared.id().as_u64(),
+            code = reason.code().map(ErrorCode::as_i32),
+            reason = reason.text(),
+            lost,
+            "session closed"
+        );
+        let hub = std::sync::Arc::clone(self.shared.hub());
+        if self.was_open {
+            hub.groups.leave_all(&self.session());
+            hub.session_closed(self.shared.id());
+        }
+        if let Some(opened) = self.opened.take() {
+            let _ = opened.result.send(Err(refused(&reason)));
+        }
+        let state = if reason.is_orderly() || reason.code() == Some(ErrorCode::ShuttingDown) {
+            State::Disconnected
+        } else {
+            State::Error
+        };
+        let extra = self.shared.extra();
+        lock(&extra.requests).close(&reason);
+        let _ = extra.closed.set(reason);
+        self.set_state(state);
+        self.permit = None;
+        // The lane still has what was received.
+        self.shared.schedule();
+    }
+
+    /// The link is gone: what was received is handled, then the disconnect handler runs.
+    fn finish(&mut self, context: &mut Context<'_>, turn: &mut TurnContext<'_>) {
+        if self.running.is_some() || self.in_service.is_some() || !self.backlog.is_empty() {
+            // The lane runs at the next turn; `run_lane` wakes the session as needed.
+            return;
+        }
+        if self.disconnect_started || !self.was_open {
+            self.finished = true;
+            return;
+        }
+        self.disconnect_started = true;
+        let service = self.service();
+        let reason = self.shared.close_reason().cloned();
+        match reason {
+            Some(reason) if service.wants().disconnect => {
+                let future = service.disconnect(self.session(), reason);
+                self.running = Some(Running::Disconnect(future));
+                self.work_and_write(context, turn, None);
+                if self.finished {
+                    return;
+                }
+                if self.running.is_none() {
+                    self.finished = true;
+                }
+            }
+            _ => self.finished = true,
+        }
+    }
+
+    /// Lets everything go, at the end of the worker.
+    pub(crate) fn cancel(&mut self, now: u64) -> Turn {
+        let reason = CloseReason::with_code(ErrorCode::ShuttingDown, "the runtime ended");
+        self.abort(reason, now);
+        self.running = None;
+        Turn::Finished
+    }
+}
+
+fn goodbye_frame(goodbye: Goodbye, has_control: bool) -> Option<Frame> {
+    if !has_control {
+        return None;
+    }
+    let (frame_type, payload) = match goodbye {
+        Goodbye::None => return None,
+        Goodbye::Disconnect(text) => {
+            (FrameType::DISCONNECT, Bytes::copy_from_slice(msgi::clip_text(&text).as_bytes()))
+        }
+        Goodbye::Error(code, text) => {
+            let mut payload = code.as_i32().to_be_bytes().to_vec();
+            payload.extend_from_slice(msgi::clip_text(&text).as_bytes());
+            (FrameType::ERROR, Bytes::from(payload))
+        }
+    };
+    Some(Frame { frame_type, text: false, id: 0, payload })
+}

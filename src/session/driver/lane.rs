@@ -1,0 +1,337 @@
+//! The handler's lane: one thing after the other, in the order in which it was received.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::{Driver, Phase, TurnContext};
+use crate::codec::{FrameType, Span, msgi};
+use crate::error::{CloseReason, ErrorCode, RequestError};
+use crate::handler::{BoxFuture, Service};
+use crate::message::Message;
+use crate::session::current::{self, Direct};
+use crate::session::inbound::Inbound;
+use crate::session::output::Frame;
+
+/// Requests of one session that are answered at a time.
+pub(super) const REQUESTS_AT_ONCE: usize = 32;
+
+/// What is running for a session.
+pub(super) enum Running {
+    Authenticate(BoxFuture<'static, Result<Option<String>, RequestError>>),
+    Connect(BoxFuture<'static, ()>),
+    Messages(BoxFuture<'static, Inbound>),
+    Disconnect(BoxFuture<'static, ()>),
+}
+
+/// Requests that are being answered.
+#[derive(Default)]
+pub(super) struct InService {
+    requests: Vec<(u64, BoxFuture<'static, Result<Message, RequestError>>)>,
+}
+
+impl Driver {
+    pub(super) fn service(&self) -> Arc<dyn Service> {
+        use std::sync::atomic::Ordering;
+        if self.shared.has_own_service.load(Ordering::Acquire)
+            && let Some(service) =
+                &*crate::session::shared::lock(&self.shared.extra().service)
+        {
+            return Arc::clone(service);
+        }
+        Arc::clone(&self.shared.hub().service)
+    }
+
+    pub(super) fn has_lane_work(&self) -> bool {
+        self.running.is_some() || self.in_service.is_some() || !self.backlog.is_empty()
+    }
+
+    /// Whether nothing is being handled. What waits in the backlog does not count.
+    pub(super) fn is_lane_idle(&self) -> bool {
+        self.running.is_none() && self.in_service.is_none()
+    }
+
+    /// Runs what can run. Called inside [`current::enter`].
+    pub(super) fn run_lane(
+        &mut self,
+        context: &mut Context<'_>,
+        turn: &mut TurnContext<'_>,
+        incoming: Option<Inbound>,
+    ) {
+        let mut next = incoming;
+        if let Some(inbound) = next.take_if(|_| self.running.is_some() || !self.backlog.is_empty())
+        {
+            self.hold(inbound);
+        }
+        loop {
+            if let Some(running) = &mut self.running {
+                match running.poll(context) {
+                    Poll::Pending => break,
+                    Poll::Ready(done) => {
+                        self.running = None;
+                        next = self.on_done(done, turn);
+                    }
+                }
+            }
+            let inbound = match next.take() {
+                Some(inbound) => inbound,
+                None if !self.may_start() => break,
+                None => match self.backlog.pop_front() {
+                    Some(inbound) => {
+                        self.backlog_bytes -= inbound.payload_len();
+                        inbound
+                    }
+                    None => break,
+                },
+            };
+            if let Some(rest) = self.start(inbound, turn) {
+                // It has to wait for a request to end.
+                self.backlog_bytes += rest.payload_len();
+                self.backlog.push_front(rest);
+                break;
+            }
+        }
+        if self.backlog.is_empty() && self.backlog.capacity() > 0 {
+            self.backlog = std::collections::VecDeque::new();
+        }
+        if self.in_service.is_some() {
+            self.poll_requests(context);
+        }
+    }
+
+    /// Whether frames that were received may be handed over now.
+    fn may_start(&self) -> bool {
+        match &self.phase {
+            Phase::Opening | Phase::Greeting => false,
+            Phase::Open | Phase::Ended => true,
+            Phase::Closing(closing) => closing.hands_over(),
+        }
+    }
+
+    /// Keeps frames for later.
+    pub(super) fn hold(&mut self, mut inbound: Inbound) {
+        if inbound.is_empty() {
+            return;
+        }
+        inbound.detach();
+        self.backlog_bytes += inbound.payload_len();
+        self.backlog.push_back(inbound);
+    }
+
+    /// Starts on the frames of a batch. Returns it when it has to wait.
+    fn start(&mut self, mut inbound: Inbound, turn: &mut TurnContext<'_>) -> Option<Inbound> {
+        loop {
+            if !self.may_start() {
+                return (!inbound.is_empty()).then_some(inbound);
+            }
+            let Some(span) = inbound.peek().copied() else {
+                recycle(inbound, turn);
+                return None;
+            };
+            match span.frame_type {
+                FrameType::REQUEST => {
+                    if self.requests_in_service() >= REQUESTS_AT_ONCE || self.is_congested() {
+                        return Some(inbound);
+                    }
+                    if let Some((span, message)) = inbound.take_next() {
+                        self.start_request(span, message);
+                    }
+                }
+                FrameType::DISCONNECT => {
+                    let text = inbound.first().map(|(_, payload)| lossy(payload)).unwrap_or_default();
+                    inbound.skip_one();
+                    self.on_peer_disconnect(text, turn.now);
+                }
+                FrameType::ERROR => {
+                    let reason = inbound.first().map(|(_, payload)| error_reason(payload));
+                    inbound.skip_one();
+                    if let Some(reason) = reason {
+                        self.on_peer_error(reason, turn.now);
+                    }
+                }
+                _ => {
+                    let service = self.service();
+                    if service.wants().message {
+                        self.running =
+                            Some(Running::Messages(service.messages(self.session(), inbound)));
+                        return None;
+                    }
+                    inbound.skip_messages();
+                }
+            }
+        }
+    }
+
+    /// What was running is done. Returns frames that are next.
+    fn on_done(&mut self, done: Done, turn: &mut TurnContext<'_>) -> Option<Inbound> {
+        match done {
+            Done::Authenticated(result) => self.on_authenticated(result, turn),
+            Done::Handled(inbound) => {
+                if inbound.is_empty() {
+                    recycle(inbound, turn);
+                    return None;
+                }
+                return Some(inbound);
+            }
+            Done::Connected => {}
+            Done::Disconnected => self.finished = true,
+        }
+        None
+    }
+
+    fn requests_in_service(&self) -> usize {
+        self.in_service.as_ref().map_or(0, |in_service| in_service.requests.len())
+    }
+
+    /// Whether so much waits to be written that no further request is begun.
+    fn is_congested(&self) -> bool {
+        self.blocked && self.shared.queued().1 >= self.shared.limits().outbox_bytes
+    }
+
+    fn start_request(&mut self, span: Span, message: Message) {
+        let service = self.service();
+        let id = span.id;
+        let in_use = self
+            .in_service
+            .as_ref()
+            .is_some_and(|in_service| in_service.requests.iter().any(|(known, _)| *known == id));
+        if in_use {
+            let error = RequestError::failed(format!("the request id {id} is in use"));
+            self.answer(id, Err(error));
+        } else if !service.wants().request {
+            self.answer(id, Err(crate::handler::no_request_handler()));
+        } else {
+            let future = service.request(self.session(), message);
+            self.in_service.get_or_insert_default().requests.push((id, future));
+        }
+    }
+
+    fn poll_requests(&mut self, context: &mut Context<'_>) {
+        let Some(mut in_service) = self.in_service.take() else { return };
+        let mut index = 0;
+        while let Some((id, future)) = in_service.requests.get_mut(index) {
+            match future.as_mut().poll(context) {
+                Poll::Pending => index += 1,
+                Poll::Ready(result) => {
+                    let id = *id;
+                    // The order of the others is the order in which they started.
+                    drop(in_service.requests.remove(index));
+                    self.answer(id, result);
+                }
+            }
+        }
+        if in_service.requests.is_empty() {
+            // Requests that had to wait may start now.
+            if !self.backlog.is_empty() {
+                self.shared.schedule();
+            }
+        } else {
+            if in_service.requests.len() < REQUESTS_AT_ONCE
+                && self.running.is_none()
+                && !self.backlog.is_empty()
+                && self.may_start()
+            {
+                self.shared.schedule();
+            }
+            self.in_service = Some(in_service);
+        }
+    }
+
+    /// Sends the answer to a request of the peer.
+    fn answer(&mut self, id: u64, result: Result<Message, RequestError>) {
+        let limit = self.shared.message_limit();
+        let result = result.and_then(|message| {
+            if message.len() > limit {
+                let text = format!("the answer of {} bytes is over the limit", message.len());
+                return Err(RequestError::with_code(ErrorCode::MessageTooLarge, text));
+            }
+            Ok(message)
+        });
+        let (frame_type, message) = match result {
+            Ok(message) => (FrameType::RESPONSE, message),
+            Err(error) => {
+                self.report_error(error.code(), &error.to_string());
+                let text = error.to_string();
+                let mut payload = error.code().as_i32().to_be_bytes().to_vec();
+                payload.extend_from_slice(msgi::clip_text(&text).as_bytes());
+                (FrameType::FAILURE, Message::binary(payload))
+            }
+        };
+        let mut message = Some(message);
+        if current::send(&self.shared, frame_type, id, &mut message) != Direct::Taken
+            && let Some(message) = message
+        {
+            let payload = message.into_payload();
+            self.shared.push_protocol_frame(Frame { frame_type, text: false, id, payload });
+        }
+    }
+
+    /// A handler panicked: its session ends, others do not notice.
+    pub(super) fn on_panic(&mut self, now: u64) {
+        if matches!(self.running, Some(Running::Disconnect(_))) {
+            self.running = None;
+            self.in_service = None;
+            self.finished = true;
+            return;
+        }
+        // What panicked cannot be polled again.
+        self.running = None;
+        self.in_service = None;
+        tracing::error!(session = self.shared.id().as_u64(), "a handler panicked");
+        self.fail(ErrorCode::RequestFailed, "the application failed to handle a message".into(), now);
+    }
+}
+
+enum Done {
+    Authenticated(Result<Option<String>, RequestError>),
+    Connected,
+    Handled(Inbound),
+    Disconnected,
+}
+
+impl Running {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Done> {
+        match self {
+            Running::Authenticate(future) => {
+                future.as_mut().poll(context).map(Done::Authenticated)
+            }
+            Running::Connect(future) => future.as_mut().poll(context).map(|()| Done::Connected),
+            Running::Messages(future) => future.as_mut().poll(context).map(Done::Handled),
+            Running::Disconnect(future) => {
+                future.as_mut().poll(context).map(|()| Done::Disconnected)
+            }
+        }
+    }
+}
+
+/// Keeps the memory of a batch's list for the next read.
+fn recycle(inbound: Inbound, turn: &mut TurnContext<'_>) {
+    let spans = inbound.into_spans();
+    if spans.capacity() > turn.buffers.spans.capacity() {
+        turn.buffers.spans = spans;
+    }
+}
+
+/// Invalid UTF-8 in a text is replaced, not refused.
+pub(super) fn lossy(payload: &[u8]) -> String {
+    String::from_utf8_lossy(payload).into_owned()
+}
+
+/// What an ERROR frame says.
+fn error_reason(payload: &[u8]) -> CloseReason {
+    let (code, text) = split_code(payload);
+    CloseReason::remote(Some(code), text)
+}
+
+/// Splits the payload of ERROR and FAILURE. Codes that this side does not know become a general one.
+pub(super) fn split_code(payload: &[u8]) -> (ErrorCode, String) {
+    match payload.split_first_chunk::<4>() {
+        Some((number, text)) => {
+            let number = i32::from_be_bytes(*number);
+            match ErrorCode::from_i32(number) {
+                Some(code) => (code, lossy(text)),
+                None => (ErrorCode::RequestFailed, format!("{} (code {number})", lossy(text))),
+            }
+        }
+        None => (ErrorCode::InvalidFrame, String::new()),
+    }
+}

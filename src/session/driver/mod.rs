@@ -1,0 +1,507 @@
+//! The loop that moves the frames of one session.
+//!
+//! A driver owns everything of its session that changes: the link, the handler that is running, what
+//! waits for it, the deadlines. Its worker gives it a *turn* when something happened; a turn hands over
+//! what was received, collects the answers, writes them in one go and reads on, until nothing is left
+//! to do or its budget is used up.
+//!
+//! ```text
+//! link ── receive ──▶ arrival (PING, CONTROL, answers: at once)
+//!                        └▶ lane (messages, requests: in order) ──▶ handler
+//! link ◀── transmit ── output ◀── collected answers, then the outbox
+//! ```
+
+mod arrival;
+mod closing;
+mod lane;
+mod opening;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use self::closing::Closing;
+use self::lane::{InService, Running};
+use super::inbound::Inbound;
+use super::link::{Buffers, Link, READ_CHUNK};
+use super::liveness::{Due, Liveness, Timing};
+use super::outbox::Offered;
+use super::output::{Counts, Frame, Output};
+use super::shared::{Shared, signal};
+use super::{Session, State, current};
+use crate::codec::FrameType;
+use crate::error::{CloseReason, ConnectError, ErrorCode};
+use crate::hub::Traffic;
+use crate::worker::{BroadcastFrames, Delivery};
+
+pub(crate) use self::opening::Opened;
+
+/// Bytes that one turn reads before other sessions of the worker have theirs.
+const TURN_BUDGET: usize = READ_CHUNK;
+
+/// Bytes of frames that are held while a handler is pending, before reading stops.
+const HELD_LIMIT: usize = 64 * 1024;
+
+/// Encoded bytes that are taken from the outbox at a time. What is encoded can no longer be dropped by
+/// a policy or overtaken by a PONG.
+const DRAIN_CHUNK: usize = 256 * 1024;
+
+/// Answers that a waiting handler's batch may hold back for one more turn, so that a handler which
+/// waits for each message does not cost a write for each.
+const HOLD_LIMIT: usize = 64 * 1024;
+
+/// The largest collecting buffer that a worker keeps between batches.
+const OUTPUT_KEEP: usize = 512 * 1024;
+
+/// What lasts while a turn does, lent by the worker.
+pub(crate) struct TurnContext<'a> {
+    pub(crate) buffers: &'a mut Buffers,
+    pub(crate) traffic: &'a Traffic,
+    pub(crate) timing: &'a Timing,
+    /// Milliseconds of the hub's clock.
+    pub(crate) now: u64,
+}
+
+/// What a turn came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// The session waits for something; it will be woken.
+    Waiting,
+    /// The session is over, and its last handler has returned.
+    Finished,
+}
+
+enum Phase {
+    /// Before the first frame; on a client, before welcome.
+    Opening,
+    /// The peer's hello is being examined.
+    Greeting,
+    Open,
+    Closing(Box<Closing>),
+    /// The link is gone. What was received is still handed over.
+    Ended,
+}
+
+/// Protocol frames that overtake queued messages. At most one of each waits.
+#[derive(Default)]
+struct Urgent {
+    pong: Option<Bytes>,
+    ping: Option<Bytes>,
+}
+
+pub(crate) struct Driver {
+    shared: Arc<Shared>,
+    /// `None` once the session has ended.
+    link: Option<Box<dyn Link>>,
+    phase: Phase,
+    liveness: Liveness,
+    /// The handler that is running.
+    running: Option<Running>,
+    /// Frames that wait for it, and their bytes.
+    backlog: VecDeque<Inbound>,
+    backlog_bytes: usize,
+    /// Requests of the peer that are being answered.
+    in_service: Option<Box<InService>>,
+    /// Encoded frames that the link did not take yet, or that are held back for one turn.
+    output: Option<Box<Output>>,
+    /// Whether the link refused to take more.
+    blocked: bool,
+    /// Whether `output` is held back.
+    held: bool,
+    /// Whether the link's receiving direction is over.
+    read_ended: bool,
+    /// Whether a handler of the session was still running or waiting when it was cut off.
+    aborted: bool,
+    urgent: Option<Box<Urgent>>,
+    /// The payload and time of the last PING sent.
+    ping_sent: u64,
+    opened: Option<Box<Opened>>,
+    /// Frees the session's place among the connections.
+    permit: Option<Box<dyn std::any::Any + Send>>,
+    /// Whether the disconnect handler has been started.
+    disconnect_started: bool,
+    was_open: bool,
+    finished: bool,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        link: Box<dyn Link>,
+        permit: Option<Box<dyn std::any::Any + Send>>,
+        opened: Option<Box<Opened>>,
+        now: u64,
+    ) -> Self {
+        Driver {
+            shared,
+            link: Some(link),
+            phase: Phase::Opening,
+            liveness: Liveness::new(now),
+            running: None,
+            backlog: VecDeque::new(),
+            backlog_bytes: 0,
+            in_service: None,
+            output: None,
+            blocked: false,
+            held: false,
+            read_ended: false,
+            aborted: false,
+            urgent: None,
+            ping_sent: 0,
+            opened,
+            permit,
+            disconnect_started: false,
+            was_open: false,
+            finished: false,
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    fn session(&self) -> Session {
+        Session::new(Arc::clone(&self.shared))
+    }
+
+    /// Whether the session was cut off rather than closed in order.
+    pub(crate) fn was_aborted(&self) -> bool {
+        self.aborted
+    }
+
+    /// Gives the session its turn.
+    pub(crate) fn turn(&mut self, context: &mut Context<'_>, turn: &mut TurnContext<'_>) -> Turn {
+        self.shared.begin_turn();
+        let signals = self.shared.take_signals();
+        if signals != 0 {
+            self.on_signals(signals, turn);
+        }
+        let mut budget = TURN_BUDGET;
+        let mut incoming = None;
+        loop {
+            self.work_and_write(context, turn, incoming.take());
+            self.advance_closing(context, turn);
+            if self.finished {
+                return Turn::Finished;
+            }
+            if !self.blocked && self.shared.has_queued() && self.link.is_some() {
+                if budget == 0 {
+                    self.shared.schedule();
+                    return Turn::Waiting;
+                }
+                // More was queued than one write holds.
+                budget = budget.saturating_sub(DRAIN_CHUNK);
+                continue;
+            }
+            if budget == 0 {
+                // There may be more to read. Others first.
+                self.shared.schedule();
+                return Turn::Waiting;
+            }
+            match self.read(context, turn, &mut budget) {
+                Some(frames) => incoming = Some(frames),
+                None => return Turn::Waiting,
+            }
+        }
+    }
+
+    fn on_signals(&mut self, signals: u8, turn: &mut TurnContext<'_>) {
+        if signals & signal::ABORT != 0 {
+            let reason = CloseReason::with_code(ErrorCode::ConnectionClosed, "aborted");
+            self.abort(reason, turn.now);
+        }
+        if signals & signal::CLOSE != 0
+            && let Some(reason) = self.shared.extra().close_request.get().cloned()
+        {
+            self.close_local(reason, turn.now);
+        }
+        if signals & signal::DRAIN != 0 {
+            self.drain(turn);
+        }
+    }
+
+    /// Runs the handler, collects what it sends, and writes that and what is queued.
+    fn work_and_write(
+        &mut self,
+        context: &mut Context<'_>,
+        turn: &mut TurnContext<'_>,
+        incoming: Option<Inbound>,
+    ) {
+        let mut output = match self.output.take() {
+            Some(output) => *output,
+            None => std::mem::take(&mut turn.buffers.output),
+        };
+        if !self.blocked {
+            self.push_urgent(&mut output);
+        }
+        if incoming.is_some() || self.has_lane_work() {
+            let before = output.remaining();
+            let shared = Arc::as_ptr(&self.shared);
+            let direct = !self.blocked && self.link.is_some();
+            let polled = current::enter(shared, output, direct, || {
+                self.run_lane(context, turn, incoming);
+            });
+            output = polled.output;
+            if polled.result.is_err() {
+                self.on_panic(turn.now);
+            }
+            let grew = output.remaining() > before;
+            if self.running.is_some()
+                && grew
+                && !polled.flush_wanted
+                && !self.blocked
+                && output.remaining() < HOLD_LIMIT
+                && self.link.is_some()
+            {
+                // The handler waits. If it is woken at once, its next answers leave together with these.
+                self.held = true;
+                self.output = Some(Box::new(output));
+                self.shared.schedule();
+                return;
+            }
+        }
+        self.held = false;
+        self.transmit(context, turn, output);
+    }
+
+    /// Writes `output` and what is queued.
+    fn transmit(
+        &mut self,
+        context: &mut Context<'_>,
+        turn: &mut TurnContext<'_>,
+        mut output: Output,
+    ) {
+        let Some(link) = &mut self.link else {
+            output.reset(OUTPUT_KEEP);
+            turn.buffers.output = output;
+            return;
+        };
+        if output.remaining() < DRAIN_CHUNK {
+            self.shared.drain_outbox(&mut output, DRAIN_CHUNK);
+        }
+        if output.is_empty() {
+            turn.buffers.output = output;
+            return;
+        }
+        let counts = output.take_counts();
+        if counts.frames > 0 {
+            note_sent(&self.shared, turn, counts);
+            self.liveness.sent = turn.now;
+        }
+        match link.poll_transmit(context, &mut output) {
+            Poll::Ready(Ok(())) => {
+                self.blocked = false;
+                output.reset(OUTPUT_KEEP);
+                turn.buffers.output = output;
+            }
+            Poll::Pending => {
+                self.blocked = true;
+                self.output = Some(Box::new(output));
+            }
+            Poll::Ready(Err(error)) => {
+                self.blocked = false;
+                output.reset(OUTPUT_KEEP);
+                turn.buffers.output = output;
+                self.on_broken_link(&error, ErrorCode::SendFailed, turn.now);
+            }
+        }
+    }
+
+    fn push_urgent(&mut self, output: &mut Output) {
+        let Some(urgent) = &mut self.urgent else { return };
+        let framing = self.shared.framing();
+        if let Some(payload) = urgent.pong.take() {
+            output.push(framing, FrameType::PONG, false, 0, payload);
+        }
+        if let Some(payload) = urgent.ping.take() {
+            output.push(framing, FrameType::PING, false, 0, payload);
+        }
+        self.urgent = None;
+    }
+
+    /// Writes a frame that was encoded once for many sessions straight to the link, if nothing waits
+    /// before it. Returns false when it has to be queued.
+    pub(crate) fn transmit_encoded(
+        &mut self,
+        context: &mut Context<'_>,
+        turn: &mut TurnContext<'_>,
+        frame: &super::output::Encoded,
+    ) -> bool {
+        if self.blocked
+            || self.output.is_some()
+            || !matches!(self.phase, Phase::Open)
+            || self.shared.has_queued()
+        {
+            return false;
+        }
+        let Some(link) = &mut self.link else { return false };
+        let Some(written) = link.poll_transmit_encoded(context, &frame.bytes) else {
+            return false;
+        };
+        let counts =
+            Counts { frames: 1, messages: 1, message_bytes: frame.message_len as u64 };
+        match written {
+            Poll::Pending => return false,
+            Poll::Ready(Ok(written)) => {
+                note_sent(&self.shared, turn, counts);
+                self.liveness.sent = turn.now;
+                if written < frame.bytes.len() {
+                    let mut output = Output::default();
+                    output.push_encoded(frame);
+                    output.take_counts();
+                    output.advance(written);
+                    self.output = Some(Box::new(output));
+                    // The next turn finds out that the link is full, and registers with it.
+                    self.shared.schedule();
+                }
+            }
+            Poll::Ready(Err(error)) => {
+                self.on_broken_link(&error, ErrorCode::SendFailed, turn.now);
+                self.shared.schedule();
+            }
+        }
+        true
+    }
+
+    /// Looks at the deadlines; returns when to look again.
+    pub(crate) fn tick(&mut self, turn: &mut TurnContext<'_>) -> u64 {
+        if let Some(link) = &mut self.link {
+            link.shrink();
+        }
+        match &self.phase {
+            Phase::Ended => return u64::MAX,
+            Phase::Closing(closing) => {
+                if closing.deadline <= turn.now {
+                    self.on_closing_deadline(turn.now);
+                    self.shared.schedule();
+                    return u64::MAX;
+                }
+                return closing.deadline;
+            }
+            _ => {}
+        }
+        if self.shared.is_reading_paused() || !self.may_read() {
+            // What is not read cannot be missed.
+            self.liveness.received = turn.now;
+            if self.liveness.mid_frame > 0 {
+                self.liveness.mid_frame = turn.now;
+            }
+        }
+        let heartbeats = self.shared.framing().has_control();
+        match self.liveness.check(turn.now, turn.timing, heartbeats) {
+            Err(next) => next,
+            Ok(due) => {
+                self.on_due(due, turn);
+                turn.now
+            }
+        }
+    }
+
+    fn on_due(&mut self, due: Due, turn: &mut TurnContext<'_>) {
+        let timeouts = &self.shared.hub().timeouts;
+        let (code, text) = match due {
+            Due::Ping => {
+                self.ping_sent = turn.now;
+                let payload = Bytes::copy_from_slice(&turn.now.to_be_bytes());
+                self.urgent.get_or_insert_default().ping = Some(payload);
+                self.liveness.sent = turn.now;
+                self.shared.schedule();
+                return;
+            }
+            Due::FirstByte => (
+                ErrorCode::ConnectionTimeout,
+                format!("no first frame within {:?}", timeouts.first_byte),
+            ),
+            Due::MidFrame => (
+                ErrorCode::ConnectionTimeout,
+                format!("a frame was not completed within {:?}", timeouts.mid_frame),
+            ),
+            Due::Idle => {
+                (ErrorCode::IdleTimeout, format!("nothing received for {:?}", timeouts.idle))
+            }
+            Due::HeartbeatTimeout => (
+                ErrorCode::HeartbeatTimeout,
+                format!("nothing received for three heartbeats of {:?}", timeouts.heartbeat),
+            ),
+        };
+        self.fail(code, text, turn.now);
+        self.shared.schedule();
+    }
+
+    fn report_error(&self, code: ErrorCode, text: &str) {
+        self.shared.counters.errors.fetch_add(1, Ordering::Relaxed);
+        self.shared.hub().totals.errors.fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(session = self.shared.id().as_u64(), code = code.as_i32(), text, "session error");
+        let session = self.session();
+        let service = self.service();
+        // A panic in the application's error handler must not end the worker.
+        let call = std::panic::AssertUnwindSafe(|| service.error(&session, code, text));
+        let _ = std::panic::catch_unwind(call);
+    }
+}
+
+fn note_sent(shared: &Shared, turn: &TurnContext<'_>, counts: Counts) {
+    let messages = u64::from(counts.messages);
+    if messages > 0 {
+        let counters = &shared.counters;
+        counters.messages_sent.fetch_add(messages, Ordering::Relaxed);
+        counters.bytes_sent.fetch_add(counts.message_bytes, Ordering::Relaxed);
+        counters.last_message.store(turn.now, Ordering::Relaxed);
+        turn.traffic.messages_sent.fetch_add(messages, Ordering::Relaxed);
+        turn.traffic.bytes_sent.fetch_add(counts.message_bytes, Ordering::Relaxed);
+        turn.traffic.last_activity.store(turn.now, Ordering::Relaxed);
+    }
+}
+
+/// A client's connection attempt, when it fails before the session opens.
+fn refused(reason: &CloseReason) -> ConnectError {
+    ConnectError::closed(reason)
+}
+
+impl Driver {
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open)
+    }
+
+    /// Gives the session its copy of a broadcast.
+    pub(crate) fn broadcast(
+        &mut self,
+        context: &mut Context<'_>,
+        turn: &mut TurnContext<'_>,
+        frames: &BroadcastFrames,
+    ) -> Delivery {
+        let framing = self.shared.framing();
+        if framing.refuses(frames.frame_type, &frames.payload).is_some()
+            || frames.payload.len() > self.shared.message_limit()
+        {
+            return Delivery::Missed;
+        }
+        let policy = self.shared.limits().when_full;
+        let offered = match frames.encoded(framing) {
+            Some(encoded) => {
+                if self.transmit_encoded(context, turn, encoded) {
+                    return Delivery::Sent;
+                }
+                self.shared.offer_encoded(encoded, policy)
+            }
+            None => self.shared.offer(frames.payload.len(), policy, || Frame {
+                frame_type: frames.frame_type,
+                text: frames.text,
+                id: 0,
+                payload: frames.payload.clone(),
+            }),
+        };
+        match offered {
+            Offered::Queued { .. } => Delivery::Sent,
+            Offered::Full => Delivery::Full,
+            Offered::Dropped | Offered::Overflow | Offered::Closed => Delivery::Missed,
+        }
+    }
+
+    fn set_state(&self, state: State) {
+        self.shared.set_state(state);
+    }
+}

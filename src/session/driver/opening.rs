@@ -1,0 +1,275 @@
+//! From the first frame to an open session: hello, authentication, welcome; and CONTROL later on.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::lane::Running;
+use super::{Driver, Phase, TurnContext};
+use crate::codec::control::{Control, Hello, Welcome};
+use crate::codec::{FrameType, ProtocolError};
+use crate::error::{ConnectError, ErrorCode, RequestError};
+use crate::group::GroupName;
+use crate::handler::Credentials;
+use crate::hub::Role;
+use crate::session::inbound::Inbound;
+use crate::session::output::Frame;
+use crate::session::{Session, State};
+
+/// The version of the protocol that this side speaks.
+pub(crate) const VERSION: u32 = 1;
+
+/// Where a client's connection attempt learns how it went.
+pub(crate) struct Opened {
+    pub(crate) result: oneshot::Sender<Result<Session, ConnectError>>,
+    pub(crate) hello: Hello,
+}
+
+impl Driver {
+    /// The session begins. Links without control frames open at once.
+    pub(crate) fn begin(&mut self, turn: &mut TurnContext<'_>) {
+        if !self.shared.framing().has_control() {
+            self.open(turn.now);
+        } else if let Some(opened) = &self.opened {
+            let hello = Control::Hello(Box::new(opened.hello.clone()));
+            self.push_control(&hello);
+        }
+    }
+
+    pub(super) fn push_control(&self, control: &Control) {
+        let payload = control.to_bytes();
+        let frame = Frame { frame_type: FrameType::CONTROL, text: false, id: 0, payload };
+        self.shared.push_protocol_frame(frame);
+    }
+
+    /// The first frame opens the session, whatever its type; a hello is answered with welcome first.
+    pub(super) fn on_first_frame(&mut self, frames: &mut Inbound, turn: &mut TurnContext<'_>) {
+        let hub = Arc::clone(self.shared.hub());
+        let Some((span, payload)) = frames.first() else { return };
+        if matches!(hub.role, Role::Client) {
+            // A server's welcome comes first, or the ERROR or DISCONNECT that stands in its place.
+            match span.frame_type {
+                FrameType::CONTROL | FrameType::ERROR | FrameType::DISCONNECT => {}
+                FrameType::PING | FrameType::HEARTBEAT => {}
+                _ => {
+                    self.read_ended = true;
+                    let text = "the server did not answer hello with welcome";
+                    self.fail_protocol(ProtocolError::invalid(text), turn.now);
+                    *frames = Inbound::default();
+                }
+            }
+            return;
+        }
+        match span.frame_type {
+            FrameType::CONTROL => match Control::parse(payload) {
+                Ok(Control::Hello(hello)) => {
+                    frames.skip_one();
+                    self.on_hello(*hello, turn);
+                    return;
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    self.read_ended = true;
+                    self.fail_protocol(ProtocolError::invalid(error.to_string()), turn.now);
+                    *frames = Inbound::default();
+                    return;
+                }
+            },
+            FrameType::DISCONNECT | FrameType::ERROR => {
+                // Nothing was opened that the application should hear of.
+                self.phase = Phase::Open;
+                return;
+            }
+            _ => {}
+        }
+        if hub.authenticator.is_some() {
+            self.read_ended = true;
+            *frames = Inbound::default();
+            let text = "this server wants hello first";
+            self.fail(ErrorCode::AuthenticationFailed, text.into(), turn.now);
+            return;
+        }
+        self.open(turn.now);
+    }
+
+    fn on_hello(&mut self, hello: Hello, turn: &mut TurnContext<'_>) {
+        if hello.version == 0 {
+            self.read_ended = true;
+            let text = "version 0 is not spoken here, the lowest is 1";
+            self.fail(ErrorCode::UnsupportedVersion, text.into(), turn.now);
+            return;
+        }
+        if hello.resume.is_some() {
+            self.read_ended = true;
+            let text = "there is no session to resume";
+            self.fail(ErrorCode::SessionExpired, text.into(), turn.now);
+            return;
+        }
+        if let Some(client_id) = hello.client_id.clone().filter(|id| !id.is_empty()) {
+            let _ = self.shared.extra().client_id.set(client_id);
+        }
+        let Some(authenticator) = self.shared.hub().authenticator.clone() else {
+            self.welcome();
+            self.open(turn.now);
+            return;
+        };
+        let session = self.session();
+        let credentials = Credentials { client_id: hello.client_id, token: hello.token };
+        self.phase = Phase::Greeting;
+        self.running = Some(Running::Authenticate(Box::pin(async move {
+            authenticator.authenticate(&session, credentials).await
+        })));
+    }
+
+    pub(super) fn on_authenticated(
+        &mut self,
+        result: Result<Option<String>, RequestError>,
+        turn: &mut TurnContext<'_>,
+    ) {
+        if !matches!(self.phase, Phase::Greeting) {
+            // The connection ended meanwhile.
+            return;
+        }
+        match result {
+            Ok(identity) => {
+                if let Some(identity) = identity {
+                    let _ = self.shared.extra().identity.set(identity);
+                }
+                self.welcome();
+                self.open(turn.now);
+                let mut held = std::mem::take(&mut self.backlog);
+                self.backlog_bytes = 0;
+                for mut frames in held.drain(..) {
+                    self.take_urgent(&mut frames, turn);
+                    self.hold(frames);
+                }
+            }
+            Err(error) => {
+                self.read_ended = true;
+                self.backlog.clear();
+                self.backlog_bytes = 0;
+                // Whatever the hook's code, the peer learns that it was not let in.
+                let code = match error.code() {
+                    ErrorCode::RequestFailed => ErrorCode::AuthenticationFailed,
+                    code => code,
+                };
+                self.fail(code, error.to_string(), turn.now);
+            }
+        }
+    }
+
+    fn welcome(&self) {
+        let hub = self.shared.hub();
+        let heartbeat = hub.timeouts.heartbeat.as_millis() as u64;
+        let welcome = Welcome {
+            version: VERSION,
+            session_id: Some(self.shared.id().to_string()),
+            heartbeat_ms: (heartbeat > 0).then_some(heartbeat),
+            message_limit: Some(hub.limits.message_size as u64),
+            ..Welcome::default()
+        };
+        self.push_control(&Control::Welcome(Box::new(welcome)));
+    }
+
+    /// The session is open: the connect handler runs, then what was received.
+    pub(super) fn open(&mut self, now: u64) {
+        self.phase = Phase::Open;
+        self.liveness.open = true;
+        self.liveness.received = now;
+        self.was_open = true;
+        let session = self.session();
+        self.shared.hub().session_opened(&session);
+        self.set_state(State::Connected);
+        tracing::debug!(
+            session = session.id().as_u64(),
+            transport = session.transport().scheme(),
+            "session open"
+        );
+        let service = self.service();
+        if service.wants().connect {
+            self.running = Some(Running::Connect(service.connect(session.clone())));
+        }
+        if let Some(opened) = self.opened.take() {
+            let _ = opened.result.send(Ok(session));
+        }
+    }
+
+    pub(super) fn on_control_frame(&mut self, control: Control, turn: &mut TurnContext<'_>) {
+        let hub = Arc::clone(self.shared.hub());
+        match (control, &hub.role) {
+            (Control::Hello(_), _) => {
+                self.read_ended = true;
+                let text = "hello is only allowed as the first frame of a client";
+                self.fail_protocol(ProtocolError::invalid(text), turn.now);
+            }
+            (Control::Welcome(welcome), Role::Client) if matches!(self.phase, Phase::Opening) => {
+                self.on_welcome(&welcome, turn);
+            }
+            (Control::Join { group }, Role::Server) => self.on_join(group),
+            (Control::Leave { group }, Role::Server) => self.on_leave(group),
+            (Control::Goaway { retry_ms }, Role::Client) => {
+                hub.set_goaway(Some(retry_ms.unwrap_or(0)));
+            }
+            // What this side does not know or expect is ignored (protocol section 2).
+            _ => {}
+        }
+    }
+
+    fn on_welcome(&mut self, welcome: &Welcome, turn: &mut TurnContext<'_>) {
+        if welcome.version != VERSION {
+            let text = format!("the server chose version {}, not {VERSION}", welcome.version);
+            self.read_ended = true;
+            self.fail(ErrorCode::UnsupportedVersion, text, turn.now);
+            return;
+        }
+        if !welcome.pipeline.is_empty() || welcome.reliable {
+            let text = "the server agreed to what was not offered";
+            self.read_ended = true;
+            self.fail_protocol(ProtocolError::invalid(text), turn.now);
+            return;
+        }
+        if let Some(limit) = welcome.message_limit {
+            self.shared.lower_message_limit(limit);
+        }
+        self.open(turn.now);
+    }
+
+    fn on_join(&mut self, group: String) {
+        let session = self.session();
+        let result = match GroupName::new(group.as_str()) {
+            Err(error) => Err((error.code(), error.to_string())),
+            Ok(name) => match &self.shared.hub().group_guard {
+                Some(guard) if guard.may_join(&session, &name) => {
+                    session.join(&name).map_err(|error| (error.code(), error.to_string()))
+                }
+                _ => Err((
+                    ErrorCode::AccessDenied,
+                    "this server does not let clients join this group".to_owned(),
+                )),
+            },
+        };
+        self.push_control(&match result {
+            Ok(()) => Control::Joined { group },
+            Err((code, text)) => Control::Refused { group, code: code.as_i32(), text },
+        });
+    }
+
+    fn on_leave(&mut self, group: String) {
+        let session = self.session();
+        let result = match GroupName::new(group.as_str()) {
+            Err(error) => Err((error.code(), error.to_string())),
+            Ok(_) if self.shared.hub().group_guard.is_none() => Err((
+                ErrorCode::AccessDenied,
+                "this server does not let clients leave groups".to_owned(),
+            )),
+            Ok(name) => {
+                session.leave(&name);
+                Ok(())
+            }
+        };
+        self.push_control(&match result {
+            Ok(()) => Control::Left { group },
+            Err((code, text)) => Control::Refused { group, code: code.as_i32(), text },
+        });
+    }
+}

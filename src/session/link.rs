@@ -1,0 +1,101 @@
+//! The seam between sessions and transports: what a transport has to be able to do.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+
+use super::inbound::Inbound;
+use super::output::Output;
+use crate::codec::{EndOfStream, Framing, ProtocolError, Span};
+
+/// How much one read takes at most, and the size of a worker's read buffer.
+///
+/// At 1 KiB messages 16 KiB reads cost twice, at 64 KiB messages 64 KiB reads nearly twice, what
+/// 256 KiB reads do (`perf/`, cases echo-1k and bulk-64k).
+pub(crate) const READ_CHUNK: usize = 256 * 1024;
+
+/// Buffers that belong to the thread and are lent to one session after the other. A session keeps only
+/// what it has not finished, so an idle one holds no buffer.
+#[derive(Debug, Default)]
+pub(crate) struct Buffers {
+    /// Where links read into.
+    pub(crate) chunk: BytesMut,
+    /// Memory for the list of the frames in one read.
+    pub(crate) spans: Vec<Span>,
+    /// Where answers are collected.
+    pub(crate) output: Output,
+}
+
+/// What a link received.
+#[derive(Debug)]
+pub(crate) struct Received {
+    /// Complete frames.
+    pub(crate) frames: Inbound,
+    /// Bytes read, heads and unfinished frames included.
+    pub(crate) bytes: usize,
+    /// What comes after these frames.
+    pub(crate) then: Then,
+}
+
+/// How a link goes on after what it received.
+#[derive(Debug)]
+pub(crate) enum Then {
+    /// There may be more, now or later.
+    More,
+    /// The stream ended.
+    End(EndOfStream),
+    /// What follows is not of the protocol.
+    Invalid(ProtocolError),
+}
+
+/// Carries frames to and from one peer. Each transport implements it once; the session core knows no other.
+///
+/// All methods are polled by the worker that owns the session and never block. When one returns
+/// `Pending`, the waker in `context` has been registered.
+pub(crate) trait Link: Send {
+    /// How frames stand on this link.
+    fn framing(&self) -> Framing;
+
+    /// Receives what is there: at most about `room` bytes, which is at least 1.
+    fn poll_receive(
+        &mut self,
+        context: &mut Context<'_>,
+        buffers: &mut Buffers,
+        room: usize,
+    ) -> Poll<io::Result<Received>>;
+
+    /// Writes `output` until it is empty (`Ready`) or the link takes no more (`Pending`).
+    fn poll_transmit(
+        &mut self,
+        context: &mut Context<'_>,
+        output: &mut Output,
+    ) -> Poll<io::Result<()>>;
+
+    /// Writes bytes that are encoded already, without copying, and says how many the link took.
+    ///
+    /// `None` means that this link takes no encoded bytes; its frames go through an [`Output`].
+    fn poll_transmit_encoded(
+        &mut self,
+        _context: &mut Context<'_>,
+        _bytes: &Bytes,
+    ) -> Option<Poll<io::Result<usize>>> {
+        None
+    }
+
+    /// Ends the sending direction: the peer sees the end of the stream after what was written.
+    fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Reads and forgets; returns how many bytes, 0 at the end of the stream.
+    fn poll_discard(
+        &mut self,
+        context: &mut Context<'_>,
+        buffers: &mut Buffers,
+    ) -> Poll<io::Result<usize>>;
+
+    /// Whether part of a frame has arrived and the rest has not.
+    fn is_mid_frame(&self) -> bool;
+
+    /// Gives back memory that an unfinished frame holds beyond its need. Called about once a second.
+    fn shrink(&mut self) {}
+}

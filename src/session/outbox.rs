@@ -1,0 +1,267 @@
+//! The bounded queue of a session: what was sent from anywhere but its own handler, and what its link
+//! would not take yet.
+
+use std::collections::VecDeque;
+use std::task::Waker;
+
+use super::output::{Encoded, Frame, Output};
+use crate::codec::{FrameType, Framing};
+use crate::config::{Limits, QueuePolicy};
+
+/// What waits.
+#[derive(Debug)]
+enum Entry {
+    Frame(Frame),
+    Encoded(Encoded),
+}
+
+impl Entry {
+    fn len(&self) -> usize {
+        match self {
+            Entry::Frame(frame) => frame.payload.len(),
+            Entry::Encoded(encoded) => encoded.bytes.len(),
+        }
+    }
+
+    fn frame_type(&self) -> FrameType {
+        match self {
+            Entry::Frame(frame) => frame.frame_type,
+            Entry::Encoded(encoded) => encoded.frame_type,
+        }
+    }
+}
+
+/// The queue itself. It lives under the session's mutex.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    entries: VecDeque<Entry>,
+    bytes: usize,
+    /// Set when nothing more is accepted.
+    closed: bool,
+    /// Senders that wait for room.
+    waiting: Vec<Waker>,
+}
+
+/// What became of a frame that was offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Offered {
+    /// It is queued; `dropped` older messages had to go for it.
+    Queued { dropped: u32 },
+    /// It was dropped, as the policy says.
+    Dropped,
+    /// There is no room, and the policy is to wait.
+    Full,
+    /// There is no room, and the policy is to disconnect.
+    Overflow,
+    /// The session is closing.
+    Closed,
+}
+
+impl Outbox {
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    fn has_room(&self, len: usize, limits: &Limits) -> bool {
+        self.entries.is_empty()
+            || (self.bytes + len <= limits.outbox_bytes
+                && self.entries.len() < limits.outbox_messages)
+    }
+
+    /// Whether a frame of `len` bytes would be queued now.
+    pub(crate) fn would_fit(&self, len: usize, limits: &Limits) -> bool {
+        self.has_room(len, limits)
+    }
+
+    /// Queues a frame, or says why not; `make` is called only when it is queued.
+    pub(crate) fn offer(
+        &mut self,
+        len: usize,
+        limits: &Limits,
+        policy: QueuePolicy,
+        make: impl FnOnce() -> Frame,
+    ) -> Offered {
+        self.offer_entry(len, limits, policy, || Entry::Frame(make()))
+    }
+
+    pub(crate) fn offer_encoded(
+        &mut self,
+        encoded: &Encoded,
+        limits: &Limits,
+        policy: QueuePolicy,
+    ) -> Offered {
+        let len = encoded.bytes.len();
+        self.offer_entry(len, limits, policy, || Entry::Encoded(encoded.clone()))
+    }
+
+    fn offer_entry(
+        &mut self,
+        len: usize,
+        limits: &Limits,
+        policy: QueuePolicy,
+        make: impl FnOnce() -> Entry,
+    ) -> Offered {
+        if self.closed {
+            return Offered::Closed;
+        }
+        let mut dropped = 0;
+        if !self.has_room(len, limits) {
+            match policy {
+                QueuePolicy::Wait => return Offered::Full,
+                QueuePolicy::DropNewest => return Offered::Dropped,
+                QueuePolicy::Disconnect => return Offered::Overflow,
+                QueuePolicy::DropOldest => {
+                    while !self.has_room(len, limits) {
+                        if !self.drop_oldest() {
+                            // Only frames that no policy may drop are left.
+                            return Offered::Dropped;
+                        }
+                        dropped += 1;
+                    }
+                }
+            }
+        }
+        self.push(make());
+        Offered::Queued { dropped }
+    }
+
+    /// Queues a frame that no limit holds back: answers, whose number is bounded by the requests in work,
+    /// and the protocol's own frames.
+    pub(crate) fn push_frame(&mut self, frame: Frame) {
+        self.push(Entry::Frame(frame));
+    }
+
+    fn push(&mut self, entry: Entry) {
+        self.bytes += entry.len();
+        self.entries.push_back(entry);
+    }
+
+    fn drop_oldest(&mut self) -> bool {
+        let droppable = |entry: &Entry| entry.frame_type().is_message();
+        let Some(index) = self.entries.iter().position(droppable) else { return false };
+        if let Some(entry) = self.entries.remove(index) {
+            self.bytes -= entry.len();
+        }
+        true
+    }
+
+    /// Moves frames to `output` until that holds `most` bytes, and returns the senders to wake.
+    pub(crate) fn drain_into(
+        &mut self,
+        output: &mut Output,
+        framing: Framing,
+        most: usize,
+    ) -> Vec<Waker> {
+        while output.remaining() < most
+            && let Some(entry) = self.entries.pop_front()
+        {
+            self.bytes -= entry.len();
+            match entry {
+                Entry::Frame(frame) => {
+                    output.push(framing, frame.frame_type, frame.text, frame.id, frame.payload);
+                }
+                Entry::Encoded(encoded) => output.push_encoded(&encoded),
+            }
+        }
+        if self.entries.is_empty() {
+            // An idle session holds no queue.
+            self.entries = VecDeque::new();
+        }
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// Registers a sender that waits for room.
+    pub(crate) fn wait(&mut self, waker: &Waker) {
+        if !self.waiting.iter().any(|known| known.will_wake(waker)) {
+            self.waiting.push(waker.clone());
+        }
+    }
+
+    /// Accepts nothing more; what is queued stays. Returns the senders to wake.
+    pub(crate) fn close(&mut self) -> Vec<Waker> {
+        self.closed = true;
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// Forgets what is queued and says how many messages that were.
+    pub(crate) fn clear(&mut self) -> usize {
+        self.bytes = 0;
+        std::mem::take(&mut self.entries)
+            .iter()
+            .filter(|entry| entry.frame_type().is_message())
+            .count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn limits() -> Limits {
+        Limits { outbox_bytes: 100, outbox_messages: 3, ..Limits::default() }
+    }
+
+    fn frame(frame_type: FrameType, len: usize) -> Frame {
+        Frame { frame_type, text: false, id: 0, payload: Bytes::from(vec![0; len]) }
+    }
+
+    fn offer(outbox: &mut Outbox, len: usize, policy: QueuePolicy) -> Offered {
+        outbox.offer(len, &limits(), policy, || frame(FrameType::DATA, len))
+    }
+
+    #[test]
+    fn the_queue_is_bounded_in_bytes_and_in_count() {
+        let mut outbox = Outbox::default();
+        assert_eq!(offer(&mut outbox, 60, QueuePolicy::Wait), Offered::Queued { dropped: 0 });
+        assert_eq!(offer(&mut outbox, 60, QueuePolicy::Wait), Offered::Full);
+        assert_eq!(offer(&mut outbox, 1, QueuePolicy::Wait), Offered::Queued { dropped: 0 });
+        assert_eq!(offer(&mut outbox, 1, QueuePolicy::Wait), Offered::Queued { dropped: 0 });
+        assert_eq!(offer(&mut outbox, 1, QueuePolicy::Wait), Offered::Full);
+        assert_eq!(offer(&mut outbox, 1, QueuePolicy::DropNewest), Offered::Dropped);
+        assert_eq!(offer(&mut outbox, 1, QueuePolicy::Disconnect), Offered::Overflow);
+        assert_eq!((outbox.len(), outbox.bytes()), (3, 62));
+    }
+
+    #[test]
+    fn one_message_is_always_allowed() {
+        let mut outbox = Outbox::default();
+        assert_eq!(offer(&mut outbox, 1_000, QueuePolicy::Wait), Offered::Queued { dropped: 0 });
+    }
+
+    #[test]
+    fn dropping_the_oldest_spares_answers() {
+        let mut outbox = Outbox::default();
+        outbox.push_frame(frame(FrameType::RESPONSE, 10));
+        assert_eq!(offer(&mut outbox, 10, QueuePolicy::DropOldest), Offered::Queued { dropped: 0 });
+        assert_eq!(offer(&mut outbox, 20, QueuePolicy::DropOldest), Offered::Queued { dropped: 0 });
+        assert_eq!(offer(&mut outbox, 30, QueuePolicy::DropOldest), Offered::Queued { dropped: 1 });
+        assert_eq!(outbox.bytes(), 60);
+        let mut output = Output::default();
+        outbox.drain_into(&mut output, Framing::Frames, usize::MAX);
+        let types: Vec<_> = std::iter::from_fn(|| output.pop_frame())
+            .map(|frame| (frame.frame_type, frame.payload.len()))
+            .collect();
+        let expected =
+            [(FrameType::RESPONSE, 10), (FrameType::DATA, 20), (FrameType::DATA, 30)];
+        assert_eq!(types, expected);
+    }
+
+    #[test]
+    fn a_closed_queue_takes_nothing_and_keeps_what_it_has() {
+        let mut outbox = Outbox::default();
+        offer(&mut outbox, 10, QueuePolicy::Wait);
+        outbox.close();
+        assert_eq!(offer(&mut outbox, 10, QueuePolicy::Wait), Offered::Closed);
+        assert_eq!(outbox.len(), 1);
+    }
+}

@@ -1,0 +1,294 @@
+//! Encoded frames on their way to a link.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use bytes::{Buf, Bytes};
+
+use crate::codec::{FrameType, Framing, length, msgi};
+use crate::message::SHARE_THRESHOLD;
+
+/// How many slices one vectored write hands over. The system's limit is 1,024; past some tens the gain
+/// is below what the longer array costs.
+pub(crate) const MAX_SLICES: usize = 64;
+
+/// A frame as a value: what links that carry frames hand over, and what waits in an outbox.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    pub(crate) frame_type: FrameType,
+    pub(crate) text: bool,
+    /// The correlation id of REQUEST, RESPONSE and FAILURE, otherwise 0.
+    pub(crate) id: u64,
+    pub(crate) payload: Bytes,
+}
+
+/// Frames in the order in which they leave.
+///
+/// Heads and small payloads are copied together into one run of bytes; large payloads are kept as they
+/// are, with the position in the run at which they belong, and leave in the same vectored write. On a
+/// link that carries frames, they are kept as values instead.
+#[derive(Debug, Default)]
+pub(crate) struct Output {
+    /// Heads and small payloads.
+    bytes: Vec<u8>,
+    /// How much of `bytes` has been written.
+    start: usize,
+    /// Large payloads, each with its position in `bytes`. Positions ascend and are at least `start`.
+    large: VecDeque<(usize, Bytes)>,
+    /// Frames for a link that carries values.
+    frames: VecDeque<Frame>,
+    /// Bytes that remain to be written, heads included.
+    remaining: usize,
+    /// Frames pushed since the last call of [`take_counts`](Self::take_counts).
+    counts: Counts,
+}
+
+/// What went out, for the statistics.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) frames: u32,
+    pub(crate) messages: u32,
+    pub(crate) message_bytes: u64,
+}
+
+impl Output {
+    /// Appends a frame whose payload is owned: a large one is kept, not copied.
+    pub(crate) fn push(
+        &mut self,
+        framing: Framing,
+        frame_type: FrameType,
+        text: bool,
+        id: u64,
+        payload: Bytes,
+    ) {
+        if framing == Framing::Frames {
+            self.count(frame_type, payload.len());
+            self.remaining += payload.len() + msgi::HEADER;
+            self.frames.push_back(Frame { frame_type, text, id, payload });
+        } else if payload.len() < SHARE_THRESHOLD {
+            self.push_slice(framing, frame_type, id, &payload);
+        } else {
+            self.count(frame_type, payload.len());
+            self.push_head(framing, frame_type, id, payload.len());
+            self.remaining += payload.len();
+            self.large.push_back((self.bytes.len(), payload));
+            self.push_tail(framing);
+        }
+    }
+
+    /// Appends a frame whose payload is lent, by copying it. Not for links that carry frames.
+    #[inline]
+    pub(crate) fn push_slice(
+        &mut self,
+        framing: Framing,
+        frame_type: FrameType,
+        id: u64,
+        payload: &[u8],
+    ) {
+        debug_assert!(framing != Framing::Frames);
+        self.count(frame_type, payload.len());
+        self.bytes.reserve(msgi::HEADER + msgi::ID + payload.len());
+        self.push_head(framing, frame_type, id, payload.len());
+        self.bytes.extend_from_slice(payload);
+        self.remaining += payload.len();
+        self.push_tail(framing);
+    }
+
+    /// Appends a frame that is encoded already, as a broadcast has it.
+    pub(crate) fn push_encoded(&mut self, frame: &Encoded) {
+        self.count(frame.frame_type, frame.message_len);
+        self.remaining += frame.bytes.len();
+        if frame.bytes.len() < SHARE_THRESHOLD {
+            self.bytes.extend_from_slice(&frame.bytes);
+        } else {
+            self.large.push_back((self.bytes.len(), frame.bytes.clone()));
+        }
+    }
+
+    #[inline]
+    fn push_head(&mut self, framing: Framing, frame_type: FrameType, id: u64, payload: usize) {
+        let before = self.bytes.len();
+        match framing {
+            Framing::Msgi if frame_type.has_id() => {
+                self.bytes.extend_from_slice(&msgi::header(frame_type, payload + msgi::ID));
+                self.bytes.extend_from_slice(&id.to_be_bytes());
+            }
+            Framing::Msgi => self.bytes.extend_from_slice(&msgi::header(frame_type, payload)),
+            Framing::Length => {
+                self.bytes.extend_from_slice(&(payload as u32).to_be_bytes());
+                debug_assert_eq!(self.bytes.len() - before, length::HEADER);
+            }
+            Framing::Raw | Framing::Lines | Framing::Frames => {}
+        }
+        self.remaining += self.bytes.len() - before;
+    }
+
+    #[inline]
+    fn push_tail(&mut self, framing: Framing) {
+        if framing == Framing::Lines {
+            self.bytes.push(b'\n');
+            self.remaining += 1;
+        }
+    }
+
+    #[inline]
+    fn count(&mut self, frame_type: FrameType, len: usize) {
+        self.counts.frames += 1;
+        if frame_type.is_message() || frame_type.has_id() {
+            self.counts.messages += 1;
+            self.counts.message_bytes += len as u64;
+        }
+    }
+
+    /// Bytes that remain to be written.
+    #[inline]
+    pub(crate) fn remaining(&self) -> usize {
+        self.remaining
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.remaining == 0 && self.frames.is_empty()
+    }
+
+    /// How many frames were pushed since the counts were last taken.
+    #[inline]
+    pub(crate) fn pending_frames(&self) -> u32 {
+        self.counts.frames
+    }
+
+    pub(crate) fn take_counts(&mut self) -> Counts {
+        std::mem::take(&mut self.counts)
+    }
+
+    /// The whole of what remains, when it is one run of bytes.
+    #[inline]
+    pub(crate) fn as_single(&self) -> Option<&[u8]> {
+        self.large.is_empty().then(|| &self.bytes[self.start..])
+    }
+
+    /// Fills `slices` with what remains, in order, and returns how many were filled.
+    pub(crate) fn fill<'a>(&'a self, slices: &mut [IoSlice<'a>; MAX_SLICES]) -> usize {
+        let (mut count, mut at) = (0, self.start);
+        let mut add = |slice: &'a [u8]| {
+            if !slice.is_empty() && count < MAX_SLICES {
+                slices[count] = IoSlice::new(slice);
+                count += 1;
+            }
+            count < MAX_SLICES
+        };
+        for (position, payload) in &self.large {
+            if !add(&self.bytes[at..*position]) || !add(payload) {
+                return MAX_SLICES;
+            }
+            at = *position;
+        }
+        add(&self.bytes[at..]);
+        count
+    }
+
+    /// Takes note that the first `written` bytes have left.
+    pub(crate) fn advance(&mut self, mut written: usize) {
+        self.remaining -= written;
+        while let Some((position, payload)) = self.large.front_mut() {
+            let before = *position - self.start;
+            if written < before {
+                break;
+            }
+            written -= before;
+            self.start = *position;
+            if written < payload.len() {
+                payload.advance(written);
+                return;
+            }
+            written -= payload.len();
+            self.large.pop_front();
+        }
+        self.start += written;
+    }
+
+    /// Takes the next frame, on a link that carries values.
+    pub(crate) fn pop_frame(&mut self) -> Option<Frame> {
+        let frame = self.frames.pop_front()?;
+        self.remaining -= frame.payload.len() + msgi::HEADER;
+        Some(frame)
+    }
+
+    /// The next frame, on a link that carries values.
+    pub(crate) fn front_frame(&self) -> Option<&Frame> {
+        self.frames.front()
+    }
+
+    /// Forgets everything and keeps the memory for the next use, unless it has grown beyond `most`.
+    pub(crate) fn reset(&mut self, most: usize) {
+        self.start = 0;
+        self.remaining = 0;
+        self.large.clear();
+        self.frames.clear();
+        self.counts = Counts::default();
+        if self.bytes.capacity() > most {
+            self.bytes = Vec::new();
+        } else {
+            self.bytes.clear();
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn to_vec(&self) -> Vec<u8> {
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+        let count = self.fill(&mut slices);
+        slices[..count].concat()
+    }
+}
+
+/// A frame encoded once, for many receivers with the same framing.
+#[derive(Clone, Debug)]
+pub(crate) struct Encoded {
+    pub(crate) bytes: Bytes,
+    pub(crate) frame_type: FrameType,
+    pub(crate) message_len: usize,
+}
+
+impl Encoded {
+    pub(crate) fn new(framing: Framing, frame_type: FrameType, payload: &Bytes) -> Self {
+        let mut output = Output::default();
+        output.push_slice(framing, frame_type, 0, payload);
+        Encoded { bytes: Bytes::from(output.bytes), frame_type, message_len: payload.len() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_and_large_payloads_leave_in_the_order_in_which_they_were_pushed() {
+        let mut output = Output::default();
+        let large = Bytes::from(vec![b'L'; SHARE_THRESHOLD]);
+        output.push(Framing::Length, FrameType::DATA, false, 0, Bytes::from_static(b"ab"));
+        output.push(Framing::Length, FrameType::DATA, false, 0, large.clone());
+        output.push(Framing::Length, FrameType::DATA, false, 0, large);
+        output.push(Framing::Length, FrameType::DATA, false, 0, Bytes::from_static(b"c"));
+        let whole = output.to_vec();
+        assert_eq!(whole.len(), output.remaining());
+        assert_eq!(&whole[..10], b"\0\0\0\x02ab\0\0\x10\0");
+        assert_eq!(&whole[whole.len() - 5..], b"\0\0\0\x01c");
+        // Whatever the pieces in which it is written, the same bytes leave.
+        for step in [1, 3, 7, 4096, 5000] {
+            let mut rest = Output::default();
+            let large = Bytes::from(vec![b'L'; SHARE_THRESHOLD]);
+            rest.push(Framing::Length, FrameType::DATA, false, 0, Bytes::from_static(b"ab"));
+            rest.push(Framing::Length, FrameType::DATA, false, 0, large.clone());
+            rest.push(Framing::Length, FrameType::DATA, false, 0, large);
+            rest.push(Framing::Length, FrameType::DATA, false, 0, Bytes::from_static(b"c"));
+            let mut written = Vec::new();
+            while !rest.is_empty() {
+                let next = rest.to_vec();
+                let count = next.len().min(step);
+                written.extend_from_slice(&next[..count]);
+                rest.advance(count);
+            }
+            assert_eq!(written, whole);
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Requests of this side that wait for an answer.
+
+use std::collections::HashMap;
+
+use tokio::sync::oneshot;
+
+use crate::error::{CloseReason, RequestError};
+use crate::message::Message;
+
+type Answer = Result<Message, RequestError>;
+
+/// Waiting requests by correlation id.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    last_id: u64,
+    waiting: HashMap<u64, oneshot::Sender<Answer>>,
+    /// Set when the session is over and no answer can come any more.
+    closed: Option<CloseReason>,
+}
+
+impl Requests {
+    /// Registers a request and returns its id and where its answer arrives, unless `limit` requests wait.
+    pub(crate) fn open(
+        &mut self,
+        limit: usize,
+    ) -> Result<(u64, oneshot::Receiver<Answer>), RequestError> {
+        if let Some(reason) = &self.closed {
+            return Err(RequestError::closed(reason));
+        }
+        if self.waiting.len() >= limit {
+            return Err(RequestError::with_code(
+                crate::error::ErrorCode::QueueFull,
+                format!("{limit} requests wait for an answer already"),
+            ));
+        }
+        self.last_id += 1;
+        let (sender, receiver) = oneshot::channel();
+        self.waiting.insert(self.last_id, sender);
+        Ok((self.last_id, receiver))
+    }
+
+    /// Completes a request; false when none waits with that id.
+    pub(crate) fn complete(&mut self, id: u64, answer: Answer) -> bool {
+        let Some(sender) = self.waiting.remove(&id) else { return false };
+        if self.waiting.is_empty() {
+            self.waiting = HashMap::new();
+        }
+        // The caller may have stopped waiting a moment ago; then the answer is nobody's.
+        sender.send(answer).is_ok()
+    }
+
+    /// Forgets a request whose caller has stopped waiting.
+    pub(crate) fn forget(&mut self, id: u64) {
+        self.waiting.remove(&id);
+    }
+
+    /// Fails all that wait, and all that come.
+    pub(crate) fn close(&mut self, reason: &CloseReason) {
+        self.closed = Some(reason.clone());
+        for (_, sender) in std::mem::take(&mut self.waiting) {
+            let _ = sender.send(Err(RequestError::closed(reason)));
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! What the handles of a session and its driver share.
+
+use std::any::{Any, TypeId};
+use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Wake, Waker};
+
+use tokio::sync::Notify;
+
+use super::outbox::{Offered, Outbox};
+use super::output::{Encoded, Frame, Output};
+use super::requests::Requests;
+use super::{SessionId, State, Transport};
+use crate::codec::Framing;
+use crate::config::{Limits, QueuePolicy};
+use crate::error::CloseReason;
+use crate::group::GroupName;
+use crate::hub::Hub;
+use crate::worker::queue::WorkerQueue;
+
+/// Locks a mutex whose data stay valid when a holder panics, as all of this crate's do: they are only
+/// changed by code that does not panic half-way.
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Something a handle asks of the driver. Bits of [`Shared::signals`].
+pub(crate) mod signal {
+    /// Close in order, for the reason in [`Extra::close_request`](super::Extra).
+    pub(crate) const CLOSE: u8 = 1;
+    /// Close at once.
+    pub(crate) const ABORT: u8 = 2;
+    /// The server or client is stopping: settle, then close in order.
+    pub(crate) const DRAIN: u8 = 4;
+}
+
+/// Where a session comes from.
+#[derive(Clone, Debug)]
+pub(crate) struct PeerInfo {
+    pub(crate) transport: Transport,
+    /// Addresses of the two ends, when the transport has any. Boxed, as not every session is asked.
+    pub(crate) remote: Option<SocketAddr>,
+    pub(crate) local: Option<SocketAddr>,
+}
+
+/// Counters of one session, written by its driver once for each batch.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) messages_sent: AtomicU64,
+    pub(crate) messages_received: AtomicU64,
+    pub(crate) bytes_sent: AtomicU64,
+    pub(crate) bytes_received: AtomicU64,
+    pub(crate) errors: AtomicU32,
+    pub(crate) dropped: AtomicU32,
+    /// Microseconds of the last PING's round trip, 0 before the first.
+    pub(crate) round_trip: AtomicU32,
+    /// When the last message was sent or received, milliseconds of the hub's clock; 0 for never.
+    pub(crate) last_message: AtomicU64,
+}
+
+/// What only some sessions need, allocated on first use.
+#[derive(Default)]
+pub(crate) struct Extra {
+    pub(crate) client_id: OnceLock<String>,
+    pub(crate) identity: OnceLock<String>,
+    pub(crate) data: Mutex<HashMap<String, String>>,
+    pub(crate) extensions: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
+    pub(crate) groups: Mutex<BTreeSet<GroupName>>,
+    pub(crate) requests: Mutex<Requests>,
+    pub(crate) close_request: OnceLock<CloseReason>,
+    pub(crate) closed: OnceLock<CloseReason>,
+    pub(crate) state_changed: Notify,
+    /// Handlers of this session alone.
+    pub(crate) service: Mutex<Option<Arc<dyn crate::handler::Service>>>,
+}
+
+/// The shared part of a session.
+pub(crate) struct Shared {
+    id: SessionId,
+    hub: Arc<Hub>,
+    worker: Arc<WorkerQueue>,
+    /// Index in the worker's list of sessions.
+    slot: u32,
+    framing: Framing,
+    state: AtomicU8,
+    /// Whether the session is in its worker's ready queue.
+    scheduled: AtomicBool,
+    signals: AtomicU8,
+    reading_paused: AtomicBool,
+    /// Whether the session has handlers of its own.
+    pub(crate) has_own_service: AtomicBool,
+    /// Whether a handler of the session waits for its own server to stop.
+    stops_itself: AtomicBool,
+    /// Frames in the outbox, readable without its lock.
+    queued: AtomicU32,
+    /// The longest message that the other side takes.
+    message_limit: AtomicU32,
+    outbox: Mutex<Outbox>,
+    pub(crate) counters: Counters,
+    /// When the session began and when something was last received, milliseconds of the hub's clock.
+    pub(crate) connected_at: u64,
+    pub(crate) last_received: AtomicU64,
+    pub(crate) peer: PeerInfo,
+    extra: OnceLock<Box<Extra>>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        id: SessionId,
+        hub: Arc<Hub>,
+        worker: Arc<WorkerQueue>,
+        slot: u32,
+        framing: Framing,
+        peer: PeerInfo,
+        now: u64,
+    ) -> Arc<Self> {
+        let message_limit = AtomicU32::new(hub.limits.message_size as u32);
+        Arc::new(Shared {
+            id,
+            hub,
+            worker,
+            slot,
+            framing,
+            state: AtomicU8::new(State::Connecting as u8),
+            scheduled: AtomicBool::new(false),
+            signals: AtomicU8::new(0),
+            reading_paused: AtomicBool::new(false),
+            has_own_service: AtomicBool::new(false),
+            stops_itself: AtomicBool::new(false),
+            queued: AtomicU32::new(0),
+            message_limit,
+            outbox: Mutex::new(Outbox::default()),
+            counters: Counters::default(),
+            connected_at: now,
+            last_received: AtomicU64::new(now),
+            peer,
+            extra: OnceLock::new(),
+        })
+    }
+
+    pub(crate) fn id(&self) -> SessionId {
+        self.id
+    }
+
+    pub(crate) fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    pub(crate) fn worker(&self) -> &Arc<WorkerQueue> {
+        &self.worker
+    }
+
+    pub(crate) fn slot(&self) -> u32 {
+        self.slot
+    }
+
+    #[inline]
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.hub.limits
+    }
+
+    #[inline]
+    pub(crate) fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    #[inline]
+    pub(crate) fn message_limit(&self) -> usize {
+        self.message_limit.load(Ordering::Relaxed) as usize
+    }
+
+    pub(crate) fn lower_message_limit(&self, limit: u64) {
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        self.message_limit.fetch_min(limit, Ordering::Relaxed);
+    }
+
+    pub(crate) fn extra(&self) -> &Extra {
+        self.extra.get_or_init(Box::default)
+    }
+
+    pub(crate) fn extra_if_any(&self) -> Option<&Extra> {
+        self.extra.get().map(Box::as_ref)
+    }
+
+    // State
+
+    pub(crate) fn state(&self) -> State {
+        State::from_u8(self.state.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn set_state(&self, state: State) {
+        self.state.store(state as u8, Ordering::Release);
+        if let Some(extra) = self.extra_if_any() {
+            extra.state_changed.notify_waiters();
+        }
+    }
+
+    pub(crate) fn is_reading_paused(&self) -> bool {
+        self.reading_paused.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn pause_reading(self: &Arc<Self>, paused: bool) {
+        self.reading_paused.store(paused, Ordering::Relaxed);
+        if !paused {
+            self.schedule();
+        }
+    }
+
+    /// A handler of the session waits for its own server to stop: the stop must not wait for it. Returns
+    /// whether that was so before.
+    pub(crate) fn set_stops_itself(&self) -> bool {
+        self.stops_itself.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn stops_itself(&self) -> bool {
+        self.stops_itself.load(Ordering::Acquire)
+    }
+
+    // Scheduling
+
+    /// Puts the session into its worker's ready queue, unless it is there already.
+    #[inline]
+    pub(crate) fn schedule(&self) {
+        if !self.scheduled.swap(true, Ordering::AcqRel) {
+            self.worker.push_ready(self.slot);
+        }
+    }
+
+    /// The worker has taken the session out of the ready queue.
+    #[inline]
+    pub(crate) fn begin_turn(&self) {
+        self.scheduled.swap(false, Ordering::AcqRel);
+    }
+
+    pub(crate) fn signal(&self, bits: u8) {
+        self.signals.fetch_or(bits, Ordering::AcqRel);
+        self.schedule();
+    }
+
+    #[inline]
+    pub(crate) fn take_signals(&self) -> u8 {
+        if self.signals.load(Ordering::Relaxed) == 0 {
+            return 0;
+        }
+        self.signals.swap(0, Ordering::AcqRel)
+    }
+
+    // Outbox
+
+    /// Whether frames wait in the outbox, so that what is sent now has to queue behind them.
+    #[inline]
+    pub(crate) fn has_queued(&self) -> bool {
+        self.queued.load(Ordering::Acquire) != 0
+    }
+
+    pub(crate) fn queued(&self) -> (usize, usize) {
+        let outbox = lock(&self.outbox);
+        (outbox.len(), outbox.bytes())
+    }
+
+    fn with_outbox<T>(&self, change: impl FnOnce(&mut Outbox) -> T) -> T {
+        let mut outbox = lock(&self.outbox);
+        let result = change(&mut outbox);
+        self.queued.store(outbox.len() as u32, Ordering::Release);
+        result
+    }
+
+    /// Offers a frame to the outbox and wakes the driver when it was queued.
+    pub(crate) fn offer(
+        &self,
+        len: usize,
+        policy: QueuePolicy,
+        make: impl FnOnce() -> Frame,
+    ) -> Offered {
+        let offered = self.with_outbox(|outbox| outbox.offer(len, self.limits(), policy, make));
+        self.after_offer(offered);
+        offered
+    }
+
+    pub(crate) fn offer_encoded(&self, encoded: &Encoded, policy: QueuePolicy) -> Offered {
+        let offered =
+            self.with_outbox(|outbox| outbox.offer_encoded(encoded, self.limits(), policy));
+        self.after_offer(offered);
+        offered
+    }
+
+    fn after_offer(&self, offered: Offered) {
+        match offered {
+            Offered::Queued { dropped } => {
+                self.note_dropped(dropped);
+                self.schedule();
+            }
+            Offered::Dropped => self.note_dropped(1),
+            Offered::Overflow => {
+                self.request_close(CloseReason::with_code(
+                    crate::error::ErrorCode::SlowConsumer,
+                    "the peer reads too slowly: its outbox is full",
+                ));
+            }
+            Offered::Full | Offered::Closed => {}
+        }
+    }
+
+    fn note_dropped(&self, dropped: u32) {
+        if dropped > 0 {
+            self.counters.dropped.fetch_add(dropped, Ordering::Relaxed);
+            self.hub.totals.dropped.fetch_add(dropped.into(), Ordering::Relaxed);
+        }
+    }
+
+    /// Registers `waker` unless there is room by now; true when it waits.
+    pub(crate) fn wait_for_room(&self, len: usize, waker: &Waker) -> bool {
+        let mut outbox = lock(&self.outbox);
+        let wait = !outbox.is_closed() && !outbox.would_fit(len, self.limits());
+        if wait {
+            outbox.wait(waker);
+        }
+        wait
+    }
+
+    /// Queues a frame of the protocol, which no limit holds back.
+    pub(crate) fn push_protocol_frame(&self, frame: Frame) {
+        self.with_outbox(|outbox| outbox.push_frame(frame));
+        self.schedule();
+    }
+
+    /// Moves queued frames to `output` until that holds `most` bytes.
+    pub(crate) fn drain_outbox(&self, output: &mut Output, most: usize) {
+        if !self.has_queued() {
+            return;
+        }
+        let wakers = self.with_outbox(|outbox| outbox.drain_into(output, self.framing, most));
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Accepts nothing more for sending; what is queued still leaves.
+    pub(crate) fn close_outbox(&self) {
+        let wakers = self.with_outbox(Outbox::close);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    pub(crate) fn is_outbox_closed(&self) -> bool {
+        lock(&self.outbox).is_closed()
+    }
+
+    /// Forgets what is queued; returns the number of messages lost.
+    pub(crate) fn clear_outbox(&self) -> usize {
+        self.with_outbox(Outbox::clear)
+    }
+
+    // Closing
+
+    /// Asks for an orderly close. The first reason counts.
+    pub(crate) fn request_close(&self, reason: CloseReason) {
+        if self.extra().close_request.set(reason).is_ok() {
+            self.close_outbox();
+            self.signal(signal::CLOSE);
+        }
+    }
+
+    /// Why the session ended, once it has.
+    pub(crate) fn close_reason(&self) -> Option<&CloseReason> {
+        self.extra_if_any()?.closed.get()
+    }
+}
+
+/// Waking a session puts it into its worker's ready queue: no task of its own is needed.
+impl Wake for Shared {
+    fn wake(self: Arc<Self>) {
+        self.schedule();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.schedule();
+    }
+}

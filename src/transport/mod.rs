@@ -1,0 +1,41 @@
+//! The only place that names sockets. Each transport is a small adapter that makes links.
+
+pub(crate) mod happy_eyeballs;
+pub(crate) mod stream;
+pub(crate) mod tcp;
+
+use std::io;
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+
+use crate::config::SocketOptions;
+use crate::session::link::Link;
+use crate::session::shared::PeerInfo;
+
+/// A connection that was accepted.
+pub(crate) struct Incoming {
+    pub(crate) link: Box<dyn Link>,
+    pub(crate) peer: PeerInfo,
+}
+
+/// Accepts connections of one transport.
+pub(crate) trait Listener: Send {
+    /// Accepts the next connection.
+    fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Incoming>>;
+
+    /// The URL at which it can be reached, with the real port.
+    fn url(&self) -> String;
+
+    /// The address, when the transport has addresses.
+    fn local_addr(&self) -> Option<SocketAddr> {
+        None
+    }
+}
+
+/// What a transport needs to know to make links.
+#[derive(Clone, Debug)]
+pub(crate) struct LinkConfig {
+    /// The longest message, in bytes.
+    pub(crate) message_limit: usize,
+    pub(crate) socket: SocketOptions,
+}

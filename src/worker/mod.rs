@@ -1,0 +1,389 @@
+//! Workers: a few tasks that own all sessions.
+//!
+//! A task for each session would leave the order of turns to the runtime, whose queues let the slowest of
+//! a thousand busy sessions wait ten times as long as needed (`perf/`, case latency-1000). A worker keeps
+//! its own first-in-first-out ready queue instead: a wake-up of a session is an entry in that queue, the
+//! task is woken once for many of them, and each session has one bounded turn before the next.
+
+pub(crate) mod pool;
+pub(crate) mod queue;
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use tokio::sync::oneshot;
+use tokio::time::Sleep;
+
+use self::queue::WorkerQueue;
+use crate::codec::Framing;
+use crate::error::CloseReason;
+use crate::hub::{Hub, Traffic};
+use crate::session::driver::{Driver, Opened, Turn, TurnContext};
+use crate::session::link::{Buffers, Link};
+use crate::session::liveness::Timing;
+use crate::session::output::Encoded;
+use crate::session::shared::{PeerInfo, Shared, signal};
+use crate::session::{Session, SessionId};
+
+thread_local! {
+    /// The buffers of the thread. Taken while a worker runs on it.
+    static BUFFERS: Cell<Option<Box<Buffers>>> = const { Cell::new(None) };
+}
+
+/// A connection on its way to becoming a session.
+pub(crate) struct NewSession {
+    pub(crate) link: Box<dyn Link>,
+    pub(crate) peer: PeerInfo,
+    pub(crate) permit: Option<Box<dyn std::any::Any + Send>>,
+    pub(crate) opened: Option<Box<Opened>>,
+    /// Why the connection is refused, if it is. The session then only says so.
+    pub(crate) refused: Option<CloseReason>,
+}
+
+/// One message for many sessions of one worker.
+pub(crate) struct Broadcast {
+    pub(crate) frames: Arc<BroadcastFrames>,
+    pub(crate) targets: Targets,
+    pub(crate) except: Arc<[SessionId]>,
+    pub(crate) done: oneshot::Sender<Outcome>,
+}
+
+/// Which sessions of the worker.
+pub(crate) enum Targets {
+    All,
+    /// Slots, with the ids of the sessions that were in them.
+    Members(Arc<Vec<(u32, SessionId)>>),
+}
+
+/// A message encoded once for each framing that is in use.
+pub(crate) struct BroadcastFrames {
+    pub(crate) frame_type: crate::codec::FrameType,
+    pub(crate) text: bool,
+    pub(crate) payload: bytes::Bytes,
+    encoded: [std::sync::OnceLock<Encoded>; 4],
+}
+
+impl BroadcastFrames {
+    pub(crate) fn new(
+        frame_type: crate::codec::FrameType,
+        text: bool,
+        payload: bytes::Bytes,
+    ) -> Self {
+        BroadcastFrames { frame_type, text, payload, encoded: Default::default() }
+    }
+
+    /// The frame for links with this framing; `None` for links that carry frames as values.
+    pub(crate) fn encoded(&self, framing: Framing) -> Option<&Encoded> {
+        let index = match framing {
+            Framing::Msgi => 0,
+            Framing::Raw => 1,
+            Framing::Lines => 2,
+            Framing::Length => 3,
+            Framing::Frames => return None,
+        };
+        Some(
+            self.encoded[index]
+                .get_or_init(|| Encoded::new(framing, self.frame_type, &self.payload)),
+        )
+    }
+}
+
+/// What became of a broadcast on one worker.
+#[derive(Default)]
+pub(crate) struct Outcome {
+    /// Sessions that took the message.
+    pub(crate) sent: usize,
+    /// Sessions whose queue policy dropped it, or that are closing.
+    pub(crate) missed: usize,
+    /// Sessions that have no room and whose policy is to wait.
+    pub(crate) full: Vec<Session>,
+}
+
+/// What others ask of a worker.
+pub(crate) enum Command {
+    Open(Box<NewSession>),
+    Broadcast(Box<Broadcast>),
+    /// Every session closes in order.
+    Drain,
+    /// The worker ends when its last session has.
+    Stop,
+    /// Every session that is left is cut off.
+    Abort,
+}
+
+struct Slot {
+    waker: Waker,
+    driver: Driver,
+}
+
+/// The task.
+pub(crate) struct Worker {
+    queue: Arc<WorkerQueue>,
+    hub: Arc<Hub>,
+    traffic: Arc<Traffic>,
+    timing: Timing,
+    slots: Vec<Option<Box<Slot>>>,
+    free: Vec<u32>,
+    ready: Vec<u32>,
+    commands: Vec<Command>,
+    timer: Pin<Box<Sleep>>,
+    timer_set: bool,
+    stopping: bool,
+    /// How many sessions ended in order and how many were cut off, since draining began.
+    tally: Arc<Tally>,
+}
+
+/// How sessions ended.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) drained: std::sync::atomic::AtomicUsize,
+    pub(crate) aborted: std::sync::atomic::AtomicUsize,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        index: usize,
+        queue: Arc<WorkerQueue>,
+        hub: Arc<Hub>,
+        tally: Arc<Tally>,
+    ) -> Self {
+        let timing = Timing::new(&hub.timeouts);
+        Worker {
+            traffic: hub.worker_traffic(index),
+            queue,
+            hub,
+            timing,
+            slots: Vec::new(),
+            free: Vec::new(),
+            ready: Vec::new(),
+            commands: Vec::new(),
+            timer: Box::pin(tokio::time::sleep(std::time::Duration::ZERO)),
+            timer_set: false,
+            stopping: false,
+            tally,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.free.len() == self.slots.len()
+    }
+
+    fn run(&mut self, context: &mut Context<'_>, buffers: &mut Buffers) -> Poll<()> {
+        let now = self.hub.clock.now();
+        if self.timer_set && self.timer.as_mut().poll(context).is_ready() {
+            self.timer_set = false;
+            self.sweep(buffers, now);
+        }
+        let queue = Arc::clone(&self.queue);
+        loop {
+            let mut ready = std::mem::take(&mut self.ready);
+            let mut commands = std::mem::take(&mut self.commands);
+            let any = queue.take(&mut ready, &mut commands, context.waker());
+            if !any {
+                self.ready = ready;
+                self.commands = commands;
+                if self.stopping && self.is_empty() {
+                    return Poll::Ready(());
+                }
+                self.set_timer(context, now);
+                return Poll::Pending;
+            }
+            for command in commands.drain(..) {
+                self.execute(command, buffers, now);
+            }
+            self.commands = commands;
+            for slot in ready.drain(..) {
+                self.give_turn(slot, buffers, now);
+            }
+            self.ready = ready;
+            if !queue.is_empty() || !tokio::task::coop::has_budget_remaining() {
+                // Let the runtime look at its sockets and other tasks before the next round.
+                let _ = pin!(tokio::task::yield_now()).poll(context);
+                self.set_timer(context, now);
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn give_turn(&mut self, index: u32, buffers: &mut Buffers, now: u64) {
+        let Some(Some(slot)) = self.slots.get_mut(index as usize) else { return };
+        let Slot { waker, driver } = &mut **slot;
+        let mut turn = TurnContext {
+            buffers,
+            traffic: &self.traffic,
+            timing: &self.timing,
+            now,
+        };
+        if driver.turn(&mut Context::from_waker(waker), &mut turn) == Turn::Finished {
+            self.remove(index);
+        }
+    }
+
+    fn remove(&mut self, index: u32) {
+        use std::sync::atomic::Ordering;
+        let Some(slot) = self.slots.get_mut(index as usize).and_then(Option::take) else { return };
+        let tally = if slot.driver.was_aborted() { &self.tally.aborted } else { &self.tally.drained };
+        tally.fetch_add(1, Ordering::Relaxed);
+        drop(slot);
+        self.free.push(index);
+        self.hub.session_ended();
+    }
+
+    fn execute(&mut self, command: Command, buffers: &mut Buffers, now: u64) {
+        match command {
+            Command::Open(new) => self.open(*new, buffers, now),
+            Command::Broadcast(broadcast) => self.broadcast(*broadcast, buffers, now),
+            Command::Drain => self.for_each(|driver| driver.shared().signal(signal::DRAIN)),
+            Command::Abort => self.for_each(|driver| driver.shared().signal(signal::ABORT)),
+            Command::Stop => self.stopping = true,
+        }
+    }
+
+    fn for_each(&self, visit: impl Fn(&Driver)) {
+        self.slots.iter().flatten().for_each(|slot| visit(&slot.driver));
+    }
+
+    fn open(&mut self, new: NewSession, buffers: &mut Buffers, now: u64) {
+        let index = self.free.pop().unwrap_or(self.slots.len() as u32);
+        if index as usize == self.slots.len() {
+            self.slots.push(None);
+        }
+        let shared = Shared::new(
+            self.hub.next_id(),
+            Arc::clone(&self.hub),
+            Arc::clone(&self.queue),
+            index,
+            new.link.framing(),
+            new.peer,
+            now,
+        );
+        let waker = Waker::from(Arc::clone(&shared));
+        let driver = Driver::new(shared, new.link, new.permit, new.opened, now);
+        let mut slot = Box::new(Slot { waker, driver });
+        let mut turn = TurnContext {
+            buffers,
+            traffic: &self.traffic,
+            timing: &self.timing,
+            now,
+        };
+        match new.refused {
+            None => slot.driver.begin(&mut turn),
+            Some(reason) => slot.driver.refuse(reason, now),
+        }
+        slot.driver.shared().schedule();
+        self.slots[index as usize] = Some(slot);
+    }
+
+    fn broadcast(&mut self, broadcast: Broadcast, buffers: &mut Buffers, now: u64) {
+        let mut outcome = Outcome::default();
+        match &broadcast.targets {
+            Targets::All => {
+                for index in 0..self.slots.len() {
+                    self.broadcast_to(index, None, &broadcast, &mut outcome, buffers, now);
+                }
+            }
+            Targets::Members(members) => {
+                for &(slot, id) in members.iter() {
+                    let index = slot as usize;
+                    self.broadcast_to(index, Some(id), &broadcast, &mut outcome, buffers, now);
+                }
+            }
+        }
+        // Nobody waits any more when the caller has gone.
+        let _ = broadcast.done.send(outcome);
+    }
+
+    fn broadcast_to(
+        &mut self,
+        index: usize,
+        expected: Option<SessionId>,
+        broadcast: &Broadcast,
+        outcome: &mut Outcome,
+        buffers: &mut Buffers,
+        now: u64,
+    ) {
+        let Some(Some(slot)) = self.slots.get_mut(index) else { return };
+        let Slot { waker, driver } = &mut **slot;
+        let id = driver.shared().id();
+        if expected.is_some_and(|expected| expected != id)
+            || broadcast.except.contains(&id)
+            || !driver.is_open()
+        {
+            return;
+        }
+        let mut turn = TurnContext {
+            buffers,
+            traffic: &self.traffic,
+            timing: &self.timing,
+            now,
+        };
+        let context = &mut Context::from_waker(waker);
+        match driver.broadcast(context, &mut turn, &broadcast.frames) {
+            Delivery::Sent => outcome.sent += 1,
+            Delivery::Missed => outcome.missed += 1,
+            Delivery::Full => outcome.full.push(Session::new(Arc::clone(driver.shared()))),
+        }
+    }
+
+    /// Looks at the deadlines of every session and sets the timer for the next look.
+    fn sweep(&mut self, buffers: &mut Buffers, now: u64) {
+        for slot in self.slots.iter_mut().flatten() {
+            let mut turn = TurnContext {
+                buffers,
+                traffic: &self.traffic,
+                timing: &self.timing,
+                now,
+            };
+            slot.driver.tick(&mut turn);
+        }
+    }
+
+    fn set_timer(&mut self, context: &mut Context<'_>, now: u64) {
+        if self.timer_set || self.is_empty() {
+            return;
+        }
+        let next = self.hub.clock.instant(now + self.timing.granularity());
+        self.timer.as_mut().reset(next);
+        self.timer_set = true;
+        if self.timer.as_mut().poll(context).is_ready() {
+            context.waker().wake_by_ref();
+        }
+    }
+}
+
+/// What became of a broadcast on one session.
+pub(crate) enum Delivery {
+    Sent,
+    Missed,
+    Full,
+}
+
+impl Future for Worker {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let mut buffers = BUFFERS.take().unwrap_or_default();
+        let result = self.run(context, &mut buffers);
+        BUFFERS.set(Some(buffers));
+        result
+    }
+}
+
+impl Drop for Worker {
+    /// The runtime may end before the worker has: whoever waits for a session learns that it is over.
+    fn drop(&mut self) {
+        let now = self.hub.clock.now();
+        for mut slot in self.slots.drain(..).flatten() {
+            slot.driver.cancel(now);
+            self.hub.session_ended();
+        }
+        for command in self.queue.close() {
+            if matches!(command, Command::Open(_)) {
+                self.hub.session_ended();
+            }
+        }
+    }
+}

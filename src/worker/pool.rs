@@ -1,0 +1,105 @@
+//! The workers of one server or client, and what is asked of all of them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use super::queue::WorkerQueue;
+use super::{Broadcast, BroadcastFrames, Command, NewSession, Outcome, Tally, Targets, Worker};
+use crate::group::GroupName;
+use crate::hub::Hub;
+use crate::session::SessionId;
+
+/// Hands sessions and commands to workers.
+pub(crate) struct Workers {
+    queues: Vec<Arc<WorkerQueue>>,
+    next: AtomicUsize,
+    pub(crate) tally: Arc<Tally>,
+}
+
+impl Workers {
+    /// Starts `count` workers on the current runtime; their tasks are in `tasks`.
+    pub(crate) fn start(count: usize, hub: &Arc<Hub>, tasks: &mut JoinSet<()>) -> Self {
+        let tally = Arc::new(Tally::default());
+        let queues: Vec<_> = (0..count).map(|index| Arc::new(WorkerQueue::new(index))).collect();
+        for (index, queue) in queues.iter().enumerate() {
+            let worker =
+                Worker::new(index, Arc::clone(queue), Arc::clone(hub), Arc::clone(&tally));
+            tasks.spawn(worker);
+        }
+        Workers { queues, next: AtomicUsize::new(0), tally }
+    }
+
+    /// Gives a connection to the next worker.
+    pub(crate) fn open(&self, hub: &Hub, new: NewSession) {
+        hub.session_began();
+        let index = self.next.fetch_add(1, Ordering::Relaxed) % self.queues.len();
+        if self.queues[index].push_command(Command::Open(Box::new(new))).is_err() {
+            // The worker has ended; the connection is dropped with the command.
+            hub.session_ended();
+        }
+    }
+
+    fn to_all(&self, command: impl Fn() -> Command) {
+        for queue in &self.queues {
+            // A worker that has ended needs no command.
+            let _ = queue.push_command(command());
+        }
+    }
+
+    pub(crate) fn drain(&self) {
+        self.to_all(|| Command::Drain);
+    }
+
+    pub(crate) fn abort(&self) {
+        self.to_all(|| Command::Abort);
+    }
+
+    /// Workers end once their last session has.
+    pub(crate) fn stop(&self) {
+        self.to_all(|| Command::Stop);
+    }
+
+    /// Sends one message to many sessions. Workers write to their own sessions; each is asked once.
+    pub(crate) async fn broadcast(
+        &self,
+        hub: &Hub,
+        frames: Arc<BroadcastFrames>,
+        group: Option<&GroupName>,
+        except: &[SessionId],
+    ) -> Outcome {
+        let except: Arc<[SessionId]> = except.into();
+        let targets: Vec<(usize, Targets)> = match group {
+            None => (0..self.queues.len()).map(|index| (index, Targets::All)).collect(),
+            Some(group) => hub
+                .groups
+                .by_worker(group)
+                .into_iter()
+                .map(|(index, members)| (index, Targets::Members(members)))
+                .collect(),
+        };
+        let mut waiting = Vec::with_capacity(targets.len());
+        for (index, targets) in targets {
+            let (done, outcome) = oneshot::channel();
+            let broadcast = Broadcast {
+                frames: Arc::clone(&frames),
+                targets,
+                except: Arc::clone(&except),
+                done,
+            };
+            if self.queues[index].push_command(Command::Broadcast(Box::new(broadcast))).is_ok() {
+                waiting.push(outcome);
+            }
+        }
+        let mut total = Outcome::default();
+        for outcome in waiting {
+            let Ok(outcome) = outcome.await else { continue };
+            total.sent += outcome.sent;
+            total.missed += outcome.missed;
+            total.full.extend(outcome.full);
+        }
+        total
+    }
+}
