@@ -98,25 +98,18 @@ impl Inbound {
         self.next - before
     }
 
-    /// Whether there are frames that are dealt with on arrival.
-    #[inline]
-    pub(crate) fn has_urgent(&self) -> bool {
-        self.spans().iter().any(|span| !span.frame_type.is_ordered())
-    }
-
-    /// Takes out the frames that are dealt with on arrival and hands each to `visit`. Stops when
-    /// `visit` returns false; that frame and all after it stay.
+    /// Takes out the frames that are dealt with on arrival and hands each to `visit`. When that returns
+    /// false, the frames after it are forgotten.
     pub(crate) fn take_urgent(&mut self, mut visit: impl FnMut(&Span, &[u8], &Bytes) -> bool) {
         let mut kept = self.next;
-        let mut stopped = false;
         for index in self.next..self.spans.len() {
             let span = self.spans[index];
-            if !stopped && !span.frame_type.is_ordered() {
+            if !span.frame_type.is_ordered() {
                 let (payload, source) = self.slice(index);
                 if visit(&span, payload, source) {
                     continue;
                 }
-                stopped = true;
+                break;
             }
             self.spans[kept] = span;
             if !self.owned.is_empty() {

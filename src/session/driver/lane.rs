@@ -148,6 +148,7 @@ impl Driver {
                         self.on_peer_error(reason, turn.now);
                     }
                 }
+                other if !other.is_message() => inbound.skip_one(),
                 _ => {
                     let service = self.service();
                     if service.wants().message {

@@ -1,0 +1,3 @@
+//! The program `netsys`.
+
+fn main() {}

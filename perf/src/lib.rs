@@ -1,0 +1,14 @@
+//! What the three programs of this package share.
+//!
+//! * `baseline` holds servers written straight on sockets, to compare with.
+//! * `load` is a single-threaded load generator which checks every byte.
+//! * `compare` runs servers and load in turns and reports the ratios.
+//!
+//! The `README.md` beside this crate says how to run them and how the figures
+//! are made.
+
+pub mod args;
+pub mod frame;
+pub mod report;
+pub mod stats;
+pub mod sys;

@@ -1,0 +1,104 @@
+//! Every baseline under every kind of load that it serves, for a moment.
+//! The load generator checks each byte and fails on a mismatch.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use network_system_perf::report::Report;
+
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(name: &str) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_baseline"))
+            .arg(name)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the baseline starts");
+        let mut line = String::new();
+        let output = child.stdout.take().expect("standard output is a pipe");
+        BufReader::new(output)
+            .read_line(&mut line)
+            .expect("the baseline prints a line");
+        let address = line
+            .trim()
+            .strip_prefix("listening tcp://")
+            .expect("the line names the address")
+            .to_owned();
+        Self { child, address }
+    }
+
+    fn load(&self, arguments: &str) {
+        let output = Command::new(env!("CARGO_BIN_EXE_load"))
+            .args(arguments.split_whitespace())
+            .args(["--warmup", "0.05", "--seconds", "0.2"])
+            .args(["--server", &self.address])
+            .args(["--pid", &self.child.id().to_string()])
+            .stdin(Stdio::null())
+            .output()
+            .expect("the load generator starts");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments}: {errors}");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let line = text.lines().last().expect("a report is printed");
+        let report = Report::from_json(line).expect("the last line is the report");
+        assert!(report.messages > 0.0, "{arguments}: {line}");
+        assert!(report.cpu_ns > 0.0, "{arguments}: {line}");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().expect("the baseline still runs");
+        self.child.wait().expect("the baseline has ended");
+    }
+}
+
+fn check_echo(name: &str) {
+    let server = Server::start(name);
+    server.load("echo --connections 20 --size 8");
+    server.load("echo --connections 5 --size 1024 --outstanding 100");
+    // More than the buffers of a connection hold: both directions must go on together.
+    server.load("echo --connections 2 --size 1048576 --outstanding 16");
+    server.load("connect --in-flight 8");
+    server.load("idle --connections 50");
+}
+
+#[test]
+fn epoll_bytes_echoes() {
+    check_echo("epoll-bytes");
+}
+
+#[test]
+fn epoll_msgi_echoes() {
+    check_echo("epoll-msgi");
+}
+
+#[test]
+fn tokio_framed_echoes() {
+    check_echo("tokio-framed");
+}
+
+#[test]
+fn epoll_broadcast_reaches_all_receivers_in_order() {
+    let server = Server::start("epoll-broadcast");
+    server.load("broadcast --connections 50 --size 64");
+    server.load("broadcast --connections 3 --size 1048576 --outstanding 16");
+}
+
+#[test]
+fn a_wrong_echo_is_noticed() {
+    // A server that sends to all other connections is no echo server: the
+    // second connection receives what belongs to the first.
+    let server = Server::start("epoll-broadcast");
+    let status = Command::new(env!("CARGO_BIN_EXE_load"))
+        .args(["echo", "--connections", "2", "--server", &server.address])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .expect("the load generator starts");
+    assert_eq!(status.code(), Some(1));
+}
