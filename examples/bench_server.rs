@@ -1,10 +1,10 @@
 //! Echo servers for measurements: `lent` or `closure` handler, current-thread or multi-thread runtime.
-use network_system::{Handler, Limits, Message, MessageRef, Server, Session, Timeouts};
+use network_system::{Handler, Limits, Message, Server, Session, Timeouts};
 
 struct Echo;
 
 impl Handler for Echo {
-    async fn on_message(&self, session: &Session, message: MessageRef<'_>) {
+    async fn on_message(&self, session: &Session, message: &Message) {
         let _ = session.send(message).await;
     }
 }
@@ -12,7 +12,7 @@ impl Handler for Echo {
 struct Fan(std::sync::OnceLock<Server>);
 struct FanHandler(std::sync::Arc<Fan>);
 impl Handler for FanHandler {
-    async fn on_message(&self, session: &Session, message: MessageRef<'_>) {
+    async fn on_message(&self, session: &Session, message: &Message) {
         let _ = self.0.0.get().unwrap().broadcast_except(message, &[session.id()]).await;
     }
 }

@@ -24,6 +24,6 @@ pub use error::{
 };
 pub use group::{GroupError, GroupName, GroupNameError};
 pub use handler::{Authenticator, BoxFuture, Credentials, GroupGuard, Handler};
-pub use message::{Message, MessageKind, MessageRef, Outgoing};
+pub use message::{Message, MessageKind, Outgoing};
 pub use server::{BroadcastReport, Server, ServerBuilder, ServerStats, StopReport};
 pub use session::{Sending, Session, SessionId, SessionStats, State, Transport};

@@ -102,6 +102,8 @@ pub(crate) struct Decoded {
     pub(crate) consumed: usize,
     /// How long the unfinished frame at the end is in all, 0 when that is not known.
     pub(crate) needed: usize,
+    /// When not 0: all frames are plain DATA frames of MSGI, this many, and are not listed.
+    pub(crate) plain: usize,
     /// What is wrong with the bytes after `consumed`.
     pub(crate) error: Option<ProtocolError>,
 }

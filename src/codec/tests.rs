@@ -2,6 +2,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::session::inbound::Inbound;
 use crate::session::output::Output;
 
 const LIMIT: usize = 2_000;
@@ -38,11 +39,16 @@ fn decode_in_pieces(
         start = end;
         let mut spans = Vec::new();
         let decoded = decoder.decode(&buffer, &mut spans);
-        frames.extend(spans.iter().map(|span| Plain {
-            frame_type: span.frame_type.0,
-            id: span.id,
-            payload: buffer[span.start as usize..][..span.len as usize].to_vec(),
-        }));
+        assert!(decoded.plain == 0 || spans.is_empty());
+        let data = Bytes::copy_from_slice(&buffer[..decoded.consumed]);
+        let mut inbound = match decoded.plain {
+            0 => Inbound::new(data, spans),
+            count => Inbound::plain(data, count, spans),
+        };
+        while let Some((span, message)) = inbound.take_next() {
+            let payload = message.payload().to_vec();
+            frames.push(Plain { frame_type: span.frame_type.0, id: span.id, payload });
+        }
         assert!(decoded.consumed <= buffer.len());
         assert!(decoded.needed == 0 || decoded.needed > buffer.len() - decoded.consumed);
         if decoded.error.is_some() {
@@ -194,7 +200,7 @@ fn frames_before_a_bad_one_are_still_found() {
     bytes.extend_from_slice(b"bad bytes that are no frame");
     let mut spans = Vec::new();
     let decoded = Decoder::new(Framing::Msgi, LIMIT).decode(&bytes, &mut spans);
-    assert_eq!((spans.len(), decoded.consumed), (1, 14));
+    assert_eq!((spans.len(), decoded.plain, decoded.consumed), (1, 0, 14));
     assert_eq!(decoded.error.map(|error| error.code), Some(ErrorCode::InvalidFrame));
 }
 

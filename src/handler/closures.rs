@@ -47,7 +47,7 @@ impl Closures {
             let handler = Arc::clone(&handler);
             Box::pin(async move {
                 while let Some(message) = inbound.next_message() {
-                    let message = message.to_message();
+                    let message = message.clone();
                     handler(session.clone(), message).await;
                 }
                 inbound

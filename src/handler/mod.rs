@@ -14,7 +14,7 @@ pub(crate) use closures::Closures;
 pub(crate) use service::{HandlerService, Service, Wants};
 
 use crate::error::{CloseReason, ErrorCode, RequestError};
-use crate::message::{Message, MessageRef};
+use crate::message::Message;
 use crate::session::Session;
 
 /// A boxed future.
@@ -46,7 +46,7 @@ pub trait Handler: Send + Sync + 'static {
     fn on_message(
         &self,
         session: &Session,
-        message: MessageRef<'_>,
+        message: &Message,
     ) -> impl Future<Output = ()> + Send {
         let _ = (session, message);
         async {}
@@ -56,7 +56,7 @@ pub trait Handler: Send + Sync + 'static {
     fn on_request(
         &self,
         session: &Session,
-        request: MessageRef<'_>,
+        request: &Message,
     ) -> impl Future<Output = Result<Message, RequestError>> + Send {
         let _ = (session, request);
         async { Err(no_request_handler()) }

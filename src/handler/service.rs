@@ -75,7 +75,7 @@ impl<H: Handler> Service for HandlerService<H> {
         session: Session,
         request: Message,
     ) -> BoxFuture<'static, Result<Message, RequestError>> {
-        Box::pin(async move { self.0.on_request(&session, request.as_ref()).await })
+        Box::pin(async move { self.0.on_request(&session, &request).await })
     }
 
     fn disconnect(

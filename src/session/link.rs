@@ -21,10 +21,71 @@ pub(crate) const READ_CHUNK: usize = 256 * 1024;
 pub(crate) struct Buffers {
     /// Where links read into.
     pub(crate) chunk: BytesMut,
+    /// Buffers that large frames were read into, to be used again.
+    pub(crate) spare: Spare,
     /// Memory for the list of the frames in one read.
     pub(crate) spans: Vec<Span>,
     /// Where answers are collected.
     pub(crate) output: Output,
+}
+
+impl Buffers {
+    /// Makes sure that the chunk has room for a read that is worth its system call.
+    pub(crate) fn prepare_chunk(&mut self) {
+        debug_assert!(self.chunk.is_empty());
+        if self.chunk.capacity() < READ_CHUNK
+            && !self.chunk.try_reclaim(READ_CHUNK)
+            && self.chunk.capacity() < READ_CHUNK / 2
+        {
+            let full = std::mem::replace(&mut self.chunk, self.spare.take(READ_CHUNK));
+            self.spare.put(full, READ_CHUNK);
+        }
+    }
+}
+
+/// Large buffers between two uses. The system's allocator would hand their pages back and fault them in
+/// again for each large frame, which costs as much as the frame itself.
+#[derive(Debug, Default)]
+pub(crate) struct Spare {
+    /// Buffers and their sizes. Parts of them may still be on their way out.
+    buffers: Vec<(BytesMut, usize)>,
+    /// The sum of the sizes.
+    bytes: usize,
+}
+
+/// Bytes of spare buffers that one worker thread keeps.
+const SPARE_LIMIT: usize = 8 * 1024 * 1024;
+
+impl Spare {
+    /// A buffer with room for `size` bytes.
+    pub(crate) fn take(&mut self, size: usize) -> BytesMut {
+        let fits = self
+            .buffers
+            .iter_mut()
+            .position(|(buffer, known)| *known >= size && buffer.try_reclaim(size));
+        match fits {
+            Some(index) => {
+                let (buffer, known) = self.buffers.swap_remove(index);
+                self.bytes -= known;
+                buffer
+            }
+            None => BytesMut::with_capacity(size),
+        }
+    }
+
+    /// Keeps a buffer that was made with `size` bytes.
+    pub(crate) fn put(&mut self, mut buffer: BytesMut, size: usize) {
+        if size < READ_CHUNK || size > SPARE_LIMIT {
+            return;
+        }
+        while self.bytes + size > SPARE_LIMIT && !self.buffers.is_empty() {
+            let (_, known) = self.buffers.remove(0);
+            self.bytes -= known;
+        }
+        buffer.clear();
+        self.bytes += size;
+        self.buffers.push((buffer, size));
+    }
 }
 
 /// What a link received.

@@ -109,14 +109,7 @@ impl Driver {
 
     /// Counts messages; says whether there are frames that are dealt with on arrival.
     fn count_received(&self, frames: &Inbound, turn: &TurnContext<'_>) -> bool {
-        let (mut messages, mut bytes, mut urgent) = (0, 0, false);
-        for span in frames.spans() {
-            if span.frame_type.is_message() || span.frame_type.has_id() {
-                messages += 1;
-                bytes += u64::from(span.len);
-            }
-            urgent |= !span.frame_type.is_ordered();
-        }
+        let (messages, bytes, urgent) = frames.census();
         if messages > 0 {
             let counters = &self.shared.counters;
             counters.messages_received.fetch_add(messages, Ordering::Relaxed);

@@ -123,7 +123,7 @@ impl Driver {
             if !self.may_start() {
                 return (!inbound.is_empty()).then_some(inbound);
             }
-            let Some(span) = inbound.peek().copied() else {
+            let Some(span) = inbound.peek() else {
                 recycle(inbound, turn);
                 return None;
             };

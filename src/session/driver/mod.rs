@@ -239,9 +239,9 @@ impl Driver {
         }
         if incoming.is_some() || self.has_lane_work() {
             let before = output.remaining();
-            let shared = Arc::as_ptr(&self.shared);
+            let shared = Arc::clone(&self.shared);
             let direct = !self.blocked && self.link.is_some();
-            let polled = current::enter(shared, output, direct, || {
+            let polled = current::enter(&shared, output, direct, || {
                 self.run_lane(context, turn, incoming);
             });
             output = polled.output;
