@@ -21,7 +21,7 @@ const ROOM: usize = 4 * 1024;
 struct Current {
     /// Address of the session's shared part: its identity while it lives.
     session: *const Shared,
-    output: Output,
+    output: Box<Output>,
     /// Whether nothing queued has to leave before what the handler sends now.
     direct: bool,
     /// Whether a send waits for the collected answers to be written.
@@ -43,7 +43,7 @@ thread_local! {
 
 /// What a poll of a handler left behind.
 pub(crate) struct Polled<T> {
-    pub(crate) output: Output,
+    pub(crate) output: Box<Output>,
     pub(crate) flush_wanted: bool,
     /// `Err` when the handler panicked.
     pub(crate) result: Result<T, ()>,
@@ -53,7 +53,7 @@ pub(crate) struct Polled<T> {
 #[inline]
 pub(crate) fn enter<T>(
     session: &Arc<Shared>,
-    output: Output,
+    output: Box<Output>,
     direct: bool,
     poll: impl FnOnce() -> T,
 ) -> Polled<T> {
@@ -80,7 +80,7 @@ pub(crate) fn enter<T>(
             Polled { output: current.output, flush_wanted: current.flush_wanted, result }
         }
         // Nothing takes the value out while it is entered.
-        None => Polled { output: Output::default(), flush_wanted: false, result },
+        None => Polled { output: Box::default(), flush_wanted: false, result },
     }
 }
 

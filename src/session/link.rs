@@ -17,7 +17,7 @@ pub(crate) const READ_CHUNK: usize = 256 * 1024;
 
 /// Buffers that belong to the thread and are lent to one session after the other. A session keeps only
 /// what it has not finished, so an idle one holds no buffer.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Buffers {
     /// Where links read into.
     pub(crate) chunk: BytesMut,
@@ -25,8 +25,8 @@ pub(crate) struct Buffers {
     pub(crate) spare: Spare,
     /// Memory for the list of the frames in one read.
     pub(crate) spans: Vec<Span>,
-    /// Where answers are collected.
-    pub(crate) output: Output,
+    /// Where answers are collected. A link that takes no more keeps it, with what is in it.
+    pub(crate) output: Option<Box<Output>>,
 }
 
 impl Buffers {

@@ -344,7 +344,7 @@ impl Driver {
         let goodbye = std::mem::replace(&mut closing.goodbye, kept);
         self.set_step(Step::Shutdown);
         if let Some(frame) = goodbye_frame(goodbye, self.shared.framing().has_control()) {
-            let mut output = Output::default();
+            let mut output = Box::<Output>::default();
             let framing = self.shared.framing();
             output.push(framing, frame.frame_type, false, 0, frame.payload);
             self.transmit(context, turn, output);

@@ -230,10 +230,8 @@ impl Driver {
         turn: &mut TurnContext<'_>,
         incoming: Option<Inbound>,
     ) {
-        let mut output = match self.output.take() {
-            Some(output) => *output,
-            None => std::mem::take(&mut turn.buffers.output),
-        };
+        let mut output =
+            self.output.take().or_else(|| turn.buffers.output.take()).unwrap_or_default();
         if !self.blocked {
             self.push_urgent(&mut output);
         }
@@ -258,7 +256,7 @@ impl Driver {
             {
                 // The handler waits. If it is woken at once, its next answers leave together with these.
                 self.held = true;
-                self.output = Some(Box::new(output));
+                self.output = Some(output);
                 self.shared.schedule();
                 return;
             }
@@ -272,18 +270,18 @@ impl Driver {
         &mut self,
         context: &mut Context<'_>,
         turn: &mut TurnContext<'_>,
-        mut output: Output,
+        mut output: Box<Output>,
     ) {
         let Some(link) = &mut self.link else {
             output.reset(OUTPUT_KEEP);
-            turn.buffers.output = output;
+            turn.buffers.output = Some(output);
             return;
         };
         if output.remaining() < DRAIN_CHUNK {
             self.shared.drain_outbox(&mut output, DRAIN_CHUNK);
         }
         if output.is_empty() {
-            turn.buffers.output = output;
+            turn.buffers.output = Some(output);
             return;
         }
         let counts = output.take_counts();
@@ -295,16 +293,16 @@ impl Driver {
             Poll::Ready(Ok(())) => {
                 self.blocked = false;
                 output.reset(OUTPUT_KEEP);
-                turn.buffers.output = output;
+                turn.buffers.output = Some(output);
             }
             Poll::Pending => {
                 self.blocked = true;
-                self.output = Some(Box::new(output));
+                self.output = Some(output);
             }
             Poll::Ready(Err(error)) => {
                 self.blocked = false;
                 output.reset(OUTPUT_KEEP);
-                turn.buffers.output = output;
+                turn.buffers.output = Some(output);
                 self.on_broken_link(&error, ErrorCode::SendFailed, turn.now);
             }
         }
