@@ -15,6 +15,9 @@ mod hub;
 mod server;
 mod client;
 
+#[doc(hidden)]
+pub mod internal;
+
 pub use client::{ReconnectPolicy, Resolver, SystemResolver};
 pub use config::{Limits, QueuePolicy, Timeouts};
 pub use endpoint::{Address, CodecKind, Endpoint, Host};

@@ -125,7 +125,29 @@ fn judge(
     if let Some(error) = too_short(length) {
         return Some(error);
     }
-    let payload = length - HEADER;
+    judge_payload(frame_type, length - HEADER, message_limit)
+}
+
+/// Judges a frame that comes as a value, whose correlation id stands beside its payload.
+pub(crate) fn judge_value(
+    frame_type: FrameType,
+    payload: usize,
+    message_limit: usize,
+) -> Option<ProtocolError> {
+    if frame_type == FrameType::DATA && payload <= message_limit {
+        return None;
+    }
+    let id = if frame_type.has_id() { ID } else { 0 };
+    judge_payload(frame_type, payload + id, message_limit)
+}
+
+/// Judges a type and the length of what follows the header.
+#[cold]
+fn judge_payload(
+    frame_type: FrameType,
+    payload: usize,
+    message_limit: usize,
+) -> Option<ProtocolError> {
     let (name, least, most) = match frame_type {
         FrameType::PING => ("PING", 0, PING_LIMIT),
         FrameType::PONG => ("PONG", 0, PING_LIMIT),

@@ -249,7 +249,18 @@ impl fmt::Debug for ServerBuilder {
 
 impl Listen {
     fn check(&self) -> Result<(), ConfigError> {
-        Ok(())
+        match self {
+            Listen::Endpoint(endpoint)
+                if matches!(endpoint.address(), Address::Unix(_))
+                    && !transport::unix::AVAILABLE =>
+            {
+                Err(ConfigError::new(
+                    ErrorCode::NotSupported,
+                    format!("listen: `{endpoint}` needs Unix sockets, which this platform lacks"),
+                ))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether peers open with hello there.
@@ -295,7 +306,14 @@ impl Listen {
                 }
                 Ok(bound)
             }
-            _ => todo!(),
+            Address::Unix(path) => {
+                let listener = transport::unix::Unix::bind(path, endpoint, config.clone());
+                Ok(vec![Box::new(listener.map_err(failed)?)])
+            }
+            Address::Memory(name) => {
+                let listener = transport::memory::Memory::bind(name, config.clone());
+                Ok(vec![Box::new(listener.map_err(failed)?)])
+            }
         }
     }
 }

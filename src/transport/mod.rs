@@ -1,8 +1,11 @@
 //! The only place that names sockets. Each transport is a small adapter that makes links.
 
 pub(crate) mod happy_eyeballs;
+pub(crate) mod memory;
 pub(crate) mod stream;
 pub(crate) mod tcp;
+#[cfg_attr(not(unix), path = "unix_missing.rs")]
+pub(crate) mod unix;
 
 use std::io;
 use std::net::SocketAddr;
