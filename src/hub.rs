@@ -43,6 +43,8 @@ pub(crate) struct Totals {
     pub(crate) refused: AtomicU64,
     pub(crate) errors: AtomicU64,
     pub(crate) dropped: AtomicU64,
+    /// Messages that waited in an outbox when their session ended.
+    pub(crate) lost: AtomicU64,
     /// Responses to requests that nobody waited for.
     pub(crate) unknown_responses: AtomicU64,
 }

@@ -237,7 +237,7 @@ impl Output {
     pub(crate) fn to_vec(&self) -> Vec<u8> {
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
         let count = self.fill(&mut slices);
-        slices[..count].concat()
+        slices[..count].iter().flat_map(|slice| slice.iter().copied()).collect()
     }
 }
 

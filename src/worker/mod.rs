@@ -237,7 +237,7 @@ impl Worker {
             Command::Open(new) => self.open(*new, buffers, now),
             Command::Broadcast(broadcast) => self.broadcast(*broadcast, buffers, now),
             Command::Drain => self.for_each(|driver| driver.shared().signal(signal::DRAIN)),
-            Command::Abort => self.for_each(|driver| driver.shared().signal(signal::ABORT)),
+            Command::Abort => self.for_each(|driver| driver.shared().signal(signal::CUT)),
             Command::Stop => self.stopping = true,
         }
     }

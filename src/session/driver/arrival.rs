@@ -85,6 +85,9 @@ impl Driver {
             } else if urgent {
                 self.take_urgent(&mut frames, turn);
             }
+            if matches!(self.phase, Phase::Opening) {
+                self.on_no_welcome(&mut frames, turn);
+            }
         }
         match then {
             Then::More => {}

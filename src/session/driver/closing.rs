@@ -9,6 +9,7 @@ use super::{Driver, OUTPUT_KEEP, Phase, Turn, TurnContext, refused};
 use crate::codec::control::Control;
 use crate::codec::{FrameType, ProtocolError, msgi};
 use crate::error::{CloseReason, ErrorCode};
+use crate::hub::Role;
 use crate::session::State;
 use crate::session::output::{Frame, Output};
 use crate::session::shared::lock;
@@ -144,6 +145,7 @@ impl Driver {
         }
         let hub = std::sync::Arc::clone(self.shared.hub());
         if let Some(retry) = hub.goaway()
+            && matches!(hub.role, Role::Server)
             && self.was_open
             && self.shared.framing().has_control()
         {
@@ -265,6 +267,21 @@ impl Driver {
         }
         self.begin_close(reason, Goodbye::None, Step::Flush, now);
         self.cut_off(now);
+    }
+
+    /// The deadline of a stop has passed: as [`abort`](Self::abort), and a disconnect handler that waits
+    /// for something is dropped too.
+    pub(super) fn cut(&mut self, now: u64) {
+        self.no_waiting = true;
+        if !matches!(self.phase, Phase::Ended) {
+            let text = "cut off at the deadline of the stop";
+            return self.abort(CloseReason::with_code(ErrorCode::ShuttingDown, text), now);
+        }
+        self.aborted |= self.has_lane_work();
+        self.running = None;
+        self.in_service = None;
+        self.backlog.clear();
+        self.backlog_bytes = 0;
     }
 
     fn cut_off(&mut self, now: u64) {
@@ -429,6 +446,7 @@ impl Driver {
             "session closed"
         );
         let hub = std::sync::Arc::clone(self.shared.hub());
+        hub.totals.lost.fetch_add(lost as u64, std::sync::atomic::Ordering::Relaxed);
         if self.was_open {
             hub.groups.leave_all(&self.session());
             hub.session_closed(self.shared.id());
@@ -443,6 +461,7 @@ impl Driver {
         };
         let extra = self.shared.extra();
         lock(&extra.requests).close(&reason);
+        lock(&extra.group_changes).close(&reason);
         let _ = extra.closed.set(reason);
         self.set_state(state);
         self.permit = None;
@@ -470,6 +489,9 @@ impl Driver {
                 self.work_and_write(context, turn, None);
                 if self.finished {
                     return;
+                }
+                if self.no_waiting {
+                    self.running = None;
                 }
                 if self.running.is_none() {
                     self.finished = true;

@@ -123,6 +123,8 @@ pub(crate) struct Driver {
     permit: Option<Box<dyn std::any::Any + Send>>,
     /// Whether the disconnect handler has been started.
     disconnect_started: bool,
+    /// Whether the deadline of a stop has passed, so that no handler is waited for.
+    no_waiting: bool,
     was_open: bool,
     finished: bool,
 }
@@ -154,6 +156,7 @@ impl Driver {
             opened,
             permit,
             disconnect_started: false,
+            no_waiting: false,
             was_open: false,
             finished: false,
         }
@@ -178,6 +181,9 @@ impl Driver {
         let signals = self.shared.take_signals();
         if signals != 0 {
             self.on_signals(signals, turn);
+        }
+        if self.opened.is_some() {
+            self.watch_attempt(context, turn.now);
         }
         let mut budget = TURN_BUDGET;
         let mut incoming = None;
@@ -209,6 +215,9 @@ impl Driver {
     }
 
     fn on_signals(&mut self, signals: u8, turn: &mut TurnContext<'_>) {
+        if signals & signal::CUT != 0 {
+            self.cut(turn.now);
+        }
         if signals & signal::ABORT != 0 {
             let reason = CloseReason::with_code(ErrorCode::ConnectionClosed, "aborted");
             self.abort(reason, turn.now);
