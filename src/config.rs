@@ -146,6 +146,13 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
+    /// The defaults of a client: those of [`Default`], without an idle timeout. A client may well say
+    /// and hear nothing for long, and one whose codec has no heartbeat would be closed for it; with
+    /// heartbeats, a dead server is noticed by those.
+    pub fn client() -> Self {
+        Timeouts { idle: Duration::ZERO, ..Timeouts::default() }
+    }
+
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         // A year is beyond every sensible deadline and far from where adding to a clock overflows.
         let most = Duration::from_secs(365 * 24 * 3600);

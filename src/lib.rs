@@ -15,7 +15,10 @@ mod hub;
 mod server;
 mod client;
 
-pub use client::{ReconnectPolicy, Resolver, SystemResolver};
+pub use client::{
+    Client, ClientBuilder, ClientState, ClientStats, ClientStopReport, MessageStream,
+    ReconnectPolicy, Resolver, SystemResolver,
+};
 pub use config::{Limits, QueuePolicy, Timeouts};
 pub use endpoint::{Address, CodecKind, Endpoint, Host};
 pub use error::{

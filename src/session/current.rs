@@ -11,11 +11,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::output::Output;
 use super::shared::Shared;
 use crate::codec::{FrameType, Framing};
+use crate::hub::Hub;
 use crate::message::{MessageKind, Outgoing, SHARE_THRESHOLD};
 
 struct Current {
     /// Address of the session's shared part: its identity while it lives.
     session: *const Shared,
+    /// Address of what the sessions of its server or client share.
+    hub: *const Hub,
     output: Output,
     /// Whether nothing queued has to leave before what the handler sends now.
     direct: bool,
@@ -39,11 +42,12 @@ pub(crate) struct Polled<T> {
 #[inline]
 pub(crate) fn enter<T>(
     session: *const Shared,
+    hub: *const Hub,
     output: Output,
     direct: bool,
     poll: impl FnOnce() -> T,
 ) -> Polled<T> {
-    let entered = Current { session, output, direct, flush_wanted: false };
+    let entered = Current { session, hub, output, direct, flush_wanted: false };
     // A handler that blocks on another session's handler nests; what was there comes back after.
     let outer = CURRENT.replace(Some(entered));
     let result = catch_unwind(AssertUnwindSafe(poll)).map_err(drop);
@@ -117,5 +121,12 @@ pub(crate) fn want_flush(session: &Shared) {
 pub(crate) fn is_inside(session: &Shared) -> bool {
     CURRENT.with_borrow(|current| {
         current.as_ref().is_some_and(|current| std::ptr::eq(current.session, session))
+    })
+}
+
+/// Whether the thread is running a handler of any session of this server or client, ended ones included.
+pub(crate) fn is_inside_hub(hub: &Hub) -> bool {
+    CURRENT.with_borrow(|current| {
+        current.as_ref().is_some_and(|current| std::ptr::eq(current.hub, hub))
     })
 }

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::current::{self, Direct};
@@ -18,6 +19,7 @@ use super::output::Frame;
 use super::shared::{Shared, lock, signal};
 use super::{SessionId, State, Transport};
 use crate::codec::FrameType;
+use crate::codec::control::Control;
 use crate::config::QueuePolicy;
 use crate::error::{CloseReason, ErrorCode, RequestError, SendError};
 use crate::group::{GroupError, GroupName};
@@ -460,6 +462,32 @@ impl Session {
     /// Leaves a group; false when the session was not in it.
     pub fn leave(&self, group: &GroupName) -> bool {
         self.shared.hub().groups.leave(self, group)
+    }
+
+    /// Asks the server to put this client into a group, or to take it out; says where the answer comes.
+    pub(crate) fn change_group(
+        &self,
+        join: bool,
+        group: &GroupName,
+    ) -> Result<oneshot::Receiver<Result<(), RequestError>>, RequestError> {
+        let shared = &self.shared;
+        if !shared.framing().has_control() {
+            let text = "this codec carries messages only: clients cannot join groups";
+            return Err(RequestError::with_code(ErrorCode::NotSupported, text));
+        }
+        if shared.is_outbox_closed() {
+            let text = "the session is closing";
+            return Err(RequestError::with_code(ErrorCode::ConnectionClosed, text));
+        }
+        let group = group.to_string();
+        // Held until the frame is queued, so that both have the same order.
+        let mut changes = lock(&shared.extra().group_changes);
+        let answer = changes.open(join, &group, shared.limits().pending_requests)?;
+        let control = if join { Control::Join { group } } else { Control::Leave { group } };
+        let payload = control.to_bytes();
+        let frame = Frame { frame_type: FrameType::CONTROL, text: false, id: 0, payload };
+        shared.push_protocol_frame(frame);
+        Ok(answer)
     }
 
     /// The groups that the session is in, in order of their names.

@@ -250,7 +250,8 @@ impl Driver {
             let before = output.remaining();
             let shared = Arc::as_ptr(&self.shared);
             let direct = !self.blocked && self.link.is_some();
-            let polled = current::enter(shared, output, direct, || {
+            let hub = Arc::as_ptr(self.shared.hub());
+            let polled = current::enter(shared, hub, output, direct, || {
                 self.run_lane(context, turn, incoming);
             });
             output = polled.output;
