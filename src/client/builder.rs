@@ -239,11 +239,24 @@ impl ClientBuilder {
             None => {
                 let stream = inbox.insert(Arc::new(Inbox::default()));
                 let inbox = Arc::clone(stream);
-                Arc::new(StreamService { closures: Arc::new(self.closures), inbox })
+                Arc::new(StreamService {
+                    closures: Arc::new(self.closures),
+                    inbox,
+                })
             }
         };
-        let link = LinkConfig { message_limit: self.limits.message_size, socket: self.socket };
-        let hub = Hub::new(Role::Client, self.limits, self.timeouts, service, None, None);
+        let link = LinkConfig {
+            message_limit: self.limits.message_size,
+            socket: self.socket,
+        };
+        let hub = Hub::new(
+            Role::Client,
+            self.limits,
+            self.timeouts,
+            service,
+            None,
+            None,
+        );
         Ok(Client::new(Inner {
             endpoints,
             client_id: self.client_id,
@@ -264,7 +277,10 @@ impl fmt::Debug for ClientBuilder {
         f.debug_struct("ClientBuilder")
             .field("endpoints", &self.endpoints)
             .field("client_id", &self.client_id)
-            .field("token", &self.token.as_ref().map(|_| format_args!("[hidden]")))
+            .field(
+                "token",
+                &self.token.as_ref().map(|_| format_args!("[hidden]")),
+            )
             .field("limits", &self.limits)
             .field("timeouts", &self.timeouts)
             .field("socket", &self.socket)
@@ -283,14 +299,20 @@ fn check_queue(bytes: usize, policy: QueuePolicy) -> Result<(), ConfigError> {
     }
     if policy == QueuePolicy::Disconnect {
         let expected = "wait, drop-newest or drop-oldest: there is no connection to end";
-        return Err(ConfigError::option("offline_queue", policy.name(), expected));
+        return Err(ConfigError::option(
+            "offline_queue",
+            policy.name(),
+            expected,
+        ));
     }
     Ok(())
 }
 
 fn check_endpoints(endpoints: &[Endpoint]) -> Result<(), ConfigError> {
     if endpoints.is_empty() {
-        return Err(invalid("endpoint: a client needs at least one, such as tcp://127.0.0.1:8080"));
+        return Err(invalid(
+            "endpoint: a client needs at least one, such as tcp://127.0.0.1:8080",
+        ));
     }
     Ok(())
 }
@@ -301,20 +323,27 @@ fn check_hello(
     client_id: Option<&str>,
     token: Option<&str>,
 ) -> Result<(), ConfigError> {
-    let silent = endpoints.iter().any(|endpoint| {
-        !matches!(endpoint.codec(), None | Some(CodecKind::Msgi))
-    });
+    let silent = endpoints
+        .iter()
+        .any(|endpoint| !matches!(endpoint.codec(), None | Some(CodecKind::Msgi)));
     if silent && (client_id.is_some() || token.is_some()) {
         return Err(invalid(
             "client_id, token: need hello, which the codecs raw, lines and length do not have",
         ));
     }
-    if let Some(len) = client_id.map(str::len).filter(|len| !(1..=CLIENT_ID_MAX).contains(len)) {
+    if let Some(len) = client_id
+        .map(str::len)
+        .filter(|len| !(1..=CLIENT_ID_MAX).contains(len))
+    {
         let value = format_args!("{len} bytes");
         return Err(ConfigError::option("client_id", value, "1 to 256 bytes"));
     }
     if let Some(len) = token.map(str::len).filter(|&len| len > TOKEN_MAX) {
-        return Err(ConfigError::option("token", format_args!("{len} bytes"), "at most 8 KiB"));
+        return Err(ConfigError::option(
+            "token",
+            format_args!("{len} bytes"),
+            "at most 8 KiB",
+        ));
     }
     Ok(())
 }

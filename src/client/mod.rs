@@ -156,7 +156,11 @@ impl Client {
     }
 
     fn new(inner: Inner) -> Self {
-        Client { handle: Arc::new(Handle { inner: Arc::new(inner) }) }
+        Client {
+            handle: Arc::new(Handle {
+                inner: Arc::new(inner),
+            }),
+        }
     }
 
     fn inner(&self) -> &Arc<Inner> {
@@ -183,12 +187,14 @@ impl Client {
         let (reply, answer) = oneshot::channel();
         if supervise::start(inner, reply) {
             return answer.await.unwrap_or_else(|_| {
-                Err(ConnectError::new(ErrorCode::ConnectionClosed, "the runtime has ended"))
+                Err(ConnectError::new(
+                    ErrorCode::ConnectionClosed,
+                    "the runtime has ended",
+                ))
             });
         }
         let mut state = inner.state.subscribe();
-        let settled =
-            state.wait_for(|state| *state == ClientState::Connected || state.is_ended());
+        let settled = state.wait_for(|state| *state == ClientState::Connected || state.is_ended());
         let within = inner.hub.timeouts.connect;
         match timeout_at(after(within), settled).await {
             Ok(Ok(state)) if *state == ClientState::Connected => Ok(()),
@@ -272,12 +278,14 @@ impl Client {
         loop {
             match inner.offline.offer(&mut message) {
                 Offer::Taken { dropped } => return inner.taken(dropped),
-                Offer::Direct(session) => match session.try_send(message.take().unwrap_or_default()) {
-                    Err(error) if has_gone(&error) => {
-                        message = Some(inner.take_back(&session, error));
+                Offer::Direct(session) => {
+                    match session.try_send(message.take().unwrap_or_default()) {
+                        Err(error) if has_gone(&error) => {
+                            message = Some(inner.take_back(&session, error));
+                        }
+                        result => return result,
                     }
-                    result => return result,
-                },
+                }
                 Offer::Full => {
                     let text = "the queue for the time without a connection is full";
                     let message = message.take().unwrap_or_default();
@@ -317,10 +325,12 @@ impl Client {
         };
         let mut message = Some(inner.check(message)?);
         loop {
-            let offered = inner.offline.wait_for(|| match inner.offline.offer(&mut message) {
-                Offer::Full => None,
-                other => Some(other),
-            });
+            let offered = inner
+                .offline
+                .wait_for(|| match inner.offline.offer(&mut message) {
+                    Offer::Full => None,
+                    other => Some(other),
+                });
             let offered = match deadline {
                 None => offered.await,
                 Some(at) => match timeout_at(at, offered).await {
@@ -372,7 +382,9 @@ impl Client {
         let deadline = after(timeout);
         match timeout_at(deadline, inner.offline.connected()).await {
             Ok(Ok(session)) => {
-                session.request(message, deadline.duration_since(Instant::now())).await
+                session
+                    .request(message, deadline.duration_since(Instant::now()))
+                    .await
             }
             Ok(Err((code, text))) => Err(RequestError::with_code(code, text)),
             Err(_) => {
@@ -435,10 +447,12 @@ impl Client {
                 Err(RequestError::with_code(ErrorCode::ConnectionClosed, text))
             })
         };
-        tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_| {
-            let text = format!("no answer within {timeout:?}");
-            Err(RequestError::with_code(ErrorCode::RequestTimeout, text))
-        })
+        tokio::time::timeout(timeout, exchange)
+            .await
+            .unwrap_or_else(|_| {
+                let text = format!("no answer within {timeout:?}");
+                Err(RequestError::with_code(ErrorCode::RequestTimeout, text))
+            })
     }
 
     // State
@@ -527,7 +541,11 @@ async fn send_on<M: Outgoing>(
 ) -> Result<(), SendError> {
     match deadline {
         None => session.send(message).await,
-        Some(at) => session.send_timeout(message, at.duration_since(Instant::now())).await,
+        Some(at) => {
+            session
+                .send_timeout(message, at.duration_since(Instant::now()))
+                .await
+        }
     }
 }
 
@@ -543,7 +561,8 @@ fn refuse((code, text): Closed, message: Option<Message>) -> SendError {
 /// The moment `duration` from now; for a duration beyond every clock, a year from now.
 fn after(duration: Duration) -> Instant {
     let now = Instant::now();
-    now.checked_add(duration).unwrap_or(now + Duration::from_secs(365 * 24 * 3600))
+    now.checked_add(duration)
+        .unwrap_or(now + Duration::from_secs(365 * 24 * 3600))
 }
 
 impl fmt::Debug for Client {
@@ -558,7 +577,8 @@ impl fmt::Debug for Client {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.inner.request_stop(self.inner.hub.timeouts.drain, false);
+        self.inner
+            .request_stop(self.inner.hub.timeouts.drain, false);
     }
 }
 
@@ -591,7 +611,10 @@ impl Inner {
 
     /// Asks the client's task to have stopped within `deadline`. A second call can only shorten it.
     fn request_stop(&self, deadline: Duration, inside: bool) {
-        let request = StopRequest { at: after(deadline), inside };
+        let request = StopRequest {
+            at: after(deadline),
+            inside,
+        };
         if let Some(stop) = &*lock(&self.running) {
             stop.send_modify(|stop| {
                 let before = stop.unwrap_or(request);
@@ -610,7 +633,10 @@ impl Inner {
     }
 
     fn taken(&self, dropped: u64) -> Result<(), SendError> {
-        self.hub.totals.dropped.fetch_add(dropped, Ordering::Relaxed);
+        self.hub
+            .totals
+            .dropped
+            .fetch_add(dropped, Ordering::Relaxed);
         Ok(())
     }
 
@@ -628,9 +654,13 @@ impl Inner {
             MessageKind::Application(number) => crate::codec::FrameType(number),
             _ => crate::codec::FrameType::DATA,
         };
-        let refused = self.endpoints.iter().filter_map(Endpoint::codec).find_map(|codec| {
-            crate::codec::Framing::from(codec).refuses(frame_type, message.payload())
-        });
+        let refused = self
+            .endpoints
+            .iter()
+            .filter_map(Endpoint::codec)
+            .find_map(|codec| {
+                crate::codec::Framing::from(codec).refuses(frame_type, message.payload())
+            });
         match refused {
             Some(text) => Err(SendError::new(ErrorCode::NotSupported, text, message)),
             None => Ok(message),

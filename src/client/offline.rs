@@ -21,7 +21,8 @@ pub(super) const MESSAGES_MAX: usize = 65_536;
 pub(super) type Closed = (ErrorCode, &'static str);
 
 /// Before the first connection, and after the last.
-pub(super) const NOT_CONNECTED: Closed = (ErrorCode::ConnectionClosed, "the client is not connected");
+pub(super) const NOT_CONNECTED: Closed =
+    (ErrorCode::ConnectionClosed, "the client is not connected");
 
 /// What the senders of a client share.
 pub(super) struct Offline {
@@ -46,7 +47,9 @@ struct Waiting {
 /// What became of a message that was offered.
 pub(super) enum Offer {
     /// It is queued, or dropped as the policy says; `dropped` messages had to go.
-    Taken { dropped: u64 },
+    Taken {
+        dropped: u64,
+    },
     /// It goes to this session.
     Direct(Session),
     /// There is no room, and the policy is to wait.
@@ -74,7 +77,11 @@ impl Offline {
     #[inline]
     pub(super) fn direct(&self) -> Option<Session> {
         let state = lock(&self.state);
-        if state.direct { state.session.clone() } else { None }
+        if state.direct {
+            state.session.clone()
+        } else {
+            None
+        }
     }
 
     /// The session that is open, or that was until a moment ago.
@@ -217,8 +224,7 @@ impl Offline {
 impl Waiting {
     /// Whether a message of `len` bytes has room. One message always has.
     fn has_room(&self, len: usize, most_bytes: usize) -> bool {
-        self.queue.is_empty()
-            || (self.bytes + len <= most_bytes && self.queue.len() < MESSAGES_MAX)
+        self.queue.is_empty() || (self.bytes + len <= most_bytes && self.queue.len() < MESSAGES_MAX)
     }
 
     fn pop(&mut self) -> Option<Message> {

@@ -38,7 +38,10 @@ pub enum ClientState {
 impl ClientState {
     /// Whether nothing runs: the client was not connected yet, or has stopped, or has failed.
     pub fn is_ended(self) -> bool {
-        matches!(self, ClientState::Idle | ClientState::Stopped | ClientState::Failed)
+        matches!(
+            self,
+            ClientState::Idle | ClientState::Stopped | ClientState::Failed
+        )
     }
 }
 
@@ -57,7 +60,10 @@ pub struct ClientStopReport {
 
 impl Default for ClientStopReport {
     fn default() -> Self {
-        ClientStopReport { in_order: true, unsent: 0 }
+        ClientStopReport {
+            in_order: true,
+            unsent: 0,
+        }
     }
 }
 

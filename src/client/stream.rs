@@ -75,7 +75,9 @@ impl MessageStream {
 
 impl fmt::Debug for MessageStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MessageStream").field("waiting", &lock(&self.inbox.state).queue.len()).finish()
+        f.debug_struct("MessageStream")
+            .field("waiting", &lock(&self.inbox.state).queue.len())
+            .finish()
     }
 }
 
@@ -163,7 +165,9 @@ struct Pushing<'a> {
 
 impl Drop for Pushing<'_> {
     fn drop(&mut self) {
-        lock(&self.inbox.state).pushing.retain(|&other| other != self.id);
+        lock(&self.inbox.state)
+            .pushing
+            .retain(|&other| other != self.id);
         self.inbox.room.notify_waiters();
     }
 }
@@ -176,7 +180,10 @@ pub(super) struct StreamService {
 
 impl Service for StreamService {
     fn wants(&self) -> Wants {
-        Wants { message: true, ..self.closures.wants() }
+        Wants {
+            message: true,
+            ..self.closures.wants()
+        }
     }
 
     fn connect(self: Arc<Self>, session: Session) -> BoxFuture<'static, ()> {
@@ -192,7 +199,12 @@ impl Service for StreamService {
             while let Some(message) = inbound.next_message() {
                 let message = message.to_message();
                 if !self.inbox.push(&session, message).await {
-                    session.shared.hub().totals.dropped.fetch_add(1, Ordering::Relaxed);
+                    session
+                        .shared
+                        .hub()
+                        .totals
+                        .dropped
+                        .fetch_add(1, Ordering::Relaxed);
                 }
             }
             inbound
@@ -207,7 +219,11 @@ impl Service for StreamService {
         Arc::clone(&self.closures).request(session, request)
     }
 
-    fn disconnect(self: Arc<Self>, session: Session, reason: CloseReason) -> BoxFuture<'static, ()> {
+    fn disconnect(
+        self: Arc<Self>,
+        session: Session,
+        reason: CloseReason,
+    ) -> BoxFuture<'static, ()> {
         Arc::clone(&self.closures).disconnect(session, reason)
     }
 

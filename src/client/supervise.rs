@@ -156,10 +156,19 @@ impl Supervisor {
             let opened_by = Some(Box::new(Opened { result, hello }));
             self.workers.open(
                 &inner.hub,
-                NewSession { link, peer, permit: None, opened: opened_by, refused: None },
+                NewSession {
+                    link,
+                    peer,
+                    permit: None,
+                    opened: opened_by,
+                    refused: None,
+                },
             );
             opened.await.unwrap_or_else(|_| {
-                Err(ConnectError::new(ErrorCode::ConnectionClosed, "the client has ended"))
+                Err(ConnectError::new(
+                    ErrorCode::ConnectionClosed,
+                    "the client has ended",
+                ))
             })
         };
         inner.hub.set_goaway(None);
@@ -273,7 +282,9 @@ impl Supervisor {
             // As good as a failed attempt. Not even a goaway may ask to come back sooner.
             self.rotate();
             let hint = goaway.map_or(Duration::ZERO, |retry| self.backoff.after(retry));
-            self.backoff.next_delay(Instant::now()).map(|delay| delay.max(hint))
+            self.backoff
+                .next_delay(Instant::now())
+                .map(|delay| delay.max(hint))
         };
         while let Some(pause) = delay {
             tracing::debug!(?pause, attempt = self.backoff.attempt(), "reconnecting");
@@ -325,7 +336,9 @@ impl Supervisor {
         let mut late = pin!(deadline(&mut stop, fallback));
         match end {
             End::Stopped => {
-                inner.offline.close((ErrorCode::ShuttingDown, "the client is stopping"));
+                inner
+                    .offline
+                    .close((ErrorCode::ShuttingDown, "the client is stopping"));
             }
             End::Closed | End::Failed => inner.offline.close(NOT_CONNECTED),
         }
@@ -450,7 +463,10 @@ fn is_fatal(code: ErrorCode) -> bool {
 }
 
 fn stopped_meanwhile() -> ConnectError {
-    ConnectError::new(ErrorCode::ShuttingDown, "the client was stopped while it was connecting")
+    ConnectError::new(
+        ErrorCode::ShuttingDown,
+        "the client was stopped while it was connecting",
+    )
 }
 
 /// Waits until the client is asked to stop.
@@ -464,7 +480,9 @@ async fn stop_asked(stop: &mut watch::Receiver<Option<StopRequest>>) {
 /// Waits for the deadline of the stop, which can become shorter; `fallback` without a stop.
 async fn deadline(stop: &mut watch::Receiver<Option<StopRequest>>, fallback: Instant) {
     loop {
-        let at = stop.borrow_and_update().map_or(fallback, |request| request.at);
+        let at = stop
+            .borrow_and_update()
+            .map_or(fallback, |request| request.at);
         tokio::select! {
             () = sleep_until(at) => return,
             changed = stop.changed() => if changed.is_err() {

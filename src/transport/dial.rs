@@ -36,7 +36,10 @@ pub(crate) async fn connect(
         // MERGE: transport::unix::connect and transport::memory::connect take these two arms.
         Address::Unix(_) | Address::Memory(_) => Err(ConnectError::new(
             ErrorCode::NotSupported,
-            format!("{endpoint}: connecting over {} is not supported yet", endpoint.scheme()),
+            format!(
+                "{endpoint}: connecting over {} is not supported yet",
+                endpoint.scheme()
+            ),
         )),
     }
 }

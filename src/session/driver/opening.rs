@@ -212,10 +212,10 @@ impl Driver {
         if service.wants().connect {
             self.running = Some(Running::Connect(service.connect(session.clone())));
         }
-        if let Some(opened) = self.opened.take() {
-            if opened.result.send(Ok(session)).is_err() {
-                self.shared.signal(signal::ABORT);
-            }
+        if let Some(opened) = self.opened.take()
+            && opened.result.send(Ok(session)).is_err()
+        {
+            self.shared.signal(signal::ABORT);
         }
     }
 
@@ -232,11 +232,9 @@ impl Driver {
             }
             (Control::Join { group }, Role::Server) => self.on_join(group),
             (Control::Leave { group }, Role::Server) => self.on_leave(group),
-            (Control::Goaway { retry_ms }, Role::Client) => {
-                // Without a hint the client's own back-off decides.
-                if retry_ms.is_some() {
-                    hub.set_goaway(retry_ms);
-                }
+            // Without a hint the client's own back-off decides.
+            (Control::Goaway { retry_ms: Some(retry) }, Role::Client) => {
+                hub.set_goaway(Some(retry));
             }
             (Control::Joined { group }, Role::Client) => {
                 self.complete_group_change(Some(true), &group, Ok(()));
