@@ -16,7 +16,7 @@ mod server;
 mod client;
 
 pub use client::{ReconnectPolicy, Resolver, SystemResolver};
-pub use config::{Limits, QueuePolicy, Timeouts};
+pub use config::{Limits, QueuePolicy, SocketOptions, Timeouts};
 pub use endpoint::{Address, CodecKind, Endpoint, Host};
 pub use error::{
     CloseReason, ClosedBy, ConfigError, ConnectError, ErrorCode, RequestError, SendError,
