@@ -73,6 +73,32 @@ pub(crate) enum LogLevel {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Serve(Box<ServeArgs>),
+    Completions(CompletionsArgs),
+    Man(ManArgs),
+}
+
+/// Prints completions for a shell
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  netsys completions bash > ~/.local/share/bash-completion/completions/netsys
+  netsys completions zsh > ~/.zfunc/_netsys
+  netsys completions fish > ~/.config/fish/completions/netsys.fish")]
+pub(crate) struct CompletionsArgs {
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Prints the manual page of the program or of one command
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  netsys man | man -l -
+  netsys man serve > /usr/local/share/man/man1/netsys-serve.1")]
+pub(crate) struct ManArgs {
+    /// The command; without it, the page of the program
+    #[arg(value_name = "COMMAND")]
+    pub(crate) command: Option<String>,
 }
 
 const SERVE_EXAMPLES: &str = "\

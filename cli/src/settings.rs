@@ -231,7 +231,7 @@ fn key(option: &str) -> &str {
 }
 
 /// `a, b or c`.
-fn one_of(names: &[&str]) -> String {
+pub(crate) fn one_of(names: &[&str]) -> String {
     match names {
         [] => String::new(),
         [one] => (*one).to_owned(),

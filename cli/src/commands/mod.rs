@@ -1,5 +1,7 @@
 //! One module for each command.
 
+mod completions;
+mod man;
 mod serve;
 mod signals;
 
@@ -17,6 +19,8 @@ pub(crate) fn run(args: Cli) -> Result<ExitStatus, Failure> {
             let output = output(&global, args.json);
             serve::run(*args, output)
         }
+        Command::Completions(args) => completions::run(args, Output::plain()),
+        Command::Man(args) => man::run(args, Output::plain()),
     }
 }
 
