@@ -52,7 +52,7 @@ impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes = self.0;
         for (factor, unit) in [(GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")] {
-            if bytes > 0 && bytes % factor == 0 {
+            if bytes > 0 && bytes.is_multiple_of(factor) {
                 return write!(f, "{}{unit}", bytes / factor);
             }
         }
@@ -94,7 +94,7 @@ impl fmt::Display for Span {
             (1, "us"),
         ];
         for (factor, unit) in units {
-            if micros > 0 && micros % factor == 0 {
+            if micros > 0 && micros.is_multiple_of(factor) {
                 return write!(f, "{}{unit}", micros / factor);
             }
         }

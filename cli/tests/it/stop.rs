@@ -50,7 +50,7 @@ fn sigterm_drains_and_exits_with_zero() {
 
 #[test]
 fn a_stopping_server_accepts_no_more() {
-    let mut server = Serving::start(&[]);
+    let server = Serving::start(&[]);
     let mut peer = Peer::open(server.address());
     server.program.signal(Signal::TERM);
     assert_eq!(peer.receive().0, DISCONNECT);
