@@ -57,7 +57,12 @@ impl Message {
     }
 
     pub(crate) fn from_parts(kind: MessageKind, payload: Bytes) -> Self {
-        Message { kind, start: 0, len: payload.len(), data: payload }
+        Message {
+            kind,
+            start: 0,
+            len: payload.len(),
+            data: payload,
+        }
     }
 
     /// Makes the message another part of the same buffer.
@@ -104,7 +109,11 @@ impl Message {
 
     /// Gives the payload away.
     pub fn into_payload(self) -> Bytes {
-        if self.data.len() == self.len { self.data } else { share(self.payload(), &self.data) }
+        if self.data.len() == self.len {
+            self.data
+        } else {
+            share(self.payload(), &self.data)
+        }
     }
 }
 
@@ -135,7 +144,10 @@ impl Eq for Message {}
 /// Prints the kind and the length, never the payload: messages end up in logs.
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Message").field("kind", &self.kind).field("len", &self.len()).finish()
+        f.debug_struct("Message")
+            .field("kind", &self.kind)
+            .field("len", &self.len())
+            .finish()
     }
 }
 
@@ -258,7 +270,10 @@ mod tests {
     #[test]
     fn cloning_an_owned_message_shares_its_payload() {
         let message = Message::text("small");
-        assert_eq!(message.clone().payload().as_ptr(), message.payload().as_ptr());
+        assert_eq!(
+            message.clone().payload().as_ptr(),
+            message.payload().as_ptr()
+        );
     }
 
     #[test]

@@ -15,15 +15,30 @@ pub(super) fn decode(buffer: &[u8], message_limit: usize, spans: &mut Vec<Span>)
     loop {
         let rest = &buffer[at..];
         let Some((head, body)) = rest.split_first_chunk::<HEADER>() else {
-            return Decoded { consumed: at, needed: 0, plain: 0, error: None };
+            return Decoded {
+                consumed: at,
+                needed: 0,
+                plain: 0,
+                error: None,
+            };
         };
         let length = u32::from_be_bytes(*head) as usize;
         if length > message_limit {
             let error = Some(ProtocolError::too_large(length, message_limit));
-            return Decoded { consumed: at, needed: 0, plain: 0, error };
+            return Decoded {
+                consumed: at,
+                needed: 0,
+                plain: 0,
+                error,
+            };
         }
         if body.len() < length {
-            return Decoded { consumed: at, needed: HEADER + length, plain: 0, error: None };
+            return Decoded {
+                consumed: at,
+                needed: HEADER + length,
+                plain: 0,
+                error: None,
+            };
         }
         spans.push(Span::data(at + HEADER, length, false));
         at += HEADER + length;

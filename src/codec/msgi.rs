@@ -59,28 +59,50 @@ pub(super) fn scan_plain(buffer: &[u8], message_limit: usize) -> Option<(usize, 
         count += 1;
         at += length;
     }
-    judge_partial(&buffer[at..]).is_none().then_some((count, at, 0))
+    judge_partial(&buffer[at..])
+        .is_none()
+        .then_some((count, at, 0))
 }
 
 pub(super) fn decode(buffer: &[u8], message_limit: usize, spans: &mut Vec<Span>) -> Decoded {
     if let Some((plain, consumed, needed)) = scan_plain(buffer, message_limit) {
-        return Decoded { consumed, needed, plain, error: None };
+        return Decoded {
+            consumed,
+            needed,
+            plain,
+            error: None,
+        };
     }
     let mut at = 0;
     loop {
         let rest = &buffer[at..];
         let Some((head, _)) = rest.split_first_chunk::<HEADER>() else {
             let error = judge_partial(rest);
-            return Decoded { consumed: at, needed: 0, plain: 0, error };
+            return Decoded {
+                consumed: at,
+                needed: 0,
+                plain: 0,
+                error,
+            };
         };
         let [m0, m1, m2, m3, l0, l1, l2, l3, t0, t1] = *head;
         let length = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
         let frame_type = FrameType(u16::from_be_bytes([t0, t1]));
         if let Some(error) = judge([m0, m1, m2, m3], length, frame_type, message_limit) {
-            return Decoded { consumed: at, needed: 0, plain: 0, error: Some(error) };
+            return Decoded {
+                consumed: at,
+                needed: 0,
+                plain: 0,
+                error: Some(error),
+            };
         }
         if rest.len() < length {
-            return Decoded { consumed: at, needed: length, plain: 0, error: None };
+            return Decoded {
+                consumed: at,
+                needed: length,
+                plain: 0,
+                error: None,
+            };
         }
         let mut span = Span {
             frame_type,
@@ -160,7 +182,9 @@ fn judge_payload(
         FrameType::DISCONNECT => ("DISCONNECT", 0, TEXT_LIMIT),
         other if other.is_message() => ("", 0, usize::MAX),
         FrameType(other) => {
-            return Some(ProtocolError::invalid(format!("unknown frame type {other:#06x}")));
+            return Some(ProtocolError::invalid(format!(
+                "unknown frame type {other:#06x}"
+            )));
         }
     };
     if payload < least {
@@ -194,5 +218,7 @@ fn wrong_magic(bytes: &[u8]) -> ProtocolError {
         _ => "",
     };
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    ProtocolError::invalid(format!("a frame begins with `MSGI`, not with the bytes {hex}{hint}"))
+    ProtocolError::invalid(format!(
+        "a frame begins with `MSGI`, not with the bytes {hex}{hint}"
+    ))
 }

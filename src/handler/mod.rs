@@ -43,11 +43,7 @@ pub trait Handler: Send + Sync + 'static {
     }
 
     /// A message came.
-    fn on_message(
-        &self,
-        session: &Session,
-        message: &Message,
-    ) -> impl Future<Output = ()> + Send {
+    fn on_message(&self, session: &Session, message: &Message) -> impl Future<Output = ()> + Send {
         let _ = (session, message);
         async {}
     }

@@ -64,7 +64,8 @@ impl ServerBuilder {
     ///
     /// Without any listener a server listens on `tcp://127.0.0.1:8080`.
     pub fn listen(mut self, url: impl AsRef<str>) -> Self {
-        self.listen.push(Endpoint::parse(url.as_ref()).map(Listen::Endpoint));
+        self.listen
+            .push(Endpoint::parse(url.as_ref()).map(Listen::Endpoint));
         self
     }
 
@@ -282,7 +283,9 @@ impl Listen {
             Listen::Socket(socket, codec) => {
                 let bound = socket
                     .try_clone()
-                    .and_then(|socket| transport::tcp::Tcp::from_std(socket, *codec, config.clone()))
+                    .and_then(|socket| {
+                        transport::tcp::Tcp::from_std(socket, *codec, config.clone())
+                    })
                     .map_err(|error| ServerError::bind("the given socket", error))?;
                 return Ok(vec![Box::new(bound)]);
             }

@@ -180,18 +180,26 @@ impl Server {
         let listeners = inner.bind().await?;
         let mut tasks = JoinSet::new();
         let count = match inner.workers {
-            0 => tokio::runtime::Handle::current().metrics().num_workers().max(1),
+            0 => tokio::runtime::Handle::current()
+                .metrics()
+                .num_workers()
+                .max(1),
             count => count,
         };
         inner.hub.ensure_workers(count);
-        inner.hub.set_drain_millis(inner.hub.timeouts.drain.as_millis() as u64);
+        inner
+            .hub
+            .set_drain_millis(inner.hub.timeouts.drain.as_millis() as u64);
         inner.draining.store(false, Ordering::Release);
         let workers = Workers::start(count, &inner.hub, &mut tasks);
         let (stop_accepting, stopped) = watch::channel(false);
         let running = Arc::new(Running {
             workers,
             urls: listeners.iter().map(|listener| listener.url()).collect(),
-            addrs: listeners.iter().filter_map(|listener| listener.local_addr()).collect(),
+            addrs: listeners
+                .iter()
+                .filter_map(|listener| listener.local_addr())
+                .collect(),
             stop_accepting,
             stopping: AtomicBool::new(false),
         });
@@ -249,7 +257,9 @@ impl Server {
         if first || millis < inner.hub.drain_millis() {
             inner.hub.set_drain_millis(millis);
         }
-        inner.hub.set_goaway(inner.goaway.map(|retry| retry.as_millis() as u64));
+        inner
+            .hub
+            .set_goaway(inner.goaway.map(|retry| retry.as_millis() as u64));
         inner.draining.store(true, Ordering::Release);
         let inside = inner.hub.sessions().into_iter().find(|session| {
             current::is_inside(&session.shared) && !session.shared.set_stops_itself()
@@ -284,7 +294,10 @@ impl Server {
     /// Dropping the future has no effect.
     pub async fn wait_for_stop(&self) -> StopReport {
         let mut phase = self.inner.phase.subscribe();
-        match phase.wait_for(|phase| matches!(phase, Phase::Stopped(_))).await {
+        match phase
+            .wait_for(|phase| matches!(phase, Phase::Stopped(_)))
+            .await
+        {
             Ok(phase) => match &*phase {
                 Phase::Stopped(report) => report.unwrap_or_default(),
                 _ => StopReport::default(),
@@ -300,12 +313,18 @@ impl Server {
 
     /// The URLs of the listeners, with the real ports; empty when the server does not run.
     pub fn urls(&self) -> Vec<String> {
-        self.inner.running().map(|running| running.urls.clone()).unwrap_or_default()
+        self.inner
+            .running()
+            .map(|running| running.urls.clone())
+            .unwrap_or_default()
     }
 
     /// The addresses of the listeners that have one; empty when the server does not run.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.inner.running().map(|running| running.addrs.clone()).unwrap_or_default()
+        self.inner
+            .running()
+            .map(|running| running.addrs.clone())
+            .unwrap_or_default()
     }
 
     // Sessions
@@ -437,7 +456,10 @@ impl Server {
         let payload = message.clone().into_payload();
         let frames = Arc::new(BroadcastFrames::new(frame_type, text, payload));
         let outcome = running.workers.broadcast(hub, frames, group, except).await;
-        let mut report = BroadcastReport { sent: outcome.sent, missed: outcome.missed };
+        let mut report = BroadcastReport {
+            sent: outcome.sent,
+            missed: outcome.missed,
+        };
         for session in outcome.full {
             match session.send(message.clone()).await {
                 Ok(()) => report.sent += 1,
@@ -472,7 +494,10 @@ impl Server {
 }
 
 fn not_found(id: SessionId) -> ServerError {
-    ServerError::new(ErrorCode::SessionNotFound, format!("there is no session {id}"))
+    ServerError::new(
+        ErrorCode::SessionNotFound,
+        format!("there is no session {id}"),
+    )
 }
 
 impl fmt::Debug for Server {
@@ -537,8 +562,12 @@ impl Inner {
             let ended = self.hub.ended.notified();
             let mut ended = std::pin::pin!(ended);
             ended.as_mut().enable();
-            let waiting =
-                self.hub.sessions().iter().filter(|session| session.shared.stops_itself()).count();
+            let waiting = self
+                .hub
+                .sessions()
+                .iter()
+                .filter(|session| session.shared.stops_itself())
+                .count();
             if self.hub.live() <= waiting.max(1) {
                 return running.report();
             }
@@ -567,7 +596,9 @@ async fn supervise(inner: Arc<Inner>, running: Arc<Running>, mut tasks: JoinSet<
         }
     }
     *lock(&inner.stage) = Stage::Stopped;
-    inner.phase.send_replace(Phase::Stopped(Some(running.report())));
+    inner
+        .phase
+        .send_replace(Phase::Stopped(Some(running.report())));
     tracing::info!("stopped");
 }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use super::output::Output;
 use super::shared::Shared;
 use crate::codec::{FrameType, Framing, msgi};
+use crate::hub::Hub;
 use crate::message::{MessageKind, Outgoing, SHARE_THRESHOLD};
 
 /// Room that is made when collected answers outgrow their buffer.
@@ -21,6 +22,8 @@ const ROOM: usize = 4 * 1024;
 struct Current {
     /// Address of the session's shared part: its identity while it lives.
     session: *const Shared,
+    /// Address of what the sessions of its server or client share.
+    hub: *const Hub,
     output: Box<Output>,
     /// Whether nothing queued has to leave before what the handler sends now.
     direct: bool,
@@ -60,6 +63,7 @@ pub(crate) fn enter<T>(
     let limits = session.limits();
     let entered = Current {
         session: Arc::as_ptr(session),
+        hub: Arc::as_ptr(session.hub()),
         direct,
         flush_wanted: false,
         plain_limit: match session.framing() {
@@ -77,10 +81,18 @@ pub(crate) fn enter<T>(
     match CURRENT.replace(outer) {
         Some(current) => {
             let current = ManuallyDrop::into_inner(current);
-            Polled { output: current.output, flush_wanted: current.flush_wanted, result }
+            Polled {
+                output: current.output,
+                flush_wanted: current.flush_wanted,
+                result,
+            }
         }
         // Nothing takes the value out while it is entered.
-        None => Polled { output: Box::default(), flush_wanted: false, result },
+        None => Polled {
+            output: Box::default(),
+            flush_wanted: false,
+            result,
+        },
     }
 }
 
@@ -100,8 +112,12 @@ pub(crate) enum Direct {
 #[inline]
 pub(crate) fn send_plain(session: &Shared, frame_type: FrameType, message: &[u8]) -> bool {
     CURRENT.with(|current| {
-        let Ok(mut current) = current.try_borrow_mut() else { return false };
-        let Some(current) = current.as_deref_mut() else { return false };
+        let Ok(mut current) = current.try_borrow_mut() else {
+            return false;
+        };
+        let Some(current) = current.as_deref_mut() else {
+            return false;
+        };
         let fits = message.len() <= current.plain_limit
             && current.output.end() + msgi::HEADER + message.len() <= current.plain_end
             && current.output.pending_frames() < current.frame_limit;
@@ -121,12 +137,18 @@ pub(crate) fn send<M: Outgoing>(
     message: &mut Option<M>,
 ) -> Direct {
     CURRENT.with(|current| {
-        let Ok(mut current) = current.try_borrow_mut() else { return Direct::Elsewhere };
-        let Some(current) = current.as_deref_mut() else { return Direct::Elsewhere };
+        let Ok(mut current) = current.try_borrow_mut() else {
+            return Direct::Elsewhere;
+        };
+        let Some(current) = current.as_deref_mut() else {
+            return Direct::Elsewhere;
+        };
         if !std::ptr::eq(current.session, session) || !current.direct || session.has_queued() {
             return Direct::Elsewhere;
         }
-        let Some(lent) = message.as_ref() else { return Direct::Elsewhere };
+        let Some(lent) = message.as_ref() else {
+            return Direct::Elsewhere;
+        };
         let bytes = lent.bytes();
         let output = &mut current.output;
         if !output.is_empty()
@@ -164,6 +186,17 @@ pub(crate) fn want_flush(session: &Shared) {
 /// Whether the thread is running a handler of `session`.
 pub(crate) fn is_inside(session: &Shared) -> bool {
     CURRENT.with_borrow(|current| {
-        current.as_ref().is_some_and(|current| std::ptr::eq(current.session, session))
+        current
+            .as_ref()
+            .is_some_and(|current| std::ptr::eq(current.session, session))
+    })
+}
+
+/// Whether the thread is running a handler of any session of this server or client, ended ones included.
+pub(crate) fn is_inside_hub(hub: &Hub) -> bool {
+    CURRENT.with_borrow(|current| {
+        current
+            .as_ref()
+            .is_some_and(|current| std::ptr::eq(current.hub, hub))
     })
 }

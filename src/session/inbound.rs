@@ -27,18 +27,31 @@ pub(crate) struct Inbound {
 impl Inbound {
     /// `spans` are parts of `data`.
     pub(crate) fn new(data: Bytes, spans: Vec<Span>) -> Self {
-        Inbound { message: Message::binary(data), spans, ..Inbound::default() }
+        Inbound {
+            message: Message::binary(data),
+            spans,
+            ..Inbound::default()
+        }
     }
 
     /// `data` is `count` MSGI frames, all of them DATA.
     pub(crate) fn plain(data: Bytes, count: usize, spans: Vec<Span>) -> Self {
         debug_assert!(spans.is_empty());
-        Inbound { message: Message::binary(data), spans, plain: count, ..Inbound::default() }
+        Inbound {
+            message: Message::binary(data),
+            spans,
+            plain: count,
+            ..Inbound::default()
+        }
     }
 
     pub(crate) fn from_values(spans: Vec<Span>, owned: Vec<Bytes>) -> Self {
         debug_assert_eq!(spans.len(), owned.len());
-        Inbound { spans, owned, ..Inbound::default() }
+        Inbound {
+            spans,
+            owned,
+            ..Inbound::default()
+        }
     }
 
     #[inline(always)]
@@ -74,7 +87,11 @@ impl Inbound {
             0 => 0,
             count => self.data().len() - self.plain_at - count * msgi::HEADER,
         };
-        plain + self.spans[self.next..].iter().map(|span| span.len as usize).sum::<usize>()
+        plain
+            + self.spans[self.next..]
+                .iter()
+                .map(|span| span.len as usize)
+                .sum::<usize>()
     }
 
     /// The payload of a listed frame, and the buffer that it is a part of.
@@ -82,7 +99,10 @@ impl Inbound {
         let span = &self.spans[index];
         match self.owned.get(index) {
             Some(value) => (value, value),
-            None => (&self.data()[span.start as usize..][..span.len as usize], self.data()),
+            None => (
+                &self.data()[span.start as usize..][..span.len as usize],
+                self.data(),
+            ),
         }
     }
 
@@ -111,7 +131,8 @@ impl Inbound {
             let len = msgi::payload_len(&self.data()[at..]);
             self.plain -= 1;
             self.plain_at = at + msgi::HEADER + len;
-            self.message.move_to(MessageKind::Binary, at + msgi::HEADER, len);
+            self.message
+                .move_to(MessageKind::Binary, at + msgi::HEADER, len);
             return Some(&self.message);
         }
         self.next_listed_message()
@@ -125,7 +146,9 @@ impl Inbound {
         let kind = kind_of(span);
         match self.owned.get_mut(self.next) {
             Some(value) => self.message = Message::from_parts(kind, std::mem::take(value)),
-            None => self.message.move_to(kind, span.start as usize, span.len as usize),
+            None => self
+                .message
+                .move_to(kind, span.start as usize, span.len as usize),
         }
         self.next += 1;
         Some(&self.message)
@@ -149,7 +172,11 @@ impl Inbound {
     /// Skips the messages up to the next frame of another kind.
     pub(crate) fn skip_messages(&mut self) {
         self.plain = 0;
-        while self.spans.get(self.next).is_some_and(|span| span.frame_type.is_message()) {
+        while self
+            .spans
+            .get(self.next)
+            .is_some_and(|span| span.frame_type.is_message())
+        {
             self.next += 1;
         }
     }
@@ -208,7 +235,11 @@ impl Inbound {
         }
         let left = &self.spans[self.next..];
         let start = left.iter().map(|span| span.start).min().unwrap_or(0);
-        let end = left.iter().map(|span| span.start + span.len).max().unwrap_or(0);
+        let end = left
+            .iter()
+            .map(|span| span.start + span.len)
+            .max()
+            .unwrap_or(0);
         let kept = Bytes::copy_from_slice(&self.data()[start as usize..end as usize]);
         self.message = Message::binary(kept);
         for span in &mut self.spans[self.next..] {

@@ -72,7 +72,12 @@ impl Output {
         if framing == Framing::Frames {
             self.count(frame_type, payload.len());
             self.apart += payload.len() + msgi::HEADER;
-            self.frames.push_back(Frame { frame_type, text, id, payload });
+            self.frames.push_back(Frame {
+                frame_type,
+                text,
+                id,
+                payload,
+            });
         } else if payload.len() < SHARE_THRESHOLD {
             self.push_slice(framing, frame_type, id, &payload);
         } else {
@@ -179,7 +184,9 @@ impl Output {
     /// How far `push_msgi` may go on without growing the buffer or holding more than `limit` bytes.
     #[inline]
     pub(crate) fn plain_end(&self, limit: usize) -> usize {
-        self.bytes.len().min((self.start + limit).saturating_sub(self.apart))
+        self.bytes
+            .len()
+            .min((self.start + limit).saturating_sub(self.apart))
     }
 
     /// Where the next frame begins.
@@ -219,7 +226,9 @@ impl Output {
     /// The whole of what remains, when it is one run of bytes.
     #[inline]
     pub(crate) fn as_single(&self) -> Option<&[u8]> {
-        self.large.is_empty().then(|| &self.bytes[self.start..self.end])
+        self.large
+            .is_empty()
+            .then(|| &self.bytes[self.start..self.end])
     }
 
     /// Fills `slices` with what remains, in order, and returns how many were filled.
@@ -293,7 +302,10 @@ impl Output {
     pub(crate) fn to_vec(&self) -> Vec<u8> {
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
         let count = self.fill(&mut slices);
-        slices[..count].iter().flat_map(|slice| slice.iter().copied()).collect()
+        slices[..count]
+            .iter()
+            .flat_map(|slice| slice.iter().copied())
+            .collect()
     }
 }
 
@@ -310,7 +322,11 @@ impl Encoded {
         let mut output = Output::default();
         output.push_slice(framing, frame_type, 0, payload);
         output.bytes.truncate(output.end);
-        Encoded { bytes: Bytes::from(output.bytes), frame_type, message_len: payload.len() }
+        Encoded {
+            bytes: Bytes::from(output.bytes),
+            frame_type,
+            message_len: payload.len(),
+        }
     }
 }
 
@@ -322,10 +338,22 @@ mod tests {
     fn heads_and_large_payloads_leave_in_the_order_in_which_they_were_pushed() {
         let mut output = Output::default();
         let large = Bytes::from(vec![b'L'; SHARE_THRESHOLD]);
-        output.push(Framing::Length, FrameType::DATA, false, 0, Bytes::from_static(b"ab"));
+        output.push(
+            Framing::Length,
+            FrameType::DATA,
+            false,
+            0,
+            Bytes::from_static(b"ab"),
+        );
         output.push(Framing::Length, FrameType::DATA, false, 0, large.clone());
         output.push(Framing::Length, FrameType::DATA, false, 0, large);
-        output.push(Framing::Length, FrameType::DATA, false, 0, Bytes::from_static(b"c"));
+        output.push(
+            Framing::Length,
+            FrameType::DATA,
+            false,
+            0,
+            Bytes::from_static(b"c"),
+        );
         let whole = output.to_vec();
         assert_eq!(whole.len(), output.remaining());
         assert_eq!(&whole[..10], b"\0\0\0\x02ab\0\0\x10\0");
@@ -334,10 +362,22 @@ mod tests {
         for step in [1, 3, 7, 4096, 5000] {
             let mut rest = Output::default();
             let large = Bytes::from(vec![b'L'; SHARE_THRESHOLD]);
-            rest.push(Framing::Length, FrameType::DATA, false, 0, Bytes::from_static(b"ab"));
+            rest.push(
+                Framing::Length,
+                FrameType::DATA,
+                false,
+                0,
+                Bytes::from_static(b"ab"),
+            );
             rest.push(Framing::Length, FrameType::DATA, false, 0, large.clone());
             rest.push(Framing::Length, FrameType::DATA, false, 0, large);
-            rest.push(Framing::Length, FrameType::DATA, false, 0, Bytes::from_static(b"c"));
+            rest.push(
+                Framing::Length,
+                FrameType::DATA,
+                false,
+                0,
+                Bytes::from_static(b"c"),
+            );
             let mut written = Vec::new();
             while !rest.is_empty() {
                 let next = rest.to_vec();

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::outbox::{Offered, Outbox};
 use super::output::{Encoded, Frame, Output};
-use super::requests::Requests;
+use super::requests::{GroupChanges, Requests};
 use super::{SessionId, State, Transport};
 use crate::codec::Framing;
 use crate::config::{Limits, QueuePolicy};
@@ -34,6 +34,8 @@ pub(crate) mod signal {
     pub(crate) const ABORT: u8 = 2;
     /// The server or client is stopping: settle, then close in order.
     pub(crate) const DRAIN: u8 = 4;
+    /// The deadline of a stop has passed: whatever runs is dropped, a disconnect handler included.
+    pub(crate) const CUT: u8 = 8;
 }
 
 /// Where a session comes from.
@@ -69,6 +71,8 @@ pub(crate) struct Extra {
     pub(crate) extensions: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     pub(crate) groups: Mutex<BTreeSet<GroupName>>,
     pub(crate) requests: Mutex<Requests>,
+    /// Joins and leaves of a client that its server has not answered.
+    pub(crate) group_changes: Mutex<GroupChanges>,
     pub(crate) close_request: OnceLock<CloseReason>,
     pub(crate) closed: OnceLock<CloseReason>,
     pub(crate) state_changed: Notify,
@@ -306,7 +310,10 @@ impl Shared {
     fn note_dropped(&self, dropped: u32) {
         if dropped > 0 {
             self.counters.dropped.fetch_add(dropped, Ordering::Relaxed);
-            self.hub.totals.dropped.fetch_add(dropped.into(), Ordering::Relaxed);
+            self.hub
+                .totals
+                .dropped
+                .fetch_add(dropped.into(), Ordering::Relaxed);
         }
     }
 

@@ -416,7 +416,7 @@ mod tests {
 
     fn receive(link: &mut Box<dyn Link>, context: &mut Context<'_>) -> Option<(usize, Then)> {
         match link.poll_receive(context, &mut Buffers::default(), usize::MAX) {
-            Poll::Ready(Ok(received)) => Some((received.frames.spans().len(), received.then)),
+            Poll::Ready(Ok(received)) => Some((received.frames.census().0 as usize, received.then)),
             Poll::Ready(Err(error)) => panic!("{error}"),
             Poll::Pending => None,
         }

@@ -37,7 +37,13 @@ pub(crate) struct StreamLink<S> {
 
 impl<S> StreamLink<S> {
     pub(crate) fn new(stream: S, decoder: Decoder) -> Self {
-        StreamLink { stream, decoder, partial: BytesMut::new(), needed: 0, size: 0 }
+        StreamLink {
+            stream,
+            decoder,
+            partial: BytesMut::new(),
+            needed: 0,
+            size: 0,
+        }
     }
 
     /// Puts the unfinished large frame at the front of `rest` where the rest of it can be read.
@@ -59,7 +65,11 @@ impl<S> StreamLink<S> {
         if self.partial.capacity() > arrived {
             return;
         }
-        let known = if self.needed > arrived { self.needed } else { usize::MAX };
+        let known = if self.needed > arrived {
+            self.needed
+        } else {
+            usize::MAX
+        };
         let size = known.min(arrived * GROWTH);
         let mut larger = spare.take(size);
         larger.extend_from_slice(&self.partial);
@@ -96,7 +106,11 @@ impl<S> StreamLink<S> {
         let mut spans = Vec::new();
         let end = self.decoder.finish(&self.partial, &mut spans);
         let data = std::mem::take(&mut self.partial).freeze();
-        Received { frames: Inbound::new(data, spans), bytes: 0, then: Then::End(end) }
+        Received {
+            frames: Inbound::new(data, spans),
+            bytes: 0,
+            then: Then::End(end),
+        }
     }
 }
 
@@ -115,14 +129,23 @@ impl<S: AsyncRead + Unpin> StreamLink<S> {
             0 => READ_CHUNK,
             missing => missing,
         };
-        let read = poll_read(&mut self.stream, context, &mut self.partial, room.min(missing));
+        let read = poll_read(
+            &mut self.stream,
+            context,
+            &mut self.partial,
+            room.min(missing),
+        );
         let Poll::Ready(Ok(bytes @ 1..)) = read else {
             ready!(read)?;
             return Poll::Ready(Ok(self.end()));
         };
         if self.partial.len() < self.needed {
             let frames = Inbound::default();
-            return Poll::Ready(Ok(Received { frames, bytes, then: Then::More }));
+            return Poll::Ready(Ok(Received {
+                frames,
+                bytes,
+                then: Then::More,
+            }));
         }
         let mut own = std::mem::take(&mut self.partial);
         let (frames, then) = self.split(&mut own, &mut buffers.spans);
@@ -131,7 +154,11 @@ impl<S: AsyncRead + Unpin> StreamLink<S> {
         } else {
             self.partial = own;
         }
-        Poll::Ready(Ok(Received { frames, bytes, then }))
+        Poll::Ready(Ok(Received {
+            frames,
+            bytes,
+            then,
+        }))
     }
 }
 
@@ -183,7 +210,11 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Link for StreamLink<S> {
             self.partial = BytesMut::from(&chunk[..]);
         }
         chunk.clear();
-        Poll::Ready(Ok(Received { frames, bytes, then }))
+        Poll::Ready(Ok(Received {
+            frames,
+            bytes,
+            then,
+        }))
     }
 
     fn poll_transmit(

@@ -72,7 +72,12 @@ impl BroadcastFrames {
         text: bool,
         payload: bytes::Bytes,
     ) -> Self {
-        BroadcastFrames { frame_type, text, payload, encoded: Default::default() }
+        BroadcastFrames {
+            frame_type,
+            text,
+            payload,
+            encoded: Default::default(),
+        }
     }
 
     /// The frame for links with this framing; `None` for links that carry frames as values.
@@ -209,7 +214,9 @@ impl Worker {
     }
 
     fn give_turn(&mut self, index: u32, buffers: &mut Buffers, now: u64) {
-        let Some(Some(slot)) = self.slots.get_mut(index as usize) else { return };
+        let Some(Some(slot)) = self.slots.get_mut(index as usize) else {
+            return;
+        };
         let Slot { waker, driver } = &mut **slot;
         let mut turn = TurnContext {
             buffers,
@@ -224,8 +231,14 @@ impl Worker {
 
     fn remove(&mut self, index: u32) {
         use std::sync::atomic::Ordering;
-        let Some(slot) = self.slots.get_mut(index as usize).and_then(Option::take) else { return };
-        let tally = if slot.driver.was_aborted() { &self.tally.aborted } else { &self.tally.drained };
+        let Some(slot) = self.slots.get_mut(index as usize).and_then(Option::take) else {
+            return;
+        };
+        let tally = if slot.driver.was_aborted() {
+            &self.tally.aborted
+        } else {
+            &self.tally.drained
+        };
         tally.fetch_add(1, Ordering::Relaxed);
         drop(slot);
         self.free.push(index);
@@ -237,13 +250,16 @@ impl Worker {
             Command::Open(new) => self.open(*new, buffers, now),
             Command::Broadcast(broadcast) => self.broadcast(*broadcast, buffers, now),
             Command::Drain => self.for_each(|driver| driver.shared().signal(signal::DRAIN)),
-            Command::Abort => self.for_each(|driver| driver.shared().signal(signal::ABORT)),
+            Command::Abort => self.for_each(|driver| driver.shared().signal(signal::CUT)),
             Command::Stop => self.stopping = true,
         }
     }
 
     fn for_each(&self, visit: impl Fn(&Driver)) {
-        self.slots.iter().flatten().for_each(|slot| visit(&slot.driver));
+        self.slots
+            .iter()
+            .flatten()
+            .for_each(|slot| visit(&slot.driver));
     }
 
     fn open(&mut self, new: NewSession, buffers: &mut Buffers, now: u64) {
@@ -305,7 +321,9 @@ impl Worker {
         buffers: &mut Buffers,
         now: u64,
     ) {
-        let Some(Some(slot)) = self.slots.get_mut(index) else { return };
+        let Some(Some(slot)) = self.slots.get_mut(index) else {
+            return;
+        };
         let Slot { waker, driver } = &mut **slot;
         let id = driver.shared().id();
         if expected.is_some_and(|expected| expected != id)

@@ -23,20 +23,33 @@ impl Workers {
     /// Starts `count` workers on the current runtime; their tasks are in `tasks`.
     pub(crate) fn start(count: usize, hub: &Arc<Hub>, tasks: &mut JoinSet<()>) -> Self {
         let tally = Arc::new(Tally::default());
-        let queues: Vec<_> = (0..count).map(|index| Arc::new(WorkerQueue::new(index))).collect();
+        let queues: Vec<_> = (0..count)
+            .map(|index| Arc::new(WorkerQueue::new(index)))
+            .collect();
         for (index, queue) in queues.iter().enumerate() {
-            let worker =
-                Worker::new(index, Arc::clone(queue), Arc::clone(hub), Arc::clone(&tally));
+            let worker = Worker::new(
+                index,
+                Arc::clone(queue),
+                Arc::clone(hub),
+                Arc::clone(&tally),
+            );
             tasks.spawn(worker);
         }
-        Workers { queues, next: AtomicUsize::new(0), tally }
+        Workers {
+            queues,
+            next: AtomicUsize::new(0),
+            tally,
+        }
     }
 
     /// Gives a connection to the next worker.
     pub(crate) fn open(&self, hub: &Hub, new: NewSession) {
         hub.session_began();
         let index = self.next.fetch_add(1, Ordering::Relaxed) % self.queues.len();
-        if self.queues[index].push_command(Command::Open(Box::new(new))).is_err() {
+        if self.queues[index]
+            .push_command(Command::Open(Box::new(new)))
+            .is_err()
+        {
             // The worker has ended; the connection is dropped with the command.
             hub.session_ended();
         }
@@ -72,7 +85,9 @@ impl Workers {
     ) -> Outcome {
         let except: Arc<[SessionId]> = except.into();
         let targets: Vec<(usize, Targets)> = match group {
-            None => (0..self.queues.len()).map(|index| (index, Targets::All)).collect(),
+            None => (0..self.queues.len())
+                .map(|index| (index, Targets::All))
+                .collect(),
             Some(group) => hub
                 .groups
                 .by_worker(group)
@@ -89,7 +104,10 @@ impl Workers {
                 except: Arc::clone(&except),
                 done,
             };
-            if self.queues[index].push_command(Command::Broadcast(Box::new(broadcast))).is_ok() {
+            if self.queues[index]
+                .push_command(Command::Broadcast(Box::new(broadcast)))
+                .is_ok()
+            {
                 waiting.push(outcome);
             }
         }

@@ -64,7 +64,11 @@ impl Driver {
         mid_frame: bool,
         turn: &mut TurnContext<'_>,
     ) -> Inbound {
-        let Received { mut frames, bytes, then } = received;
+        let Received {
+            mut frames,
+            bytes,
+            then,
+        } = received;
         if bytes > 0 {
             self.liveness.received = turn.now;
             self.shared.last_received.store(turn.now, Ordering::Relaxed);
@@ -84,6 +88,9 @@ impl Driver {
                 self.hold(std::mem::take(&mut frames));
             } else if urgent {
                 self.take_urgent(&mut frames, turn);
+            }
+            if matches!(self.phase, Phase::Opening) {
+                self.on_no_welcome(&mut frames, turn);
             }
         }
         match then {
@@ -112,12 +119,20 @@ impl Driver {
         let (messages, bytes, urgent) = frames.census();
         if messages > 0 {
             let counters = &self.shared.counters;
-            counters.messages_received.fetch_add(messages, Ordering::Relaxed);
+            counters
+                .messages_received
+                .fetch_add(messages, Ordering::Relaxed);
             counters.bytes_received.fetch_add(bytes, Ordering::Relaxed);
             counters.last_message.store(turn.now, Ordering::Relaxed);
-            turn.traffic.messages_received.fetch_add(messages, Ordering::Relaxed);
-            turn.traffic.bytes_received.fetch_add(bytes, Ordering::Relaxed);
-            turn.traffic.last_activity.store(turn.now, Ordering::Relaxed);
+            turn.traffic
+                .messages_received
+                .fetch_add(messages, Ordering::Relaxed);
+            turn.traffic
+                .bytes_received
+                .fetch_add(bytes, Ordering::Relaxed);
+            turn.traffic
+                .last_activity
+                .store(turn.now, Ordering::Relaxed);
         }
         urgent
     }
@@ -145,8 +160,7 @@ impl Driver {
             }
             FrameType::PONG => self.on_pong(payload, turn.now),
             FrameType::RESPONSE => {
-                let message =
-                    Message::from_parts(MessageKind::Binary, share(payload, source));
+                let message = Message::from_parts(MessageKind::Binary, share(payload, source));
                 self.complete_request(span.id, Ok(message));
             }
             FrameType::FAILURE => {
@@ -165,7 +179,10 @@ impl Driver {
         }
         let micros = (now.saturating_sub(self.ping_sent) * 1_000).max(1);
         let micros = u32::try_from(micros).unwrap_or(u32::MAX);
-        self.shared.counters.round_trip.store(micros, Ordering::Relaxed);
+        self.shared
+            .counters
+            .round_trip
+            .store(micros, Ordering::Relaxed);
         self.ping_sent = 0;
     }
 
@@ -175,7 +192,11 @@ impl Driver {
             .extra_if_any()
             .is_some_and(|extra| lock(&extra.requests).complete(id, answer));
         if !known {
-            self.shared.hub().totals.unknown_responses.fetch_add(1, Ordering::Relaxed);
+            self.shared
+                .hub()
+                .totals
+                .unknown_responses
+                .fetch_add(1, Ordering::Relaxed);
         }
     }
 

@@ -123,6 +123,8 @@ pub(crate) struct Driver {
     permit: Option<Box<dyn std::any::Any + Send>>,
     /// Whether the disconnect handler has been started.
     disconnect_started: bool,
+    /// Whether the deadline of a stop has passed, so that no handler is waited for.
+    no_waiting: bool,
     was_open: bool,
     finished: bool,
 }
@@ -154,6 +156,7 @@ impl Driver {
             opened,
             permit,
             disconnect_started: false,
+            no_waiting: false,
             was_open: false,
             finished: false,
         }
@@ -178,6 +181,9 @@ impl Driver {
         let signals = self.shared.take_signals();
         if signals != 0 {
             self.on_signals(signals, turn);
+        }
+        if self.opened.is_some() {
+            self.watch_attempt(context, turn.now);
         }
         let mut budget = TURN_BUDGET;
         let mut incoming = None;
@@ -209,6 +215,9 @@ impl Driver {
     }
 
     fn on_signals(&mut self, signals: u8, turn: &mut TurnContext<'_>) {
+        if signals & signal::CUT != 0 {
+            self.cut(turn.now);
+        }
         if signals & signal::ABORT != 0 {
             let reason = CloseReason::with_code(ErrorCode::ConnectionClosed, "aborted");
             self.abort(reason, turn.now);
@@ -230,8 +239,11 @@ impl Driver {
         turn: &mut TurnContext<'_>,
         incoming: Option<Inbound>,
     ) {
-        let mut output =
-            self.output.take().or_else(|| turn.buffers.output.take()).unwrap_or_default();
+        let mut output = self
+            .output
+            .take()
+            .or_else(|| turn.buffers.output.take())
+            .unwrap_or_default();
         if !self.blocked {
             self.push_urgent(&mut output);
         }
@@ -309,7 +321,9 @@ impl Driver {
     }
 
     fn push_urgent(&mut self, output: &mut Output) {
-        let Some(urgent) = &mut self.urgent else { return };
+        let Some(urgent) = &mut self.urgent else {
+            return;
+        };
         let framing = self.shared.framing();
         if let Some(payload) = urgent.pong.take() {
             output.push(framing, FrameType::PONG, false, 0, payload);
@@ -335,12 +349,17 @@ impl Driver {
         {
             return false;
         }
-        let Some(link) = &mut self.link else { return false };
+        let Some(link) = &mut self.link else {
+            return false;
+        };
         let Some(written) = link.poll_transmit_encoded(context, &frame.bytes) else {
             return false;
         };
-        let counts =
-            Counts { frames: 1, messages: 1, message_bytes: frame.message_len as u64 };
+        let counts = Counts {
+            frames: 1,
+            messages: 1,
+            message_bytes: frame.message_len as u64,
+        };
         match written {
             Poll::Pending => return false,
             Poll::Ready(Ok(written)) => {
@@ -417,12 +436,16 @@ impl Driver {
                 ErrorCode::ConnectionTimeout,
                 format!("a frame was not completed within {:?}", timeouts.mid_frame),
             ),
-            Due::Idle => {
-                (ErrorCode::IdleTimeout, format!("nothing received for {:?}", timeouts.idle))
-            }
+            Due::Idle => (
+                ErrorCode::IdleTimeout,
+                format!("nothing received for {:?}", timeouts.idle),
+            ),
             Due::HeartbeatTimeout => (
                 ErrorCode::HeartbeatTimeout,
-                format!("nothing received for three heartbeats of {:?}", timeouts.heartbeat),
+                format!(
+                    "nothing received for three heartbeats of {:?}",
+                    timeouts.heartbeat
+                ),
             ),
         };
         self.fail(code, text, turn.now);
@@ -431,8 +454,17 @@ impl Driver {
 
     fn report_error(&self, code: ErrorCode, text: &str) {
         self.shared.counters.errors.fetch_add(1, Ordering::Relaxed);
-        self.shared.hub().totals.errors.fetch_add(1, Ordering::Relaxed);
-        tracing::debug!(session = self.shared.id().as_u64(), code = code.as_i32(), text, "session error");
+        self.shared
+            .hub()
+            .totals
+            .errors
+            .fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(
+            session = self.shared.id().as_u64(),
+            code = code.as_i32(),
+            text,
+            "session error"
+        );
         let session = self.session();
         let service = self.service();
         // A panic in the application's error handler must not end the worker.
@@ -445,12 +477,22 @@ fn note_sent(shared: &Shared, turn: &TurnContext<'_>, counts: Counts) {
     let messages = u64::from(counts.messages);
     if messages > 0 {
         let counters = &shared.counters;
-        counters.messages_sent.fetch_add(messages, Ordering::Relaxed);
-        counters.bytes_sent.fetch_add(counts.message_bytes, Ordering::Relaxed);
+        counters
+            .messages_sent
+            .fetch_add(messages, Ordering::Relaxed);
+        counters
+            .bytes_sent
+            .fetch_add(counts.message_bytes, Ordering::Relaxed);
         counters.last_message.store(turn.now, Ordering::Relaxed);
-        turn.traffic.messages_sent.fetch_add(messages, Ordering::Relaxed);
-        turn.traffic.bytes_sent.fetch_add(counts.message_bytes, Ordering::Relaxed);
-        turn.traffic.last_activity.store(turn.now, Ordering::Relaxed);
+        turn.traffic
+            .messages_sent
+            .fetch_add(messages, Ordering::Relaxed);
+        turn.traffic
+            .bytes_sent
+            .fetch_add(counts.message_bytes, Ordering::Relaxed);
+        turn.traffic
+            .last_activity
+            .store(turn.now, Ordering::Relaxed);
     }
 }
 
@@ -472,7 +514,9 @@ impl Driver {
         frames: &BroadcastFrames,
     ) -> Delivery {
         let framing = self.shared.framing();
-        if framing.refuses(frames.frame_type, &frames.payload).is_some()
+        if framing
+            .refuses(frames.frame_type, &frames.payload)
+            .is_some()
             || frames.payload.len() > self.shared.message_limit()
         {
             return Delivery::Missed;
