@@ -17,7 +17,11 @@ pub fn run(data: &[u8]) {
             }
         }
         Err(text) => {
-            assert!(!text.is_empty() && text.len() <= 1_024, "{} bytes", text.len());
+            assert!(
+                !text.is_empty() && text.len() <= 1_024,
+                "{} bytes",
+                text.len()
+            );
             assert!(!text.contains(['\n', '\r']), "{text:?}");
         }
     }

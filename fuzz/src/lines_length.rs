@@ -22,7 +22,11 @@ pub fn run(data: &[u8]) {
     let cut = receive(codec, limit, cut(&stream, seed));
     for received in [&whole, &cut] {
         for message in &received.frames {
-            assert!(message.payload.len() <= limit, "{} bytes", message.payload.len());
+            assert!(
+                message.payload.len() <= limit,
+                "{} bytes",
+                message.payload.len()
+            );
             assert_eq!(message.text, codec == CodecKind::Lines);
         }
     }
@@ -42,7 +46,11 @@ pub fn run(data: &[u8]) {
 }
 
 fn payloads(received: &ReceivedStream) -> Vec<&[u8]> {
-    received.frames.iter().map(|frame| &frame.payload[..]).collect()
+    received
+        .frames
+        .iter()
+        .map(|frame| &frame.payload[..])
+        .collect()
 }
 
 /// Repeats bytes that stand for nothing in particular, so that a short input makes a long line.

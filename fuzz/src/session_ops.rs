@@ -163,7 +163,9 @@ impl Modal {
 impl Handler for Modal {
     async fn on_connect(&self, session: &Session) {
         if self.mode() % 16 == 15 {
-            let _ = session.request("who is there?", Duration::from_secs(3)).await;
+            let _ = session
+                .request("who is there?", Duration::from_secs(3))
+                .await;
         }
     }
 
@@ -235,7 +237,12 @@ impl Peer {
         let (reading, may_read) = watch::channel(true);
         let received = Arc::<Mutex<Vec<u8>>>::default();
         let reader = tokio::spawn(read(reader, may_read, Arc::clone(&received)));
-        Peer { writer: Some(writer), reading, received, reader }
+        Peer {
+            writer: Some(writer),
+            reading,
+            received,
+            reader,
+        }
     }
 
     /// Writes as much as is taken soon; what is not taken cuts a frame short.
@@ -279,7 +286,11 @@ impl Peer {
         // Dropping the writer lets the reader come to its end.
         drop(self.writer);
         let _ = self.reader.await;
-        let received = self.received.lock().expect("the reader does not panic").split_off(0);
+        let received = self
+            .received
+            .lock()
+            .expect("the reader does not panic")
+            .split_off(0);
         let received = receive(CodecKind::Msgi, 2 * 1024 * 1024, [&received[..]]);
         if let Ending::Invalid(code, text) = received.ending {
             panic!("the peer received what is no frame: {code} {text}");
@@ -310,7 +321,10 @@ async fn read(
         }
         match reader.read(&mut buffer).await {
             Ok(count @ 1..) => {
-                received.lock().expect("nobody panics").extend_from_slice(&buffer[..count]);
+                received
+                    .lock()
+                    .expect("nobody panics")
+                    .extend_from_slice(&buffer[..count]);
             }
             _ => return,
         }

@@ -21,7 +21,9 @@ pub struct Decode {
 impl Decode {
     /// A decoder with a message limit of 1 MiB.
     pub fn new(codec: CodecKind) -> Self {
-        Decode { decoder: Decoder::new(Framing::from(codec), 1024 * 1024) }
+        Decode {
+            decoder: Decoder::new(Framing::from(codec), 1024 * 1024),
+        }
     }
 
     /// Decodes all frames and calls `visit` with each message; returns how many bytes were frames.
@@ -55,7 +57,8 @@ impl Encode {
 
     /// Appends a message that is owned.
     pub fn owned(&mut self, payload: Bytes) {
-        self.output.push(Framing::Msgi, FrameType::DATA, false, 0, payload);
+        self.output
+            .push(Framing::Msgi, FrameType::DATA, false, 0, payload);
     }
 
     /// Pretends that everything was written; returns how many bytes that were.
@@ -78,16 +81,25 @@ pub struct Queue {
 impl Queue {
     /// Queues a message; false when there is no room.
     pub fn offer(&mut self, payload: &Bytes) -> bool {
-        let offered = self.outbox.offer(payload.len(), &self.limits, self.limits.when_full, || {
-            let payload = payload.clone();
-            Frame { frame_type: FrameType::DATA, text: false, id: 0, payload }
-        });
+        let offered = self
+            .outbox
+            .offer(payload.len(), &self.limits, self.limits.when_full, || {
+                let payload = payload.clone();
+                Frame {
+                    frame_type: FrameType::DATA,
+                    text: false,
+                    id: 0,
+                    payload,
+                }
+            });
         matches!(offered, Offered::Queued { .. })
     }
 
     /// Encodes what is queued and pretends that it was written; returns how many bytes that were.
     pub fn drain(&mut self) -> usize {
-        let wakers = self.outbox.drain_into(&mut self.output, Framing::Msgi, usize::MAX);
+        let wakers = self
+            .outbox
+            .drain_into(&mut self.output, Framing::Msgi, usize::MAX);
         drop(wakers);
         let bytes = self.output.remaining();
         self.output.take_counts();
@@ -98,12 +110,18 @@ impl Queue {
 
 /// Encodes a message once, as a broadcast does, and takes the frame for each of `receivers` queues.
 pub fn encode_for_many(payload: &Bytes, receivers: &mut [Queue]) {
-    let frames = Arc::new(BroadcastFrames::new(FrameType::DATA, false, payload.clone()));
+    let frames = Arc::new(BroadcastFrames::new(
+        FrameType::DATA,
+        false,
+        payload.clone(),
+    ));
     let encoded: Option<&Encoded> = frames.encoded(Framing::Msgi);
     for receiver in receivers {
         if let Some(encoded) = encoded {
             let limits = &receiver.limits;
-            receiver.outbox.offer_encoded(encoded, limits, limits.when_full);
+            receiver
+                .outbox
+                .offer_encoded(encoded, limits, limits.when_full);
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::codec::control;
 use crate::codec::{Decoder, EndOfStream, Framing};
 use crate::endpoint::CodecKind;
 use crate::session::link::{Buffers, Link, Then};
-use crate::transport::stream::StreamLink;
+use crate::transport::stream::{Stream, StreamLink};
 
 /// How a stream of bytes ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,8 +44,12 @@ pub fn receive<'a>(
     message_limit: usize,
     pieces: impl IntoIterator<Item = &'a [u8]>,
 ) -> ReceivedStream {
-    let pieces: VecDeque<_> = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
-    let all: usize = pieces.iter().map(|piece| piece.len()).sum();
+    let pieces: VecDeque<_> = pieces
+        .into_iter()
+        .filter(|piece| !piece.is_empty())
+        .map(Bytes::copy_from_slice)
+        .collect();
+    let all: usize = pieces.iter().map(Bytes::len).sum();
     let decoder = Decoder::new(Framing::from(codec), message_limit);
     let mut link = StreamLink::new(Pieces(pieces), decoder);
     let mut buffers = Buffers::default();
@@ -82,19 +86,17 @@ pub fn receive<'a>(
 }
 
 /// A stream whose reads are known beforehand.
-struct Pieces<'a>(VecDeque<&'a [u8]>);
+struct Pieces(VecDeque<Bytes>);
 
-impl AsyncRead for Pieces<'_> {
+impl AsyncRead for Pieces {
     fn poll_read(
         mut self: Pin<&mut Self>,
         _context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if let Some(piece) = self.0.front_mut() {
-            let (taken, rest) = piece.split_at(piece.len().min(buffer.remaining()));
-            buffer.put_slice(taken);
-            *piece = rest;
-            if rest.is_empty() {
+            buffer.put_slice(&piece.split_to(piece.len().min(buffer.remaining())));
+            if piece.is_empty() {
                 self.0.pop_front();
             }
         }
@@ -102,7 +104,7 @@ impl AsyncRead for Pieces<'_> {
     }
 }
 
-impl AsyncWrite for Pieces<'_> {
+impl AsyncWrite for Pieces {
     fn poll_write(
         self: Pin<&mut Self>,
         _context: &mut Context<'_>,
@@ -120,6 +122,12 @@ impl AsyncWrite for Pieces<'_> {
     }
 }
 
+impl Stream for Pieces {
+    fn leave_runtime(self) -> io::Result<Box<dyn FnOnce() -> io::Result<Self> + Send>> {
+        Ok(Box::new(|| Ok(self)))
+    }
+}
+
 /// A CONTROL payload that was understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Control(control::Control);
@@ -130,7 +138,9 @@ impl Control {
     /// # Errors
     /// The text that the peer would be sent.
     pub fn parse(payload: &[u8]) -> Result<Self, String> {
-        control::Control::parse(payload).map(Control).map_err(|error| error.to_string())
+        control::Control::parse(payload)
+            .map(Control)
+            .map_err(|error| error.to_string())
     }
 
     /// Writes the payload; `None` for an `op` that is not known, which is never sent.

@@ -1,9 +1,10 @@
-//! The session core without a server: sessions over any byte stream.
+//! The session core without a server: sessions over byte streams in memory.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::DuplexStream;
 use tokio::task::JoinSet;
 
 use crate::codec::{Decoder, Framing};
@@ -13,9 +14,9 @@ use crate::handler::{Handler, HandlerService};
 use crate::hub::{Hub, Role};
 use crate::session::shared::PeerInfo;
 use crate::session::{Session, Transport};
-use crate::transport::stream::StreamLink;
-use crate::worker::NewSession;
+use crate::transport::stream::{Stream, StreamLink};
 use crate::worker::pool::Workers;
+use crate::worker::{NewSession, Placed};
 
 /// One worker and its sessions, the server's side of each.
 pub struct Core {
@@ -31,23 +32,40 @@ impl Core {
     /// Outside a tokio runtime.
     pub fn start(limits: Limits, timeouts: Timeouts, handler: impl Handler) -> Self {
         let service = Arc::new(HandlerService(handler));
-        let hub = Arc::new(Hub::new(Role::Server, limits, timeouts, service, None, None));
+        let hub = Arc::new(Hub::new(
+            Role::Server,
+            limits,
+            timeouts,
+            service,
+            None,
+            None,
+        ));
         hub.ensure_workers(1);
         let mut tasks = JoinSet::new();
         let workers = Workers::start(1, &hub, &mut tasks);
-        Core { hub, workers, tasks }
+        Core {
+            hub,
+            workers,
+            tasks,
+        }
     }
 
     /// Gives the worker a connection.
-    pub fn accept(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-        codec: CodecKind,
-    ) {
+    pub fn accept(&self, stream: DuplexStream, codec: CodecKind) {
         let decoder = Decoder::new(Framing::from(codec), self.hub.limits.message_size);
-        let link = Box::new(StreamLink::new(stream, decoder));
-        let peer = PeerInfo { transport: Transport::Memory, remote: None, local: None };
-        let new = NewSession { link, peer, permit: None, opened: None, refused: None };
+        let link = Placed::Here(Box::new(StreamLink::new(stream, decoder)));
+        let peer = PeerInfo {
+            transport: Transport::Memory,
+            remote: None,
+            local: None,
+        };
+        let new = NewSession {
+            link,
+            peer,
+            permit: None,
+            opened: None,
+            refused: None,
+        };
         self.workers.open(&self.hub, new);
     }
 
@@ -70,14 +88,26 @@ impl Core {
         self.workers.drain();
         self.workers.stop();
         let grace = deadline + Duration::from_secs(1);
-        if tokio::time::timeout(grace, join(&mut self.tasks)).await.is_err() {
+        if tokio::time::timeout(grace, join(&mut self.tasks))
+            .await
+            .is_err()
+        {
             // As a server does with handlers that do not end.
             self.workers.abort();
             let ended = tokio::time::timeout(grace, join(&mut self.tasks)).await;
             ended.expect("the worker ends once its sessions are cut off");
         }
         assert_eq!(self.live(), 0, "sessions left after the worker has ended");
-        assert!(self.sessions().is_empty(), "ended sessions that can still be found");
+        assert!(
+            self.sessions().is_empty(),
+            "ended sessions that can still be found"
+        );
+    }
+}
+
+impl Stream for DuplexStream {
+    fn leave_runtime(self) -> io::Result<Box<dyn FnOnce() -> io::Result<Self> + Send>> {
+        Ok(Box::new(|| Ok(self)))
     }
 }
 

@@ -37,7 +37,11 @@ fn main() -> ExitCode {
 }
 
 fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
-    let mut options = Options { seconds: 0, seed: 1, targets: Vec::new() };
+    let mut options = Options {
+        seconds: 0,
+        seed: 1,
+        targets: Vec::new(),
+    };
     while let Some(arg) = args.next() {
         let mut number = |name| {
             let value = args.next().and_then(|value| value.parse().ok());
@@ -50,7 +54,10 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
                 Some(target) => options.targets.push(*target),
                 None => {
                     let names: Vec<_> = TARGETS.iter().map(|(name, _)| *name).collect();
-                    return Err(format!("`{name}` is no target, expected {}", names.join(", ")));
+                    return Err(format!(
+                        "`{name}` is no target, expected {}",
+                        names.join(", ")
+                    ));
                 }
             },
         }
@@ -90,7 +97,10 @@ fn replay((name, target): Target, options: &Options) -> Result<(), String> {
             return Err(format!("{} breaks a promise", path.display()));
         }
     }
-    println!("{name}: {} inputs of the corpus and {tried} changed ones", corpus.len());
+    println!(
+        "{name}: {} inputs of the corpus and {tried} changed ones",
+        corpus.len()
+    );
     Ok(())
 }
 
