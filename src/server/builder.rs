@@ -44,6 +44,10 @@ pub struct ServerBuilder {
 /// Where to listen.
 pub(super) enum Listen {
     Endpoint(Endpoint),
+    #[allow(
+        clippy::disallowed_types,
+        reason = "handed in by the application, and handed on as it is"
+    )]
     Socket(std::net::TcpListener, CodecKind),
 }
 
@@ -82,6 +86,10 @@ impl ServerBuilder {
     }
 
     /// Adds a listener by a TCP socket that is bound and listening. Socket options apply to it.
+    #[allow(
+        clippy::disallowed_types,
+        reason = "handed in by the application, and handed on as it is"
+    )]
     pub fn listen_socket(mut self, socket: std::net::TcpListener, codec: CodecKind) -> Self {
         self.listen.push(Ok(Listen::Socket(socket, codec)));
         self
