@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use super::lane::Running;
-use super::{Driver, OUTPUT_KEEP, Phase, Turn, TurnContext, refused};
+use super::{Driver, OUTPUT_KEEP, Phase, Turn, TurnContext, refused, shielded};
 use crate::codec::control::Control;
 use crate::codec::{FrameType, ProtocolError, msgi};
 use crate::error::{CloseReason, ErrorCode};
@@ -465,7 +465,12 @@ impl Driver {
         let reason = self.shared.close_reason().cloned();
         match reason {
             Some(reason) if service.wants().disconnect => {
-                let future = service.disconnect(self.session(), reason);
+                let session = self.session();
+                let Some(future) = shielded(|| service.disconnect(session, reason)) else {
+                    tracing::error!(session = self.shared.id().as_u64(), "a handler panicked");
+                    self.finished = true;
+                    return;
+                };
                 self.running = Some(Running::Disconnect(future));
                 self.work_and_write(context, turn, None);
                 if self.finished {

@@ -438,9 +438,13 @@ impl Driver {
         let session = self.session();
         let service = self.service();
         // A panic in the application's error handler must not end the worker.
-        let call = std::panic::AssertUnwindSafe(|| service.error(&session, code, text));
-        let _ = std::panic::catch_unwind(call);
+        let _ = shielded(|| service.error(&session, code, text));
     }
+}
+
+/// Calls into the application where no poll of a handler is under way. `None` when it panicked.
+fn shielded<T>(call: impl FnOnce() -> T) -> Option<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).ok()
 }
 
 fn note_sent(shared: &Shared, turn: &TurnContext<'_>, counts: Counts) {
