@@ -61,7 +61,8 @@ pub(crate) fn enter<T>(
 pub(crate) enum Direct {
     /// The frame was collected.
     Taken,
-    /// The thread runs no handler of this session, or queued frames have to leave first.
+    /// The thread runs no handler of this session, queued frames have to leave first, or the session is
+    /// closing and takes no more.
     Elsewhere,
     /// What is collected is at the limit and has to be written first.
     Full,
@@ -78,7 +79,11 @@ pub(crate) fn send<M: Outgoing>(
     CURRENT.with(|current| {
         let Ok(mut current) = current.try_borrow_mut() else { return Direct::Elsewhere };
         let Some(current) = current.as_mut() else { return Direct::Elsewhere };
-        if !std::ptr::eq(current.session, session) || !current.direct || session.has_queued() {
+        if !std::ptr::eq(current.session, session)
+            || !current.direct
+            || session.has_queued()
+            || session.is_outbox_closed()
+        {
             return Direct::Elsewhere;
         }
         let Some(lent) = message.as_ref() else { return Direct::Elsewhere };

@@ -95,6 +95,8 @@ pub(crate) struct Shared {
     stops_itself: AtomicBool,
     /// Frames in the outbox, readable without its lock.
     queued: AtomicU32,
+    /// Whether nothing more is accepted for sending, readable without the outbox's lock.
+    outbox_closed: AtomicBool,
     /// The longest message that the other side takes.
     message_limit: AtomicU32,
     outbox: Mutex<Outbox>,
@@ -130,6 +132,7 @@ impl Shared {
             has_own_service: AtomicBool::new(false),
             stops_itself: AtomicBool::new(false),
             queued: AtomicU32::new(0),
+            outbox_closed: AtomicBool::new(false),
             message_limit,
             outbox: Mutex::new(Outbox::default()),
             counters: Counters::default(),
@@ -337,12 +340,14 @@ impl Shared {
 
     /// Accepts nothing more for sending; what is queued still leaves.
     pub(crate) fn close_outbox(&self) {
+        self.outbox_closed.store(true, Ordering::Release);
         let wakers = self.with_outbox(Outbox::close);
         wakers.into_iter().for_each(Waker::wake);
     }
 
+    #[inline]
     pub(crate) fn is_outbox_closed(&self) -> bool {
-        lock(&self.outbox).is_closed()
+        self.outbox_closed.load(Ordering::Acquire)
     }
 
     /// Forgets what is queued; returns the number of messages lost.
