@@ -110,6 +110,16 @@ impl Driver {
         }
     }
 
+    /// Whether the last frame of this side has been encoded: nothing may follow it.
+    pub(super) fn has_said_goodbye(&self) -> bool {
+        match &self.phase {
+            Phase::Closing(closing) => {
+                matches!(closing.step, Step::Shutdown | Step::AwaitPeer | Step::Linger)
+            }
+            _ => false,
+        }
+    }
+
     fn is_closing(&self) -> bool {
         matches!(self.phase, Phase::Closing(_) | Phase::Ended)
     }
@@ -342,6 +352,7 @@ impl Driver {
             _ => Goodbye::None,
         };
         let goodbye = std::mem::replace(&mut closing.goodbye, kept);
+        self.shared.close_outbox();
         self.set_step(Step::Shutdown);
         if let Some(frame) = goodbye_frame(goodbye, self.shared.framing().has_control()) {
             let mut output = Output::default();

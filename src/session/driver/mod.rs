@@ -32,7 +32,7 @@ use super::outbox::Offered;
 use super::output::{Counts, Frame, Output};
 use super::shared::{Shared, signal};
 use super::{Session, State, current};
-use crate::codec::FrameType;
+use crate::codec::{FrameType, Framing};
 use crate::error::{CloseReason, ConnectError, ErrorCode};
 use crate::hub::Traffic;
 use crate::worker::{BroadcastFrames, Delivery};
@@ -234,7 +234,7 @@ impl Driver {
             Some(output) => *output,
             None => std::mem::take(&mut turn.buffers.output),
         };
-        if !self.blocked {
+        if !self.blocked && !self.has_said_goodbye() {
             self.push_urgent(&mut output);
         }
         if incoming.is_some() || self.has_lane_work() {
@@ -274,52 +274,60 @@ impl Driver {
         turn: &mut TurnContext<'_>,
         mut output: Output,
     ) {
+        let goodbye_said = self.has_said_goodbye();
         let Some(link) = &mut self.link else {
             output.reset(OUTPUT_KEEP);
             turn.buffers.output = output;
             return;
         };
-        if output.remaining() < DRAIN_CHUNK {
-            self.shared.drain_outbox(&mut output, DRAIN_CHUNK);
-        }
-        if output.is_empty() {
-            turn.buffers.output = output;
-            return;
-        }
-        let counts = output.take_counts();
-        if counts.frames > 0 {
-            note_sent(&self.shared, turn, counts);
-            self.liveness.sent = turn.now;
-        }
-        match link.poll_transmit(context, &mut output) {
-            Poll::Ready(Ok(())) => {
+        loop {
+            // While the link takes no more, nothing is added to what is encoded: what is queued can
+            // still be dropped by a policy, and a PONG overtakes it.
+            if goodbye_said {
+                self.urgent = None;
+                self.shared.clear_outbox();
+            } else if !self.blocked && output.remaining() < DRAIN_CHUNK {
+                push_urgent(&mut self.urgent, self.shared.framing(), &mut output);
+                self.shared.drain_outbox(&mut output, DRAIN_CHUNK);
+            }
+            if output.is_empty() {
                 self.blocked = false;
                 output.reset(OUTPUT_KEEP);
                 turn.buffers.output = output;
+                break;
             }
-            Poll::Pending => {
-                self.blocked = true;
-                self.output = Some(Box::new(output));
+            let counts = output.take_counts();
+            if counts.frames > 0 {
+                note_sent(&self.shared, turn, counts);
+                self.liveness.sent = turn.now;
             }
-            Poll::Ready(Err(error)) => {
-                self.blocked = false;
-                output.reset(OUTPUT_KEEP);
-                turn.buffers.output = output;
-                self.on_broken_link(&error, ErrorCode::SendFailed, turn.now);
+            match link.poll_transmit(context, &mut output) {
+                Poll::Ready(Ok(())) => {
+                    output.reset(OUTPUT_KEEP);
+                    if std::mem::take(&mut self.blocked) {
+                        continue;
+                    }
+                    turn.buffers.output = output;
+                    break;
+                }
+                Poll::Pending => {
+                    self.blocked = true;
+                    self.output = Some(Box::new(output));
+                    break;
+                }
+                Poll::Ready(Err(error)) => {
+                    self.blocked = false;
+                    output.reset(OUTPUT_KEEP);
+                    turn.buffers.output = output;
+                    self.on_broken_link(&error, ErrorCode::SendFailed, turn.now);
+                    return;
+                }
             }
         }
     }
 
     fn push_urgent(&mut self, output: &mut Output) {
-        let Some(urgent) = &mut self.urgent else { return };
-        let framing = self.shared.framing();
-        if let Some(payload) = urgent.pong.take() {
-            output.push(framing, FrameType::PONG, false, 0, payload);
-        }
-        if let Some(payload) = urgent.ping.take() {
-            output.push(framing, FrameType::PING, false, 0, payload);
-        }
-        self.urgent = None;
+        push_urgent(&mut self.urgent, self.shared.framing(), output);
     }
 
     /// Writes a frame that was encoded once for many sessions straight to the link, if nothing waits
@@ -439,6 +447,17 @@ impl Driver {
         let service = self.service();
         // A panic in the application's error handler must not end the worker.
         let _ = shielded(|| service.error(&session, code, text));
+    }
+}
+
+/// Encodes the protocol frames that overtake what is queued.
+fn push_urgent(urgent: &mut Option<Box<Urgent>>, framing: Framing, output: &mut Output) {
+    let Some(urgent) = urgent.take() else { return };
+    if let Some(payload) = urgent.pong {
+        output.push(framing, FrameType::PONG, false, 0, payload);
+    }
+    if let Some(payload) = urgent.ping {
+        output.push(framing, FrameType::PING, false, 0, payload);
     }
 }
 
