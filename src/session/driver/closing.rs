@@ -177,6 +177,10 @@ impl Driver {
             return;
         }
         self.report_error(code, &text);
+        if matches!(self.phase, Phase::Greeting) {
+            // Whether the peer may come in no longer matters, and is not waited for.
+            self.running = None;
+        }
         self.begin_error(CloseReason::with_code(code, text), now);
     }
 
@@ -332,7 +336,8 @@ impl Driver {
 
     fn settle(&mut self, _context: &mut Context<'_>, _turn: &mut TurnContext<'_>) -> bool {
         let Phase::Closing(closing) = &self.phase else { return false };
-        let waits = !self.is_lane_idle() || (closing.finish_backlog && !self.backlog.is_empty());
+        let finishes_backlog = closing.finish_backlog && self.was_open;
+        let waits = !self.is_lane_idle() || (finishes_backlog && !self.backlog.is_empty());
         if waits {
             return false;
         }
@@ -463,6 +468,9 @@ impl Driver {
 
     /// The link is gone: what was received is handled, then the disconnect handler runs.
     fn finish(&mut self, context: &mut Context<'_>, turn: &mut TurnContext<'_>) {
+        if !self.was_open {
+            self.backlog.clear();
+        }
         if self.running.is_some() || self.in_service.is_some() || !self.backlog.is_empty() {
             // The lane runs at the next turn; `run_lane` wakes the session as needed.
             return;

@@ -102,8 +102,10 @@ impl Driver {
     fn may_start(&self) -> bool {
         match &self.phase {
             Phase::Opening | Phase::Greeting => false,
-            Phase::Open | Phase::Ended => true,
-            Phase::Closing(closing) => closing.hands_over(),
+            Phase::Open => true,
+            // A peer that never came in has said nothing that a handler should hear.
+            Phase::Ended => self.was_open,
+            Phase::Closing(closing) => self.was_open && closing.hands_over(),
         }
     }
 
