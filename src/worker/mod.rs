@@ -131,6 +131,9 @@ pub(crate) struct Worker {
     commands: Vec<Command>,
     timer: Pin<Box<Sleep>>,
     timer_set: bool,
+    /// Whether every session is to close in order.
+    draining: bool,
+    /// Whether to end after the last session.
     stopping: bool,
     /// How many sessions ended in order and how many were cut off, since draining began.
     tally: Arc<Tally>,
@@ -162,6 +165,7 @@ impl Worker {
             commands: Vec::new(),
             timer: Box::pin(tokio::time::sleep(std::time::Duration::ZERO)),
             timer_set: false,
+            draining: false,
             stopping: false,
             tally,
         }
@@ -225,8 +229,11 @@ impl Worker {
     fn remove(&mut self, index: u32) {
         use std::sync::atomic::Ordering;
         let Some(slot) = self.slots.get_mut(index as usize).and_then(Option::take) else { return };
-        let tally = if slot.driver.was_aborted() { &self.tally.aborted } else { &self.tally.drained };
-        tally.fetch_add(1, Ordering::Relaxed);
+        if self.draining {
+            let tally =
+                if slot.driver.was_aborted() { &self.tally.aborted } else { &self.tally.drained };
+            tally.fetch_add(1, Ordering::Relaxed);
+        }
         drop(slot);
         self.free.push(index);
         self.hub.session_ended();
@@ -236,7 +243,10 @@ impl Worker {
         match command {
             Command::Open(new) => self.open(*new, buffers, now),
             Command::Broadcast(broadcast) => self.broadcast(*broadcast, buffers, now),
-            Command::Drain => self.for_each(|driver| driver.shared().signal(signal::DRAIN)),
+            Command::Drain => {
+                self.draining = true;
+                self.for_each(|driver| driver.shared().signal(signal::DRAIN));
+            }
             Command::Abort => self.for_each(|driver| driver.shared().signal(signal::ABORT)),
             Command::Stop => self.stopping = true,
         }
@@ -274,6 +284,10 @@ impl Worker {
             Some(reason) => slot.driver.refuse(reason, now),
         }
         slot.driver.shared().schedule();
+        if self.draining {
+            // It was accepted just before the listener closed.
+            slot.driver.shared().signal(signal::DRAIN);
+        }
         self.slots[index as usize] = Some(slot);
     }
 
