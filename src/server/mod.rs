@@ -28,6 +28,9 @@ use crate::transport::{self, LinkConfig};
 use crate::worker::BroadcastFrames;
 use crate::worker::pool::Workers;
 
+/// After the deadline of a stop, how long handlers that were begun by it have, each time.
+const KILL_AGAIN: Duration = Duration::from_millis(100);
+
 /// A server: any number of listeners, and the sessions that they bring.
 ///
 /// A handle: cheap to clone, all clones are the same server. Dropping the last one does not stop it; it
@@ -243,6 +246,8 @@ impl Server {
     pub async fn stop_within(&self, deadline: Duration) -> Result<StopReport, ServerError> {
         let inner = &self.inner;
         let running = inner.running()?;
+        // Beyond a year clocks overflow.
+        let deadline = deadline.min(Duration::from_secs(365 * 24 * 3_600));
         let at = Instant::now() + deadline;
         let millis = deadline.as_millis() as u64;
         let first = !running.stopping.swap(true, Ordering::AcqRel);
@@ -259,16 +264,19 @@ impl Server {
         running.workers.drain();
         running.workers.stop();
         let kill = Arc::clone(&running);
-        let hub = Arc::clone(&inner.hub);
         let mut phase = inner.phase.subscribe();
         // The deadline is enforced whether or not the caller goes on waiting.
         let enforce = tokio::spawn(async move {
-            let stopped = phase.wait_for(|phase| matches!(phase, Phase::Stopped(_)));
             // The sessions have deadlines of their own; this one is for handlers that do not end.
-            let grace = Duration::from_millis(100);
-            if tokio::time::timeout_at(at + grace, stopped).await.is_err() {
+            // Killing a session lets its disconnect handler begin, which must not last for ever either.
+            let mut at = at + KILL_AGAIN;
+            loop {
+                let stopped = phase.wait_for(|phase| matches!(phase, Phase::Stopped(_)));
+                if tokio::time::timeout_at(at, stopped).await.is_ok() {
+                    return;
+                }
                 kill.workers.abort();
-                drop(hub);
+                at += KILL_AGAIN;
             }
         });
         let report = match inside {

@@ -34,6 +34,8 @@ pub(crate) mod signal {
     pub(crate) const ABORT: u8 = 2;
     /// The server or client is stopping: settle, then close in order.
     pub(crate) const DRAIN: u8 = 4;
+    /// The deadline of the stop has passed: close at once, and drop handlers that are running.
+    pub(crate) const KILL: u8 = 8;
 }
 
 /// Where a session comes from.

@@ -145,6 +145,7 @@ impl Driver {
 
     /// The server or client stops: what is running finishes first.
     pub(super) fn drain(&mut self, turn: &mut TurnContext<'_>) {
+        self.draining = true;
         if self.is_closing() {
             if let Phase::Closing(closing) = &mut self.phase {
                 let deadline = turn.now.saturating_add(self.shared.hub().drain_millis());
@@ -299,8 +300,28 @@ impl Driver {
                 self.aborted = true;
                 self.end(now);
             }
-            _ => self.cut_off(now),
+            _ if self.draining => self.cut_off(now),
+            // Only the connection is given up: a handler that is running finishes.
+            _ => {
+                self.aborted = true;
+                self.end(now);
+            }
         }
+    }
+
+    /// The deadline of a stop has passed: whatever is left is dropped, handlers included. A disconnect
+    /// handler that begins only now has until the next call.
+    pub(super) fn kill(&mut self, now: u64) {
+        if !matches!(self.phase, Phase::Ended) {
+            let reason = CloseReason::with_code(ErrorCode::ShuttingDown, "shutting down");
+            return self.abort(reason, now);
+        }
+        self.aborted = true;
+        self.running = None;
+        self.in_service = None;
+        self.backlog.clear();
+        self.backlog_bytes = 0;
+        self.finished = self.disconnect_started;
     }
 
     /// Takes a close as far as it can go now, and finishes an ended session.

@@ -115,6 +115,8 @@ pub(crate) struct Driver {
     read_ended: bool,
     /// Whether a handler of the session was still running or waiting when it was cut off.
     aborted: bool,
+    /// Whether the server or client is stopping.
+    draining: bool,
     urgent: Option<Box<Urgent>>,
     /// The payload and time of the last PING sent.
     ping_sent: u64,
@@ -149,6 +151,7 @@ impl Driver {
             held: false,
             read_ended: false,
             aborted: false,
+            draining: false,
             urgent: None,
             ping_sent: 0,
             opened,
@@ -209,6 +212,9 @@ impl Driver {
     }
 
     fn on_signals(&mut self, signals: u8, turn: &mut TurnContext<'_>) {
+        if signals & signal::KILL != 0 {
+            self.kill(turn.now);
+        }
         if signals & signal::ABORT != 0 {
             let reason = CloseReason::with_code(ErrorCode::ConnectionClosed, "aborted");
             self.abort(reason, turn.now);
