@@ -256,7 +256,7 @@ impl Server {
         }
         inner.hub.set_goaway(inner.goaway.map(|retry| retry.as_millis() as u64));
         inner.draining.store(true, Ordering::Release);
-        let inside = inner.hub.sessions().into_iter().find(|session| {
+        let inside = inner.hub.sessions_with_handlers().into_iter().find(|session| {
             current::is_inside(&session.shared) && !session.shared.set_stops_itself()
         });
         inner.phase.send_replace(Phase::Draining);
@@ -545,8 +545,8 @@ impl Inner {
             let ended = self.hub.ended.notified();
             let mut ended = std::pin::pin!(ended);
             ended.as_mut().enable();
-            let waiting =
-                self.hub.sessions().iter().filter(|session| session.shared.stops_itself()).count();
+            let sessions = self.hub.sessions_with_handlers();
+            let waiting = sessions.iter().filter(|session| session.shared.stops_itself()).count();
             if self.hub.live() <= waiting.max(1) {
                 return running.report();
             }

@@ -234,9 +234,10 @@ impl Worker {
                 if slot.driver.was_aborted() { &self.tally.aborted } else { &self.tally.drained };
             tally.fetch_add(1, Ordering::Relaxed);
         }
+        let id = slot.driver.shared().id();
         drop(slot);
         self.free.push(index);
-        self.hub.session_ended();
+        self.hub.session_finished(id);
     }
 
     fn execute(&mut self, command: Command, buffers: &mut Buffers, now: u64) {
@@ -392,7 +393,7 @@ impl Drop for Worker {
         let now = self.hub.clock.now();
         for mut slot in self.slots.drain(..).flatten() {
             slot.driver.cancel(now);
-            self.hub.session_ended();
+            self.hub.session_finished(slot.driver.shared().id());
         }
         for command in self.queue.close() {
             if matches!(command, Command::Open(_)) {
