@@ -5,6 +5,9 @@ use bytes::Bytes;
 use crate::codec::{FrameType, Span};
 use crate::message::{Message, MessageKind, MessageRef, share};
 
+/// What a frame counts for beside its payload: about the memory that its entry in the list takes.
+const FRAME_COST: usize = size_of::<Span>() + size_of::<Bytes>();
+
 /// The frames that one read brought, in order.
 ///
 /// Payloads are parts of `data`, or whole values in `owned` on a link that carries frames. The batch
@@ -52,9 +55,10 @@ impl Inbound {
         &self.spans[self.next..]
     }
 
-    /// Payload bytes of the frames that are left.
-    pub(crate) fn payload_len(&self) -> usize {
-        self.spans().iter().map(|span| span.len as usize).sum()
+    /// What the frames that are left count for while they are held: payloads, and something for each
+    /// frame, so that empty ones count too.
+    pub(crate) fn held_len(&self) -> usize {
+        self.spans().iter().map(|span| span.len as usize + FRAME_COST).sum()
     }
 
     #[inline]

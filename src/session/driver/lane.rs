@@ -77,7 +77,7 @@ impl Driver {
                 None if !self.may_start() => break,
                 None => match self.backlog.pop_front() {
                     Some(inbound) => {
-                        self.backlog_bytes -= inbound.payload_len();
+                        self.backlog_bytes -= inbound.held_len();
                         inbound
                     }
                     None => break,
@@ -85,7 +85,7 @@ impl Driver {
             };
             if let Some(rest) = self.start(inbound, turn) {
                 // It has to wait for a request to end.
-                self.backlog_bytes += rest.payload_len();
+                self.backlog_bytes += rest.held_len();
                 self.backlog.push_front(rest);
                 break;
             }
@@ -115,7 +115,7 @@ impl Driver {
             return;
         }
         inbound.detach();
-        self.backlog_bytes += inbound.payload_len();
+        self.backlog_bytes += inbound.held_len();
         self.backlog.push_back(inbound);
     }
 
