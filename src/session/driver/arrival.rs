@@ -23,7 +23,7 @@ impl Driver {
         }
         match &self.phase {
             Phase::Greeting | Phase::Ended => false,
-            Phase::Opening | Phase::Open => true,
+            Phase::Opening | Phase::Open => !self.is_flooded(),
             Phase::Closing(closing) => closing.reads(),
         }
     }

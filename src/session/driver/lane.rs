@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::{Driver, Phase, TurnContext};
+use super::{ANSWERS_BEYOND, Driver, Phase, TurnContext};
 use crate::codec::{FrameType, Span, msgi};
 use crate::error::{CloseReason, ErrorCode, RequestError};
 use crate::handler::{BoxFuture, Service};
@@ -131,7 +131,11 @@ impl Driver {
             };
             match span.frame_type {
                 FrameType::REQUEST => {
-                    if self.requests_in_service() >= REQUESTS_AT_ONCE || self.is_congested() {
+                    if self.is_congested() {
+                        self.congested = true;
+                        return Some(inbound);
+                    }
+                    if self.requests_in_service() >= REQUESTS_AT_ONCE {
                         return Some(inbound);
                     }
                     if let Some((span, message)) = inbound.take_next() {
@@ -186,8 +190,22 @@ impl Driver {
     }
 
     /// Whether so much waits to be written that no further request is begun.
-    fn is_congested(&self) -> bool {
-        self.blocked && self.shared.queued().1 >= self.shared.limits().outbox_bytes
+    pub(super) fn is_congested(&self) -> bool {
+        if !self.blocked {
+            return false;
+        }
+        let ((messages, bytes), limits) = (self.shared.queued(), self.shared.limits());
+        bytes >= limits.outbox_bytes || messages >= limits.outbox_messages
+    }
+
+    /// Whether the peer asks and asks and does not read the answers.
+    pub(super) fn is_flooded(&self) -> bool {
+        if !self.blocked {
+            return false;
+        }
+        let ((messages, bytes), limits) = (self.shared.queued(), self.shared.limits());
+        bytes > limits.outbox_bytes.saturating_add(ANSWERS_BEYOND.1)
+            || messages > limits.outbox_messages.saturating_add(ANSWERS_BEYOND.0)
     }
 
     fn start_request(&mut self, span: Span, message: Message) {

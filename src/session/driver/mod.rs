@@ -53,6 +53,10 @@ const DRAIN_CHUNK: usize = 256 * 1024;
 /// waits for each message does not cost a write for each.
 const HOLD_LIMIT: usize = 64 * 1024;
 
+/// What answers and frames of the protocol, which no policy may drop, may take beyond the outbox's limits
+/// before a peer that does not read them is no longer read either.
+const ANSWERS_BEYOND: (usize, usize) = (1_024, 256 * 1024);
+
 /// The largest collecting buffer that a worker keeps between batches.
 const OUTPUT_KEEP: usize = 512 * 1024;
 
@@ -111,6 +115,8 @@ pub(crate) struct Driver {
     blocked: bool,
     /// Whether `output` is held back.
     held: bool,
+    /// Whether requests wait in the backlog until the link takes on again.
+    congested: bool,
     /// Whether the link's receiving direction is over.
     read_ended: bool,
     /// Whether a handler of the session was still running or waiting when it was cut off.
@@ -149,6 +155,7 @@ impl Driver {
             output: None,
             blocked: false,
             held: false,
+            congested: false,
             read_ended: false,
             aborted: false,
             draining: false,
@@ -329,6 +336,10 @@ impl Driver {
                     return;
                 }
             }
+        }
+        if self.congested && !self.is_congested() {
+            self.congested = false;
+            self.shared.schedule();
         }
     }
 
