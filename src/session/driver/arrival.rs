@@ -108,12 +108,14 @@ impl Driver {
     }
 
     /// Counts messages; says whether there are frames that are dealt with on arrival.
-    fn count_received(&self, frames: &Inbound, turn: &TurnContext<'_>) -> bool {
+    fn count_received(&mut self, frames: &Inbound, turn: &TurnContext<'_>) -> bool {
         let (mut messages, mut bytes, mut urgent) = (0, 0, false);
         for span in frames.spans() {
             if span.frame_type.is_message() || span.frame_type.has_id() {
                 messages += 1;
                 bytes += u64::from(span.len);
+            } else {
+                self.farewell |= matches!(span.frame_type, FrameType::DISCONNECT | FrameType::ERROR);
             }
             urgent |= !span.frame_type.is_ordered();
         }
@@ -198,6 +200,10 @@ impl Driver {
     }
 
     fn on_end_of_stream(&mut self, end: EndOfStream, now: u64) {
+        if self.farewell && end == EndOfStream::Boundary && self.has_lane_work() {
+            // The peer has said why. That waits behind its messages for a handler that is running.
+            return;
+        }
         let reason = match end {
             EndOfStream::Boundary => CloseReason::remote(None, "the peer ended the connection"),
             EndOfStream::InsideFrame => CloseReason::transport(

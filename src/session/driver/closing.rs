@@ -208,7 +208,10 @@ impl Driver {
     }
 
     pub(super) fn on_peer_disconnect(&mut self, text: String, now: u64) {
-        self.read_ended = false;
+        self.read_ended = true;
+        // It is the last frame of its sender; whatever came after it is not of the protocol.
+        self.backlog.clear();
+        self.backlog_bytes = 0;
         match &mut self.phase {
             Phase::Closing(closing) => closing.peer_done = true,
             Phase::Ended => {}

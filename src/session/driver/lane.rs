@@ -144,8 +144,10 @@ impl Driver {
                 }
                 FrameType::DISCONNECT => {
                     let text = inbound.first().map(|(_, payload)| lossy(payload)).unwrap_or_default();
-                    inbound.skip_one();
                     self.on_peer_disconnect(text, turn.now);
+                    // It is the peer's last frame.
+                    recycle(inbound, turn);
+                    return None;
                 }
                 FrameType::ERROR => {
                     let reason = inbound.first().map(|(_, payload)| error_reason(payload));

@@ -119,6 +119,8 @@ pub(crate) struct Driver {
     congested: bool,
     /// Whether the link's receiving direction is over.
     read_ended: bool,
+    /// Whether the peer's last frame, a DISCONNECT or an ERROR, has arrived.
+    farewell: bool,
     /// Whether a handler of the session was still running or waiting when it was cut off.
     aborted: bool,
     /// Whether the server or client is stopping.
@@ -157,6 +159,7 @@ impl Driver {
             held: false,
             congested: false,
             read_ended: false,
+            farewell: false,
             aborted: false,
             draining: false,
             urgent: None,
