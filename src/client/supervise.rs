@@ -19,7 +19,7 @@ use crate::session::Session;
 use crate::session::driver::Opened;
 use crate::session::shared::lock;
 use crate::transport::dial;
-use crate::worker::pool::Workers;
+use crate::worker::pool::{KILL_AGAIN, Workers};
 use crate::worker::{NewSession, Placed};
 
 /// By when a client shall have stopped.
@@ -381,6 +381,7 @@ impl Supervisor {
                     cut = true;
                     self.workers.abort();
                 }
+                () = tokio::time::sleep(KILL_AGAIN), if cut => self.workers.abort(),
             }
         }
         if let Some(session) = &session {
