@@ -19,7 +19,7 @@ pub use client::{
     Client, ClientBuilder, ClientState, ClientStats, ClientStopReport, MessageStream,
     ReconnectPolicy, Resolver, SystemResolver,
 };
-pub use config::{Limits, QueuePolicy, Timeouts};
+pub use config::{Limits, QueuePolicy, SocketOptions, Timeouts};
 pub use endpoint::{Address, CodecKind, Endpoint, Host};
 pub use error::{
     CloseReason, ClosedBy, ConfigError, ConnectError, ErrorCode, RequestError, SendError,
