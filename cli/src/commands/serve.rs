@@ -8,6 +8,7 @@ use network_system::{
 };
 use serde_json::json;
 
+use super::descriptors;
 use super::signals::Signals;
 use crate::args::{HandlerName, ServeArgs};
 use crate::exit::{ExitStatus, Failure};
@@ -17,7 +18,7 @@ use crate::settings::ServeSettings;
 
 pub(crate) fn run(args: ServeArgs, output: Output) -> Result<ExitStatus, Failure> {
     let settings = ServeSettings::new(args)?;
-    raise_descriptor_limit();
+    descriptors::raise_limit();
     // One worker has the thread to itself, without the cost of handing tasks over.
     let runtime = if settings.workers == 1 {
         tokio::runtime::Builder::new_current_thread()
@@ -157,22 +158,6 @@ fn same(secret: &[u8], given: &[u8]) -> bool {
     }
     std::hint::black_box(different) == 0
 }
-
-/// Connections need descriptors, and the usual soft limit of 1,024 is for programs that use `select`.
-#[cfg(unix)]
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        limit.current = limit.maximum;
-        if let Err(error) = setrlimit(Resource::Nofile, limit) {
-            tracing::debug!(%error, "cannot raise the limit of open files");
-        }
-    }
-}
-
-#[cfg(not(unix))]
-fn raise_descriptor_limit() {}
 
 #[cfg(test)]
 mod tests {
