@@ -17,7 +17,7 @@ use tokio::time::Instant;
 pub use builder::ServerBuilder;
 
 use self::builder::Listen;
-use crate::config::SocketOptions;
+use crate::config::{SocketOptions, WorkerThreads};
 use crate::error::{CloseReason, ErrorCode, SendError, ServerError};
 use crate::group::GroupName;
 use crate::hub::Hub;
@@ -61,6 +61,7 @@ struct Inner {
     listen: Vec<Listen>,
     socket: SocketOptions,
     workers: usize,
+    worker_threads: WorkerThreads,
     goaway: Option<Duration>,
     stage: Mutex<Stage>,
     /// What the stage is, for those who wait for it.
@@ -191,7 +192,14 @@ impl Server {
             .hub
             .set_drain_millis(inner.hub.timeouts.drain.as_millis() as u64);
         inner.draining.store(false, Ordering::Release);
-        let workers = Workers::start(count, &inner.hub, &mut tasks);
+        let workers = match inner.worker_threads {
+            WorkerThreads::Runtime => Workers::start(count, &inner.hub, &mut tasks),
+            threads => {
+                let pinned = threads == WorkerThreads::Pinned;
+                Workers::start_dedicated(count, pinned, &inner.hub, &mut tasks)
+                    .map_err(ServerError::threads)?
+            }
+        };
         let (stop_accepting, stopped) = watch::channel(false);
         let running = Arc::new(Running {
             workers,
