@@ -240,6 +240,11 @@ pub(crate) struct ServeArgs {
         help_heading = "System")]
     pub(crate) workers: usize,
 
+    /// Give each worker a thread pinned to a core (Linux)
+    #[arg(long, value_name = "on|off", value_enum, hide_possible_values = true,
+        default_value_t = Toggle::Off, help_heading = "System")]
+    pub(crate) pin_workers: Toggle,
+
     /// Send small messages at once (TCP_NODELAY)
     #[arg(long, value_name = "on|off", value_enum, hide_possible_values = true,
         default_value_t = Toggle::from(SocketOptions::default().nodelay), help_heading = "System")]
@@ -304,7 +309,7 @@ pub(crate) struct ConnectArgs {
     pub(crate) reconnect: bool,
 
     /// The name to give to the server
-    #[arg(long, value_name = "ID", help_heading = "Session")]
+    #[arg(long, value_name = "ID", value_parser = client_id, help_heading = "Session")]
     pub(crate) client_id: Option<String>,
 
     /// The token to authenticate with
@@ -524,6 +529,13 @@ fn connect_url(text: &str) -> Result<Endpoint, String> {
             Err("nobody listens at port 0, expected 1 to 65535".to_owned())
         }
         _ => Ok(endpoint),
+    }
+}
+
+fn client_id(text: &str) -> Result<String, String> {
+    match text.len() {
+        1..=256 => Ok(text.to_owned()),
+        _ => Err("expected 1 to 256 bytes".to_owned()),
     }
 }
 

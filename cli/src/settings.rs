@@ -253,6 +253,7 @@ pub(crate) struct ServeSettings {
     pub(crate) goaway: Option<Duration>,
     /// At least one.
     pub(crate) workers: usize,
+    pub(crate) pin_workers: bool,
 }
 
 impl ServeSettings {
@@ -334,6 +335,7 @@ impl ServeSettings {
             limits,
             timeouts,
             socket,
+            pin_workers: args.pin_workers.is_on(),
             goaway: Some(args.goaway.0).filter(|retry| !retry.is_zero()),
             workers: if args.workers == 0 {
                 args::cores()

@@ -17,7 +17,7 @@ use super::signals::Signals;
 use crate::args::ConnectArgs;
 use crate::exit::{ExitStatus, Failure};
 use crate::output::Output;
-use crate::settings::{A_YEAR, message_size, within_a_year};
+use crate::settings::{A_YEAR, has_hello, message_size, within_a_year};
 
 /// What is read from stdin at a time with `--binary`.
 const CHUNK: usize = 64 * 1024;
@@ -45,6 +45,17 @@ pub(crate) fn run(args: ConnectArgs, output: Output) -> Result<ExitStatus, Failu
     let limit = message_size(args.message_size_limit)?;
     within_a_year("timeout", args.timeout)?;
     within_a_year("wait", args.wait)?;
+    for (option, given) in [
+        ("token", args.token.is_some()),
+        ("client-id", args.client_id.is_some()),
+        ("request", args.request),
+    ] {
+        if given && !has_hello(&args.url) {
+            return Err(Failure::usage(format_args!(
+                "--{option} needs the codec msgi"
+            )));
+        }
+    }
     let style = Style {
         format: match (args.binary, args.hex) {
             (true, _) => Format::Binary,

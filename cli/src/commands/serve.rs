@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use network_system::{
     Authenticator, BoxFuture, Credentials, ErrorCode, GroupName, RequestError, Server,
-    ServerBuilder, Session, StopReport,
+    ServerBuilder, Session, StopReport, WorkerThreads,
 };
 use serde_json::json;
 
@@ -19,8 +19,9 @@ use crate::settings::ServeSettings;
 pub(crate) fn run(args: ServeArgs, output: Output) -> Result<ExitStatus, Failure> {
     let settings = ServeSettings::new(args)?;
     descriptors::raise_limit();
-    // One worker has the thread to itself, without the cost of handing tasks over.
-    let runtime = if settings.workers == 1 {
+    // One worker has the thread to itself, without the cost of handing tasks over. Pinned workers have
+    // threads of their own, and the runtime only accepts.
+    let runtime = if settings.workers == 1 || settings.pin_workers {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?
@@ -72,7 +73,11 @@ fn build(settings: ServeSettings) -> Result<Server, Failure> {
         .limits(settings.limits)
         .timeouts(settings.timeouts)
         .socket(settings.socket)
-        .workers(settings.workers);
+        .workers(settings.workers)
+        .worker_threads(match settings.pin_workers {
+            true => WorkerThreads::Pinned,
+            false => WorkerThreads::Runtime,
+        });
     for endpoint in settings.listen {
         builder = builder.listen_on(endpoint);
     }

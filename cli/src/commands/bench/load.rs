@@ -285,7 +285,7 @@ impl Thread {
         }
         while let Some(Ok((lost, in_order))) = stops.join_next().await {
             self.recorder
-                .errors_of(lost as u64, format!("{lost} messages were lost"));
+                .errors_of(lost as u64, format!("messages without an answer: {lost}"));
             if !in_order {
                 self.recorder
                     .error(format!("a connection did not close within {timeout:?}"));
@@ -386,10 +386,7 @@ async fn come_and_go(common: Common) {
         if !run.is_on(begun) {
             return;
         }
-        let quiet = Quiet {
-            common: common.clone(),
-        };
-        match open(plan, |builder| builder.handler(quiet)).await {
+        match open(plan, |builder| builder.handler(Passing)).await {
             Ok(connection) => {
                 recorder.done(run, begun, Instant::now());
                 connection.client.stop_within(plan.timeout).await;

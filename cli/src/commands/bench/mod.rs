@@ -55,19 +55,20 @@ pub(crate) fn run(args: BenchArgs, output: Output) -> Result<ExitStatus, Failure
     if interrupted {
         return Ok(ExitStatus::Interrupted);
     }
+    let nothing = report.messages == 0 && plan.mode != BenchMode::Idle;
+    let hint = match plan.mode {
+        BenchMode::Echo if nothing => "; does the server run the handler echo?",
+        BenchMode::Broadcast if nothing => "; does the server run the handler broadcast?",
+        _ => "",
+    };
     if let Some(error) = &report.first_error {
-        let text = format!("{} errors, the first: {error}", report.errors);
+        let text = format!("{} errors, the first: {error}{hint}", report.errors);
         return Err(Failure::new(ExitStatus::Failed, text));
     }
-    if report.messages == 0 && plan.mode != BenchMode::Idle {
-        let handler = match plan.mode {
-            BenchMode::Echo => "; does the server run the handler echo?",
-            BenchMode::Broadcast => "; does the server run the handler broadcast?",
-            _ => "",
-        };
+    if nothing {
         return Err(Failure::new(
             ExitStatus::Failed,
-            format!("nothing was measured{handler}"),
+            format!("nothing was measured{hint}"),
         ));
     }
     Ok(ExitStatus::Done)
@@ -130,6 +131,7 @@ async fn measure(plan: &Arc<Plan>, output: Output) -> Result<(Report, bool), Fai
     let begin = Instant::now();
     run.start(begin + plan.warmup, begin + plan.warmup + plan.duration);
     go.send_replace(Go::Start { connected });
+    tracing::info!(connected, "the load begins");
     let mut tick = tokio::time::interval(TICK);
     let mut finished = 0;
     while finished < plan.threads {
@@ -155,7 +157,7 @@ async fn measure(plan: &Arc<Plan>, output: Output) -> Result<(Report, bool), Fai
     let lost = run.broadcast.lost();
     recorders[0].errors_of(
         lost,
-        format!("{lost} messages did not reach their receivers"),
+        format!("messages that did not reach their receivers: {lost}"),
     );
     Ok((Report::new(plan, &run, &recorders, connected), interrupted))
 }
