@@ -29,8 +29,9 @@ struct Current {
     direct: bool,
     /// Whether a send waits for the collected answers to be written.
     flush_wanted: bool,
-    /// The longest message that [`send_plain`] takes: 0 unless the framing is MSGI.
-    plain_limit: usize,
+    /// Below which length [`send_plain`] takes messages: 0, so that not even empty ones are taken, unless
+    /// the framing is MSGI.
+    plain_below: usize,
     /// Where the collected bytes have to end for [`send_plain`].
     plain_end: usize,
     /// Collected bytes and frames at which a send has to wait.
@@ -66,8 +67,8 @@ pub(crate) fn enter<T>(
         hub: Arc::as_ptr(session.hub()),
         direct,
         flush_wanted: false,
-        plain_limit: match session.framing() {
-            Framing::Msgi if direct => session.message_limit().min(SHARE_THRESHOLD - 1),
+        plain_below: match session.framing() {
+            Framing::Msgi if direct => session.message_limit().min(SHARE_THRESHOLD - 1) + 1,
             _ => 0,
         },
         plain_end: output.plain_end(limits.outbox_bytes),
@@ -119,7 +120,7 @@ pub(crate) fn send_plain(session: &Shared, frame_type: FrameType, message: &[u8]
         let Some(current) = current.as_deref_mut() else {
             return false;
         };
-        let fits = message.len() <= current.plain_limit
+        let fits = message.len() < current.plain_below
             && current.output.end() + msgi::HEADER + message.len() <= current.plain_end
             && current.output.pending_frames() < current.frame_limit;
         if !fits || !std::ptr::eq(current.session, session) || session.must_queue() {
