@@ -419,11 +419,11 @@ async fn fill(over: Over, payload: &[u8], most: usize) -> (Net, crate::support::
     let gate = Arc::new(Semaphore::new(0));
     let opens = Arc::clone(&gate);
     let net = serve(over, |builder| {
-        builder.on_message(move |session: Session, message: Message| {
+        builder.on_message(move |_, message: Message| {
             let (gate, log) = (Arc::clone(&gate), log.clone());
             async move {
                 drop(gate.acquire().await.unwrap());
-                log.send(Event::Message(session, message)).unwrap();
+                log.send(Event::Message(message)).unwrap();
             }
         })
     })

@@ -137,7 +137,7 @@ async fn connections_from_one_address_are_limited(over: Over) {
         .build()
         .unwrap();
     server.start().await.unwrap();
-    let net = Net { url: server.urls().remove(0), server, over };
+    let net = Net { url: server.urls().remove(0), server };
     let six = net.server.urls().remove(1);
     let one = net.open_peer().await;
     let _two = net.open_peer().await;
