@@ -358,9 +358,12 @@ impl Driver {
     }
 }
 
+/// Bytes of a name that a refusal repeats. As JSON it can grow sixfold, and a CONTROL frame has 64 KiB.
+const REFUSED_NAME: usize = 8 * 1024;
+
 /// Refuses a group, whose name may be as long as a CONTROL frame: the answer must not be longer.
 fn refused_change(group: &str, code: ErrorCode, text: String) -> Control {
-    let group = group[..group.floor_char_boundary(GroupName::MAX_BYTES)].to_owned();
+    let group = group[..group.floor_char_boundary(REFUSED_NAME)].to_owned();
     Control::Refused {
         group,
         code: code.as_i32(),
