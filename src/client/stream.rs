@@ -197,7 +197,7 @@ impl Service for StreamService {
     ) -> BoxFuture<'static, Inbound> {
         Box::pin(async move {
             while let Some(message) = inbound.next_message() {
-                let message = message.to_message();
+                let message = message.clone();
                 if !self.inbox.push(&session, message).await {
                     session
                         .shared

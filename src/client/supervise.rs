@@ -19,8 +19,8 @@ use crate::session::Session;
 use crate::session::driver::Opened;
 use crate::session::shared::lock;
 use crate::transport::dial;
-use crate::worker::NewSession;
-use crate::worker::pool::Workers;
+use crate::worker::pool::{KILL_AGAIN, Workers};
+use crate::worker::{NewSession, Placed};
 
 /// By when a client shall have stopped.
 #[derive(Clone, Copy, Debug)]
@@ -157,7 +157,7 @@ impl Supervisor {
             self.workers.open(
                 &inner.hub,
                 NewSession {
-                    link,
+                    link: Placed::Here(link),
                     peer,
                     permit: None,
                     opened: opened_by,
@@ -386,6 +386,7 @@ impl Supervisor {
                     cut = true;
                     self.workers.abort();
                 }
+                () = tokio::time::sleep(KILL_AGAIN), if cut => self.workers.abort(),
             }
         }
         if let Some(session) = &session {

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 pub use builder::ServerBuilder;
 
 use self::builder::Listen;
-use crate::config::SocketOptions;
+use crate::config::{SocketOptions, WorkerThreads};
 use crate::error::{CloseReason, ErrorCode, SendError, ServerError};
 use crate::group::GroupName;
 use crate::hub::Hub;
@@ -26,7 +26,7 @@ use crate::session::shared::lock;
 use crate::session::{Session, SessionId, current};
 use crate::transport::{self, LinkConfig};
 use crate::worker::BroadcastFrames;
-use crate::worker::pool::Workers;
+use crate::worker::pool::{KILL_AGAIN, Workers};
 
 /// A server: any number of listeners, and the sessions that they bring.
 ///
@@ -61,6 +61,7 @@ struct Inner {
     listen: Vec<Listen>,
     socket: SocketOptions,
     workers: usize,
+    worker_threads: WorkerThreads,
     goaway: Option<Duration>,
     stage: Mutex<Stage>,
     /// What the stage is, for those who wait for it.
@@ -180,18 +181,33 @@ impl Server {
         let listeners = inner.bind().await?;
         let mut tasks = JoinSet::new();
         let count = match inner.workers {
-            0 => tokio::runtime::Handle::current().metrics().num_workers().max(1),
+            0 => tokio::runtime::Handle::current()
+                .metrics()
+                .num_workers()
+                .max(1),
             count => count,
         };
         inner.hub.ensure_workers(count);
-        inner.hub.set_drain_millis(inner.hub.timeouts.drain.as_millis() as u64);
+        inner
+            .hub
+            .set_drain_millis(inner.hub.timeouts.drain.as_millis() as u64);
         inner.draining.store(false, Ordering::Release);
-        let workers = Workers::start(count, &inner.hub, &mut tasks);
+        let workers = match inner.worker_threads {
+            WorkerThreads::Runtime => Workers::start(count, &inner.hub, &mut tasks),
+            threads => {
+                let pinned = threads == WorkerThreads::Pinned;
+                Workers::start_dedicated(count, pinned, &inner.hub, &mut tasks)
+                    .map_err(ServerError::threads)?
+            }
+        };
         let (stop_accepting, stopped) = watch::channel(false);
         let running = Arc::new(Running {
             workers,
             urls: listeners.iter().map(|listener| listener.url()).collect(),
-            addrs: listeners.iter().filter_map(|listener| listener.local_addr()).collect(),
+            addrs: listeners
+                .iter()
+                .filter_map(|listener| listener.local_addr())
+                .collect(),
             stop_accepting,
             stopping: AtomicBool::new(false),
         });
@@ -243,32 +259,43 @@ impl Server {
     pub async fn stop_within(&self, deadline: Duration) -> Result<StopReport, ServerError> {
         let inner = &self.inner;
         let running = inner.running()?;
+        // Beyond a year clocks overflow.
+        let deadline = deadline.min(Duration::from_secs(365 * 24 * 3_600));
         let at = Instant::now() + deadline;
         let millis = deadline.as_millis() as u64;
         let first = !running.stopping.swap(true, Ordering::AcqRel);
         if first || millis < inner.hub.drain_millis() {
             inner.hub.set_drain_millis(millis);
         }
-        inner.hub.set_goaway(inner.goaway.map(|retry| retry.as_millis() as u64));
+        inner
+            .hub
+            .set_goaway(inner.goaway.map(|retry| retry.as_millis() as u64));
         inner.draining.store(true, Ordering::Release);
-        let inside = inner.hub.sessions().into_iter().find(|session| {
-            current::is_inside(&session.shared) && !session.shared.set_stops_itself()
-        });
+        let inside = inner
+            .hub
+            .sessions_with_handlers()
+            .into_iter()
+            .find(|session| {
+                current::is_inside(&session.shared) && !session.shared.set_stops_itself()
+            });
         inner.phase.send_replace(Phase::Draining);
         running.stop_accepting.send_replace(true);
         running.workers.drain();
         running.workers.stop();
         let kill = Arc::clone(&running);
-        let hub = Arc::clone(&inner.hub);
         let mut phase = inner.phase.subscribe();
         // The deadline is enforced whether or not the caller goes on waiting.
         let enforce = tokio::spawn(async move {
-            let stopped = phase.wait_for(|phase| matches!(phase, Phase::Stopped(_)));
             // The sessions have deadlines of their own; this one is for handlers that do not end.
-            let grace = Duration::from_millis(100);
-            if tokio::time::timeout_at(at + grace, stopped).await.is_err() {
+            // Killing a session lets its disconnect handler begin, which must not last for ever either.
+            let mut at = at + KILL_AGAIN;
+            loop {
+                let stopped = phase.wait_for(|phase| matches!(phase, Phase::Stopped(_)));
+                if tokio::time::timeout_at(at, stopped).await.is_ok() {
+                    return;
+                }
                 kill.workers.abort();
-                drop(hub);
+                at += KILL_AGAIN;
             }
         });
         let report = match inside {
@@ -284,7 +311,10 @@ impl Server {
     /// Dropping the future has no effect.
     pub async fn wait_for_stop(&self) -> StopReport {
         let mut phase = self.inner.phase.subscribe();
-        match phase.wait_for(|phase| matches!(phase, Phase::Stopped(_))).await {
+        match phase
+            .wait_for(|phase| matches!(phase, Phase::Stopped(_)))
+            .await
+        {
             Ok(phase) => match &*phase {
                 Phase::Stopped(report) => report.unwrap_or_default(),
                 _ => StopReport::default(),
@@ -300,12 +330,18 @@ impl Server {
 
     /// The URLs of the listeners, with the real ports; empty when the server does not run.
     pub fn urls(&self) -> Vec<String> {
-        self.inner.running().map(|running| running.urls.clone()).unwrap_or_default()
+        self.inner
+            .running()
+            .map(|running| running.urls.clone())
+            .unwrap_or_default()
     }
 
     /// The addresses of the listeners that have one; empty when the server does not run.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.inner.running().map(|running| running.addrs.clone()).unwrap_or_default()
+        self.inner
+            .running()
+            .map(|running| running.addrs.clone())
+            .unwrap_or_default()
     }
 
     // Sessions
@@ -437,7 +473,10 @@ impl Server {
         let payload = message.clone().into_payload();
         let frames = Arc::new(BroadcastFrames::new(frame_type, text, payload));
         let outcome = running.workers.broadcast(hub, frames, group, except).await;
-        let mut report = BroadcastReport { sent: outcome.sent, missed: outcome.missed };
+        let mut report = BroadcastReport {
+            sent: outcome.sent,
+            missed: outcome.missed,
+        };
         for session in outcome.full {
             match session.send(message.clone()).await {
                 Ok(()) => report.sent += 1,
@@ -472,7 +511,10 @@ impl Server {
 }
 
 fn not_found(id: SessionId) -> ServerError {
-    ServerError::new(ErrorCode::SessionNotFound, format!("there is no session {id}"))
+    ServerError::new(
+        ErrorCode::SessionNotFound,
+        format!("there is no session {id}"),
+    )
 }
 
 impl fmt::Debug for Server {
@@ -537,8 +579,11 @@ impl Inner {
             let ended = self.hub.ended.notified();
             let mut ended = std::pin::pin!(ended);
             ended.as_mut().enable();
-            let waiting =
-                self.hub.sessions().iter().filter(|session| session.shared.stops_itself()).count();
+            let sessions = self.hub.sessions_with_handlers();
+            let waiting = sessions
+                .iter()
+                .filter(|session| session.shared.stops_itself())
+                .count();
             if self.hub.live() <= waiting.max(1) {
                 return running.report();
             }
@@ -567,7 +612,9 @@ async fn supervise(inner: Arc<Inner>, running: Arc<Running>, mut tasks: JoinSet<
         }
     }
     *lock(&inner.stage) = Stage::Stopped;
-    inner.phase.send_replace(Phase::Stopped(Some(running.report())));
+    inner
+        .phase
+        .send_replace(Phase::Stopped(Some(running.report())));
     tracing::info!("stopped");
 }
 

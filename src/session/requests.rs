@@ -41,7 +41,9 @@ impl Requests {
 
     /// Completes a request; false when none waits with that id.
     pub(crate) fn complete(&mut self, id: u64, answer: Answer) -> bool {
-        let Some(sender) = self.waiting.remove(&id) else { return false };
+        let Some(sender) = self.waiting.remove(&id) else {
+            return false;
+        };
         if self.waiting.is_empty() {
             self.waiting = HashMap::new();
         }
@@ -94,10 +96,17 @@ impl GroupChanges {
         }
         if self.waiting.len() >= limit {
             let text = format!("{limit} joins and leaves wait for an answer already");
-            return Err(RequestError::with_code(crate::error::ErrorCode::QueueFull, text));
+            return Err(RequestError::with_code(
+                crate::error::ErrorCode::QueueFull,
+                text,
+            ));
         }
         let (answer, receiver) = oneshot::channel();
-        self.waiting.push_back(GroupChange { join, group: group.to_owned(), answer });
+        self.waiting.push_back(GroupChange {
+            join,
+            group: group.to_owned(),
+            answer,
+        });
         Ok(receiver)
     }
 
@@ -111,8 +120,11 @@ impl GroupChanges {
         let fits = |change: &GroupChange| {
             join.is_none_or(|join| join == change.join) && change.group == group
         };
-        if let Some(change) =
-            self.waiting.iter().position(fits).and_then(|index| self.waiting.remove(index))
+        if let Some(change) = self
+            .waiting
+            .iter()
+            .position(fits)
+            .and_then(|index| self.waiting.remove(index))
         {
             // The caller may have stopped waiting.
             let _ = change.answer.send(answer);

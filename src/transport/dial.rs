@@ -2,17 +2,17 @@
 
 use crate::client::Resolver;
 use crate::endpoint::{Address, Endpoint, Host};
-use crate::error::{ConnectError, ErrorCode};
+use crate::error::ConnectError;
 use crate::session::link::Link;
 use crate::session::shared::PeerInfo;
-use crate::transport::{LinkConfig, happy_eyeballs, tcp};
+use crate::transport::{LinkConfig, happy_eyeballs, memory, tcp, unix};
 
 /// Connects. There is no deadline here: the caller sets one.
 ///
 /// Dropping the future ends every attempt that is under way.
 ///
 /// # Errors
-/// `not_supported` for a transport that cannot be dialled, otherwise the failure that tells the most.
+/// The failure that tells the most.
 pub(crate) async fn connect(
     endpoint: &Endpoint,
     resolver: &dyn Resolver,
@@ -33,13 +33,7 @@ pub(crate) async fn connect(
             .await
             .map_err(failed)
         }
-        // MERGE: transport::unix::connect and transport::memory::connect take these two arms.
-        Address::Unix(_) | Address::Memory(_) => Err(ConnectError::new(
-            ErrorCode::NotSupported,
-            format!(
-                "{endpoint}: connecting over {} is not supported yet",
-                endpoint.scheme()
-            ),
-        )),
+        Address::Unix(path) => unix::connect(path, codec, config).await.map_err(failed),
+        Address::Memory(name) => memory::connect(name, config).await.map_err(failed),
     }
 }

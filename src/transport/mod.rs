@@ -2,8 +2,11 @@
 
 pub(crate) mod dial;
 pub(crate) mod happy_eyeballs;
+pub(crate) mod memory;
 pub(crate) mod stream;
 pub(crate) mod tcp;
+#[cfg_attr(not(unix), path = "unix_missing.rs")]
+pub(crate) mod unix;
 
 use std::io;
 use std::net::SocketAddr;

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use network_system::{
-    Client, CloseReason, ErrorCode, GroupName, Handler, Message, MessageRef, RequestError, Server,
-    Session,
+    Client, CloseReason, ErrorCode, GroupName, Handler, Message, RequestError, Server, Session,
 };
 use tokio::sync::mpsc;
 
@@ -101,8 +100,8 @@ async fn an_unanswered_request_times_out_and_a_late_answer_is_counted() {
 struct Curious(mpsc::UnboundedSender<String>);
 
 impl Handler for Curious {
-    async fn on_message(&self, session: &Session, message: MessageRef<'_>) {
-        let question = message.to_message();
+    async fn on_message(&self, session: &Session, message: &Message) {
+        let question = message.clone();
         let answer = session.request(question, LONG).await.expect("an answer");
         let _ = self.0.send(answer.as_text().unwrap_or_default().to_owned());
     }

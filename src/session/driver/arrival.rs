@@ -11,7 +11,7 @@ use crate::codec::control::Control;
 use crate::codec::{EndOfStream, FrameType, Span};
 use crate::error::{CloseReason, ErrorCode, RequestError};
 use crate::message::{Message, MessageKind, share};
-use crate::session::inbound::Inbound;
+use crate::session::inbound::{Census, Inbound};
 use crate::session::link::{READ_CHUNK, Received, Then};
 use crate::session::shared::lock;
 
@@ -23,7 +23,7 @@ impl Driver {
         }
         match &self.phase {
             Phase::Greeting | Phase::Ended => false,
-            Phase::Opening | Phase::Open => true,
+            Phase::Opening | Phase::Open => !self.is_flooded(),
             Phase::Closing(closing) => closing.reads(),
         }
     }
@@ -64,7 +64,11 @@ impl Driver {
         mid_frame: bool,
         turn: &mut TurnContext<'_>,
     ) -> Inbound {
-        let Received { mut frames, bytes, then } = received;
+        let Received {
+            mut frames,
+            bytes,
+            then,
+        } = received;
         if bytes > 0 {
             self.liveness.received = turn.now;
             self.shared.last_received.store(turn.now, Ordering::Relaxed);
@@ -111,23 +115,30 @@ impl Driver {
     }
 
     /// Counts messages; says whether there are frames that are dealt with on arrival.
-    fn count_received(&self, frames: &Inbound, turn: &TurnContext<'_>) -> bool {
-        let (mut messages, mut bytes, mut urgent) = (0, 0, false);
-        for span in frames.spans() {
-            if span.frame_type.is_message() || span.frame_type.has_id() {
-                messages += 1;
-                bytes += u64::from(span.len);
-            }
-            urgent |= !span.frame_type.is_ordered();
-        }
+    fn count_received(&mut self, frames: &Inbound, turn: &TurnContext<'_>) -> bool {
+        let Census {
+            messages,
+            bytes,
+            urgent,
+            farewell,
+        } = frames.census();
+        self.farewell |= farewell;
         if messages > 0 {
             let counters = &self.shared.counters;
-            counters.messages_received.fetch_add(messages, Ordering::Relaxed);
+            counters
+                .messages_received
+                .fetch_add(messages, Ordering::Relaxed);
             counters.bytes_received.fetch_add(bytes, Ordering::Relaxed);
             counters.last_message.store(turn.now, Ordering::Relaxed);
-            turn.traffic.messages_received.fetch_add(messages, Ordering::Relaxed);
-            turn.traffic.bytes_received.fetch_add(bytes, Ordering::Relaxed);
-            turn.traffic.last_activity.store(turn.now, Ordering::Relaxed);
+            turn.traffic
+                .messages_received
+                .fetch_add(messages, Ordering::Relaxed);
+            turn.traffic
+                .bytes_received
+                .fetch_add(bytes, Ordering::Relaxed);
+            turn.traffic
+                .last_activity
+                .store(turn.now, Ordering::Relaxed);
         }
         urgent
     }
@@ -155,8 +166,7 @@ impl Driver {
             }
             FrameType::PONG => self.on_pong(payload, turn.now),
             FrameType::RESPONSE => {
-                let message =
-                    Message::from_parts(MessageKind::Binary, share(payload, source));
+                let message = Message::from_parts(MessageKind::Binary, share(payload, source));
                 self.complete_request(span.id, Ok(message));
             }
             FrameType::FAILURE => {
@@ -175,7 +185,10 @@ impl Driver {
         }
         let micros = (now.saturating_sub(self.ping_sent) * 1_000).max(1);
         let micros = u32::try_from(micros).unwrap_or(u32::MAX);
-        self.shared.counters.round_trip.store(micros, Ordering::Relaxed);
+        self.shared
+            .counters
+            .round_trip
+            .store(micros, Ordering::Relaxed);
         self.ping_sent = 0;
     }
 
@@ -185,7 +198,11 @@ impl Driver {
             .extra_if_any()
             .is_some_and(|extra| lock(&extra.requests).complete(id, answer));
         if !known {
-            self.shared.hub().totals.unknown_responses.fetch_add(1, Ordering::Relaxed);
+            self.shared
+                .hub()
+                .totals
+                .unknown_responses
+                .fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -201,6 +218,12 @@ impl Driver {
     }
 
     fn on_end_of_stream(&mut self, end: EndOfStream, now: u64) {
+        // A close of this side needs no reason, and may be what the handler waits for.
+        let waits = self.has_lane_work() && !self.is_closing();
+        if self.farewell && end == EndOfStream::Boundary && waits {
+            // The peer has said why. That waits behind its messages for a handler that is running.
+            return;
+        }
         let reason = match end {
             EndOfStream::Boundary => CloseReason::remote(None, "the peer ended the connection"),
             EndOfStream::InsideFrame => CloseReason::transport(

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use super::lane::Running;
-use super::{Driver, OUTPUT_KEEP, Phase, Turn, TurnContext, refused};
+use super::{Driver, OUTPUT_KEEP, Phase, Turn, TurnContext, refused, shielded};
 use crate::codec::control::Control;
 use crate::codec::{FrameType, ProtocolError, msgi};
 use crate::error::{CloseReason, ErrorCode};
@@ -111,7 +111,20 @@ impl Driver {
         }
     }
 
-    fn is_closing(&self) -> bool {
+    /// Whether the last frame of this side has been encoded: nothing may follow it.
+    pub(super) fn has_said_goodbye(&self) -> bool {
+        match &self.phase {
+            Phase::Closing(closing) => {
+                matches!(
+                    closing.step,
+                    Step::Shutdown | Step::AwaitPeer | Step::Linger
+                )
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
         matches!(self.phase, Phase::Closing(_) | Phase::Ended)
     }
 
@@ -136,6 +149,7 @@ impl Driver {
 
     /// The server or client stops: what is running finishes first.
     pub(super) fn drain(&mut self, turn: &mut TurnContext<'_>) {
+        self.draining = true;
         if self.is_closing() {
             if let Phase::Closing(closing) = &mut self.phase {
                 let deadline = turn.now.saturating_add(self.shared.hub().drain_millis());
@@ -149,12 +163,18 @@ impl Driver {
             && self.was_open
             && self.shared.framing().has_control()
         {
-            self.push_control(&Control::Goaway { retry_ms: Some(retry) });
+            self.push_control(&Control::Goaway {
+                retry_ms: Some(retry),
+            });
         }
         let reason = CloseReason::with_code(ErrorCode::ShuttingDown, "shutting down");
         let goodbye = Goodbye::Disconnect("shutting down".to_owned());
         // A handler that waits for this very stop must not be waited for.
-        let step = if self.shared.stops_itself() { Step::Flush } else { Step::Settle };
+        let step = if self.shared.stops_itself() {
+            Step::Flush
+        } else {
+            Step::Settle
+        };
         if let Some(closing) = self.begin_close(reason, goodbye, step, turn.now) {
             closing.await_peer = true;
         }
@@ -169,6 +189,10 @@ impl Driver {
             return;
         }
         self.report_error(code, &text);
+        if matches!(self.phase, Phase::Greeting) {
+            // Whether the peer may come in no longer matters, and is not waited for.
+            self.running = None;
+        }
         self.begin_error(CloseReason::with_code(code, text), now);
     }
 
@@ -195,7 +219,10 @@ impl Driver {
     }
 
     pub(super) fn on_peer_disconnect(&mut self, text: String, now: u64) {
-        self.read_ended = false;
+        self.read_ended = true;
+        // It is the last frame of its sender; whatever came after it is not of the protocol.
+        self.backlog.clear();
+        self.backlog_bytes = 0;
         match &mut self.phase {
             Phase::Closing(closing) => closing.peer_done = true,
             Phase::Ended => {}
@@ -213,7 +240,10 @@ impl Driver {
 
     pub(super) fn on_peer_error(&mut self, reason: CloseReason, now: u64) {
         // ERROR is never answered by ERROR, and the peer listens no more.
-        self.shared.counters.errors.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.shared
+            .counters
+            .errors
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         match &mut self.phase {
             Phase::Ended => {}
             Phase::Closing(closing) => {
@@ -269,21 +299,6 @@ impl Driver {
         self.cut_off(now);
     }
 
-    /// The deadline of a stop has passed: as [`abort`](Self::abort), and a disconnect handler that waits
-    /// for something is dropped too.
-    pub(super) fn cut(&mut self, now: u64) {
-        self.no_waiting = true;
-        if !matches!(self.phase, Phase::Ended) {
-            let text = "cut off at the deadline of the stop";
-            return self.abort(CloseReason::with_code(ErrorCode::ShuttingDown, text), now);
-        }
-        self.aborted |= self.has_lane_work();
-        self.running = None;
-        self.in_service = None;
-        self.backlog.clear();
-        self.backlog_bytes = 0;
-    }
-
     fn cut_off(&mut self, now: u64) {
         self.aborted = true;
         self.running = None;
@@ -294,7 +309,9 @@ impl Driver {
     }
 
     pub(super) fn on_closing_deadline(&mut self, now: u64) {
-        let Phase::Closing(closing) = &self.phase else { return };
+        let Phase::Closing(closing) = &self.phase else {
+            return;
+        };
         match closing.step {
             // Everything of this side has left; only the peer is late.
             Step::Linger => self.end(now),
@@ -302,8 +319,28 @@ impl Driver {
                 self.aborted = true;
                 self.end(now);
             }
-            _ => self.cut_off(now),
+            _ if self.draining => self.cut_off(now),
+            // Only the connection is given up: a handler that is running finishes.
+            _ => {
+                self.aborted = true;
+                self.end(now);
+            }
         }
+    }
+
+    /// The deadline of a stop has passed: whatever is left is dropped, handlers included. A disconnect
+    /// handler that begins only now has until the next call.
+    pub(super) fn kill(&mut self, now: u64) {
+        if !matches!(self.phase, Phase::Ended) {
+            let reason = CloseReason::with_code(ErrorCode::ShuttingDown, "shutting down");
+            return self.abort(reason, now);
+        }
+        self.aborted = true;
+        self.running = None;
+        self.in_service = None;
+        self.backlog.clear();
+        self.backlog_bytes = 0;
+        self.finished = self.disconnect_started;
     }
 
     /// Takes a close as far as it can go now, and finishes an ended session.
@@ -338,8 +375,11 @@ impl Driver {
     }
 
     fn settle(&mut self, _context: &mut Context<'_>, _turn: &mut TurnContext<'_>) -> bool {
-        let Phase::Closing(closing) = &self.phase else { return false };
-        let waits = !self.is_lane_idle() || (closing.finish_backlog && !self.backlog.is_empty());
+        let Phase::Closing(closing) = &self.phase else {
+            return false;
+        };
+        let finishes_backlog = closing.finish_backlog && self.was_open;
+        let waits = !self.is_lane_idle() || (finishes_backlog && !self.backlog.is_empty());
         if waits {
             return false;
         }
@@ -352,16 +392,19 @@ impl Driver {
             // The turn writes these first.
             return false;
         }
-        let Phase::Closing(closing) = &mut self.phase else { return false };
+        let Phase::Closing(closing) = &mut self.phase else {
+            return false;
+        };
         // That it was an ERROR is remembered, because it decides how the close goes on.
         let kept = match closing.goodbye {
             Goodbye::Error(code, _) => Goodbye::Error(code, String::new()),
             _ => Goodbye::None,
         };
         let goodbye = std::mem::replace(&mut closing.goodbye, kept);
+        self.shared.close_outbox();
         self.set_step(Step::Shutdown);
         if let Some(frame) = goodbye_frame(goodbye, self.shared.framing().has_control()) {
-            let mut output = Output::default();
+            let mut output = Box::<Output>::default();
             let framing = self.shared.framing();
             output.push(framing, frame.frame_type, false, 0, frame.payload);
             self.transmit(context, turn, output);
@@ -373,7 +416,9 @@ impl Driver {
         if self.blocked {
             return false;
         }
-        let Some(link) = &mut self.link else { return false };
+        let Some(link) = &mut self.link else {
+            return false;
+        };
         match link.poll_shutdown(context) {
             Poll::Pending => false,
             Poll::Ready(Err(_)) => {
@@ -381,7 +426,9 @@ impl Driver {
                 true
             }
             Poll::Ready(Ok(())) => {
-                let Phase::Closing(closing) = &mut self.phase else { return true };
+                let Phase::Closing(closing) = &mut self.phase else {
+                    return true;
+                };
                 if matches!(closing.goodbye, Goodbye::Error(..)) {
                     closing.deadline = closing.deadline.min(turn.now + LINGER_MILLIS);
                     return self.set_step(Step::Linger);
@@ -392,7 +439,9 @@ impl Driver {
     }
 
     fn await_peer(&mut self, turn: &mut TurnContext<'_>) -> bool {
-        let Phase::Closing(closing) = &self.phase else { return false };
+        let Phase::Closing(closing) = &self.phase else {
+            return false;
+        };
         if closing.await_peer && !closing.peer_done {
             return false;
         }
@@ -405,11 +454,15 @@ impl Driver {
 
     fn linger(&mut self, context: &mut Context<'_>, turn: &mut TurnContext<'_>) -> bool {
         loop {
-            let Some(link) = &mut self.link else { return false };
+            let Some(link) = &mut self.link else {
+                return false;
+            };
             match link.poll_discard(context, turn.buffers) {
                 Poll::Pending => return false,
                 Poll::Ready(Ok(count @ 1..)) => {
-                    let Phase::Closing(closing) = &mut self.phase else { return false };
+                    let Phase::Closing(closing) = &mut self.phase else {
+                        return false;
+                    };
                     closing.discarded += count;
                     if closing.discarded < LINGER_BYTES {
                         continue;
@@ -446,7 +499,9 @@ impl Driver {
             "session closed"
         );
         let hub = std::sync::Arc::clone(self.shared.hub());
-        hub.totals.lost.fetch_add(lost as u64, std::sync::atomic::Ordering::Relaxed);
+        hub.totals
+            .lost
+            .fetch_add(lost as u64, std::sync::atomic::Ordering::Relaxed);
         if self.was_open {
             hub.groups.leave_all(&self.session());
             hub.session_closed(self.shared.id());
@@ -471,6 +526,9 @@ impl Driver {
 
     /// The link is gone: what was received is handled, then the disconnect handler runs.
     fn finish(&mut self, context: &mut Context<'_>, turn: &mut TurnContext<'_>) {
+        if !self.was_open {
+            self.backlog.clear();
+        }
         if self.running.is_some() || self.in_service.is_some() || !self.backlog.is_empty() {
             // The lane runs at the next turn; `run_lane` wakes the session as needed.
             return;
@@ -484,14 +542,16 @@ impl Driver {
         let reason = self.shared.close_reason().cloned();
         match reason {
             Some(reason) if service.wants().disconnect => {
-                let future = service.disconnect(self.session(), reason);
+                let session = self.session();
+                let Some(future) = shielded(|| service.disconnect(session, reason)) else {
+                    tracing::error!(session = self.shared.id().as_u64(), "a handler panicked");
+                    self.finished = true;
+                    return;
+                };
                 self.running = Some(Running::Disconnect(future));
                 self.work_and_write(context, turn, None);
                 if self.finished {
                     return;
-                }
-                if self.no_waiting {
-                    self.running = None;
                 }
                 if self.running.is_none() {
                     self.finished = true;
@@ -516,14 +576,20 @@ fn goodbye_frame(goodbye: Goodbye, has_control: bool) -> Option<Frame> {
     }
     let (frame_type, payload) = match goodbye {
         Goodbye::None => return None,
-        Goodbye::Disconnect(text) => {
-            (FrameType::DISCONNECT, Bytes::copy_from_slice(msgi::clip_text(&text).as_bytes()))
-        }
+        Goodbye::Disconnect(text) => (
+            FrameType::DISCONNECT,
+            Bytes::copy_from_slice(msgi::clip_text(&text).as_bytes()),
+        ),
         Goodbye::Error(code, text) => {
             let mut payload = code.as_i32().to_be_bytes().to_vec();
             payload.extend_from_slice(msgi::clip_text(&text).as_bytes());
             (FrameType::ERROR, Bytes::from(payload))
         }
     };
-    Some(Frame { frame_type, text: false, id: 0, payload })
+    Some(Frame {
+        frame_type,
+        text: false,
+        id: 0,
+        payload,
+    })
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::{Driver, Phase, TurnContext};
+use super::{ANSWERS_BEYOND, Driver, Phase, TurnContext};
 use crate::codec::{FrameType, Span, msgi};
 use crate::error::{CloseReason, ErrorCode, RequestError};
 use crate::handler::{BoxFuture, Service};
@@ -33,8 +33,7 @@ impl Driver {
     pub(super) fn service(&self) -> Arc<dyn Service> {
         use std::sync::atomic::Ordering;
         if self.shared.has_own_service.load(Ordering::Acquire)
-            && let Some(service) =
-                &*crate::session::shared::lock(&self.shared.extra().service)
+            && let Some(service) = &*crate::session::shared::lock(&self.shared.extra().service)
         {
             return Arc::clone(service);
         }
@@ -77,7 +76,7 @@ impl Driver {
                 None if !self.may_start() => break,
                 None => match self.backlog.pop_front() {
                     Some(inbound) => {
-                        self.backlog_bytes -= inbound.payload_len();
+                        self.backlog_bytes -= inbound.held_len();
                         inbound
                     }
                     None => break,
@@ -85,7 +84,7 @@ impl Driver {
             };
             if let Some(rest) = self.start(inbound, turn) {
                 // It has to wait for a request to end.
-                self.backlog_bytes += rest.payload_len();
+                self.backlog_bytes += rest.held_len();
                 self.backlog.push_front(rest);
                 break;
             }
@@ -102,8 +101,10 @@ impl Driver {
     fn may_start(&self) -> bool {
         match &self.phase {
             Phase::Opening | Phase::Greeting => false,
-            Phase::Open | Phase::Ended => true,
-            Phase::Closing(closing) => closing.hands_over(),
+            Phase::Open => true,
+            // A peer that never came in has said nothing that a handler should hear.
+            Phase::Ended => self.was_open,
+            Phase::Closing(closing) => self.was_open && closing.hands_over(),
         }
     }
 
@@ -113,7 +114,7 @@ impl Driver {
             return;
         }
         inbound.detach();
-        self.backlog_bytes += inbound.payload_len();
+        self.backlog_bytes += inbound.held_len();
         self.backlog.push_back(inbound);
     }
 
@@ -123,13 +124,17 @@ impl Driver {
             if !self.may_start() {
                 return (!inbound.is_empty()).then_some(inbound);
             }
-            let Some(span) = inbound.peek().copied() else {
+            let Some(span) = inbound.peek() else {
                 recycle(inbound, turn);
                 return None;
             };
             match span.frame_type {
                 FrameType::REQUEST => {
-                    if self.requests_in_service() >= REQUESTS_AT_ONCE || self.is_congested() {
+                    if self.is_congested() {
+                        self.congested = true;
+                        return Some(inbound);
+                    }
+                    if self.requests_in_service() >= REQUESTS_AT_ONCE {
                         return Some(inbound);
                     }
                     if let Some((span, message)) = inbound.take_next() {
@@ -137,9 +142,14 @@ impl Driver {
                     }
                 }
                 FrameType::DISCONNECT => {
-                    let text = inbound.first().map(|(_, payload)| lossy(payload)).unwrap_or_default();
-                    inbound.skip_one();
+                    let text = inbound
+                        .first()
+                        .map(|(_, payload)| lossy(payload))
+                        .unwrap_or_default();
                     self.on_peer_disconnect(text, turn.now);
+                    // It is the peer's last frame.
+                    recycle(inbound, turn);
+                    return None;
                 }
                 FrameType::ERROR => {
                     let reason = inbound.first().map(|(_, payload)| error_reason(payload));
@@ -180,12 +190,28 @@ impl Driver {
     }
 
     fn requests_in_service(&self) -> usize {
-        self.in_service.as_ref().map_or(0, |in_service| in_service.requests.len())
+        self.in_service
+            .as_ref()
+            .map_or(0, |in_service| in_service.requests.len())
     }
 
     /// Whether so much waits to be written that no further request is begun.
-    fn is_congested(&self) -> bool {
-        self.blocked && self.shared.queued().1 >= self.shared.limits().outbox_bytes
+    pub(super) fn is_congested(&self) -> bool {
+        if !self.blocked {
+            return false;
+        }
+        let ((messages, bytes), limits) = (self.shared.queued(), self.shared.limits());
+        bytes >= limits.outbox_bytes || messages >= limits.outbox_messages
+    }
+
+    /// Whether the peer asks and asks and does not read the answers.
+    pub(super) fn is_flooded(&self) -> bool {
+        if !self.blocked {
+            return false;
+        }
+        let ((messages, bytes), limits) = (self.shared.queued(), self.shared.limits());
+        bytes > limits.outbox_bytes.saturating_add(ANSWERS_BEYOND.1)
+            || messages > limits.outbox_messages.saturating_add(ANSWERS_BEYOND.0)
     }
 
     fn start_request(&mut self, span: Span, message: Message) {
@@ -202,12 +228,17 @@ impl Driver {
             self.answer(id, Err(crate::handler::no_request_handler()));
         } else {
             let future = service.request(self.session(), message);
-            self.in_service.get_or_insert_default().requests.push((id, future));
+            self.in_service
+                .get_or_insert_default()
+                .requests
+                .push((id, future));
         }
     }
 
     fn poll_requests(&mut self, context: &mut Context<'_>) {
-        let Some(mut in_service) = self.in_service.take() else { return };
+        let Some(mut in_service) = self.in_service.take() else {
+            return;
+        };
         let mut index = 0;
         while let Some((id, future)) = in_service.requests.get_mut(index) {
             match future.as_mut().poll(context) {
@@ -262,7 +293,12 @@ impl Driver {
             && let Some(message) = message
         {
             let payload = message.into_payload();
-            self.shared.push_protocol_frame(Frame { frame_type, text: false, id, payload });
+            self.shared.push_protocol_frame(Frame {
+                frame_type,
+                text: false,
+                id,
+                payload,
+            });
         }
     }
 
@@ -278,7 +314,11 @@ impl Driver {
         self.running = None;
         self.in_service = None;
         tracing::error!(session = self.shared.id().as_u64(), "a handler panicked");
-        self.fail(ErrorCode::RequestFailed, "the application failed to handle a message".into(), now);
+        self.fail(
+            ErrorCode::RequestFailed,
+            "the application failed to handle a message".into(),
+            now,
+        );
     }
 }
 
@@ -292,9 +332,7 @@ enum Done {
 impl Running {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Done> {
         match self {
-            Running::Authenticate(future) => {
-                future.as_mut().poll(context).map(Done::Authenticated)
-            }
+            Running::Authenticate(future) => future.as_mut().poll(context).map(Done::Authenticated),
             Running::Connect(future) => future.as_mut().poll(context).map(|()| Done::Connected),
             Running::Messages(future) => future.as_mut().poll(context).map(Done::Handled),
             Running::Disconnect(future) => {
@@ -330,7 +368,10 @@ pub(super) fn split_code(payload: &[u8]) -> (ErrorCode, String) {
             let number = i32::from_be_bytes(*number);
             match ErrorCode::from_i32(number) {
                 Some(code) => (code, lossy(text)),
-                None => (ErrorCode::RequestFailed, format!("{} (code {number})", lossy(text))),
+                None => (
+                    ErrorCode::RequestFailed,
+                    format!("{} (code {number})", lossy(text)),
+                ),
             }
         }
         None => (ErrorCode::InvalidFrame, String::new()),

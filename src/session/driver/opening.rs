@@ -6,7 +6,7 @@ use std::task::Context;
 use tokio::sync::oneshot;
 
 use super::lane::Running;
-use super::{Driver, Phase, TurnContext};
+use super::{Driver, Phase, TurnContext, shielded};
 use crate::codec::control::{Control, Hello, Welcome};
 use crate::codec::{FrameType, ProtocolError};
 use crate::error::{CloseReason, ConnectError, ErrorCode, RequestError};
@@ -40,14 +40,21 @@ impl Driver {
 
     pub(super) fn push_control(&self, control: &Control) {
         let payload = control.to_bytes();
-        let frame = Frame { frame_type: FrameType::CONTROL, text: false, id: 0, payload };
+        let frame = Frame {
+            frame_type: FrameType::CONTROL,
+            text: false,
+            id: 0,
+            payload,
+        };
         self.shared.push_protocol_frame(frame);
     }
 
     /// The first frame opens the session, whatever its type; a hello is answered with welcome first.
     pub(super) fn on_first_frame(&mut self, frames: &mut Inbound, turn: &mut TurnContext<'_>) {
         let hub = Arc::clone(self.shared.hub());
-        let Some((span, payload)) = frames.first() else { return };
+        let Some((span, payload)) = frames.first() else {
+            return;
+        };
         if matches!(hub.role, Role::Client) {
             // Welcome is dealt with on arrival; what came in its place is judged after that.
             return;
@@ -103,10 +110,15 @@ impl Driver {
     /// Gives a client's attempt up when nobody waits for it any more.
     #[cold]
     pub(super) fn watch_attempt(&mut self, context: &mut Context<'_>, now: u64) {
-        let Some(opened) = &mut self.opened else { return };
+        let Some(opened) = &mut self.opened else {
+            return;
+        };
         if opened.result.poll_closed(context).is_ready() {
             let text = "the attempt to connect was given up";
-            self.abort(CloseReason::with_code(ErrorCode::ConnectionTimeout, text), now);
+            self.abort(
+                CloseReason::with_code(ErrorCode::ConnectionTimeout, text),
+                now,
+            );
         }
     }
 
@@ -132,7 +144,10 @@ impl Driver {
             return;
         };
         let session = self.session();
-        let credentials = Credentials { client_id: hello.client_id, token: hello.token };
+        let credentials = Credentials {
+            client_id: hello.client_id,
+            token: hello.token,
+        };
         self.phase = Phase::Greeting;
         self.running = Some(Running::Authenticate(Box::pin(async move {
             authenticator.authenticate(&session, credentials).await
@@ -191,7 +206,11 @@ impl Driver {
 
     /// The session is open: the connect handler runs, then what was received.
     pub(super) fn open(&mut self, now: u64) {
-        if self.opened.as_ref().is_some_and(|opened| opened.result.is_closed()) {
+        if self
+            .opened
+            .as_ref()
+            .is_some_and(|opened| opened.result.is_closed())
+        {
             // Nobody waits for the session, so nobody could end it. `watch_attempt` gives it up.
             self.shared.schedule();
             return;
@@ -210,7 +229,10 @@ impl Driver {
         );
         let service = self.service();
         if service.wants().connect {
-            self.running = Some(Running::Connect(service.connect(session.clone())));
+            match shielded(|| service.connect(session.clone())) {
+                Some(future) => self.running = Some(Running::Connect(future)),
+                None => self.on_panic(now),
+            }
         }
         if let Some(opened) = self.opened.take()
             && opened.result.send(Ok(session)).is_err()
@@ -230,10 +252,15 @@ impl Driver {
             (Control::Welcome(welcome), Role::Client) if matches!(self.phase, Phase::Opening) => {
                 self.on_welcome(&welcome, turn);
             }
-            (Control::Join { group }, Role::Server) => self.on_join(group),
+            (Control::Join { group }, Role::Server) => self.on_join(group, turn.now),
             (Control::Leave { group }, Role::Server) => self.on_leave(group),
             // Without a hint the client's own back-off decides.
-            (Control::Goaway { retry_ms: Some(retry) }, Role::Client) => {
+            (
+                Control::Goaway {
+                    retry_ms: Some(retry),
+                },
+                Role::Client,
+            ) => {
                 hub.set_goaway(Some(retry));
             }
             (Control::Joined { group }, Role::Client) => {
@@ -265,7 +292,10 @@ impl Driver {
 
     fn on_welcome(&mut self, welcome: &Welcome, turn: &mut TurnContext<'_>) {
         if welcome.version != VERSION {
-            let text = format!("the server chose version {}, not {VERSION}", welcome.version);
+            let text = format!(
+                "the server chose version {}, not {VERSION}",
+                welcome.version
+            );
             self.read_ended = true;
             self.fail(ErrorCode::UnsupportedVersion, text, turn.now);
             return;
@@ -282,23 +312,32 @@ impl Driver {
         self.open(turn.now);
     }
 
-    fn on_join(&mut self, group: String) {
+    fn on_join(&mut self, group: String, now: u64) {
         let session = self.session();
         let result = match GroupName::new(group.as_str()) {
             Err(error) => Err((error.code(), error.to_string())),
-            Ok(name) => match &self.shared.hub().group_guard {
-                Some(guard) if guard.may_join(&session, &name) => {
-                    session.join(&name).map_err(|error| (error.code(), error.to_string()))
+            Ok(name) => {
+                let guard = self.shared.hub().group_guard.clone();
+                let allows = guard.map(|guard| shielded(|| guard.may_join(&session, &name)));
+                match allows {
+                    Some(None) => return self.on_panic(now),
+                    Some(Some(true)) => session
+                        .join(&name)
+                        .map_err(|error| (error.code(), error.to_string())),
+                    _ => Err((
+                        ErrorCode::AccessDenied,
+                        "this server does not let clients join this group".to_owned(),
+                    )),
                 }
-                _ => Err((
-                    ErrorCode::AccessDenied,
-                    "this server does not let clients join this group".to_owned(),
-                )),
-            },
+            }
         };
         self.push_control(&match result {
             Ok(()) => Control::Joined { group },
-            Err((code, text)) => Control::Refused { group, code: code.as_i32(), text },
+            Err((code, text)) => Control::Refused {
+                group,
+                code: code.as_i32(),
+                text,
+            },
         });
     }
 
@@ -317,7 +356,11 @@ impl Driver {
         };
         self.push_control(&match result {
             Ok(()) => Control::Left { group },
-            Err((code, text)) => Control::Refused { group, code: code.as_i32(), text },
+            Err((code, text)) => Control::Refused {
+                group,
+                code: code.as_i32(),
+                text,
+            },
         });
     }
 }
