@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,6 +21,8 @@ use crate::handler::{
 use crate::hub::{Hub, Role};
 use crate::message::Message;
 use crate::session::Session;
+use crate::session::shared::lock;
+use crate::transport::tcp::Tcp;
 use crate::transport::{self, LinkConfig};
 
 /// Configures a [`Server`].
@@ -44,7 +47,16 @@ pub struct ServerBuilder {
 /// Where to listen.
 pub(super) enum Listen {
     Endpoint(Endpoint),
-    Socket(std::net::TcpListener, CodecKind),
+    Socket(Given),
+}
+
+/// A socket that the application bound. The first start takes it and the stop closes it; a later start
+/// binds its address anew.
+pub(super) struct Given {
+    socket: Mutex<Option<std::net::TcpListener>>,
+    /// Asked before the socket is taken.
+    addr: io::Result<SocketAddr>,
+    codec: CodecKind,
 }
 
 impl ServerBuilder {
@@ -82,8 +94,15 @@ impl ServerBuilder {
     }
 
     /// Adds a listener by a TCP socket that is bound and listening. Socket options apply to it.
+    ///
+    /// Stopping the server closes the socket. A server that is started again binds its address anew.
     pub fn listen_socket(mut self, socket: std::net::TcpListener, codec: CodecKind) -> Self {
-        self.listen.push(Ok(Listen::Socket(socket, codec)));
+        let addr = socket.local_addr();
+        self.listen.push(Ok(Listen::Socket(Given {
+            socket: Mutex::new(Some(socket)),
+            addr,
+            codec,
+        })));
         self
     }
 
@@ -277,6 +296,17 @@ impl fmt::Debug for ServerBuilder {
     }
 }
 
+impl Given {
+    fn bind(&self, config: &LinkConfig) -> io::Result<Tcp> {
+        let taken = lock(&self.socket).take();
+        match (taken, &self.addr) {
+            (Some(socket), _) => Tcp::from_std(socket, self.codec, config.clone()),
+            (None, Ok(addr)) => Tcp::bind(*addr, self.codec, config.clone()),
+            (None, Err(error)) => Err(error.kind().into()),
+        }
+    }
+}
+
 impl Listen {
     fn check(&self) -> Result<(), ConfigError> {
         match self {
@@ -299,7 +329,7 @@ impl Listen {
             Listen::Endpoint(endpoint) => {
                 matches!(endpoint.codec(), None | Some(CodecKind::Msgi))
             }
-            Listen::Socket(_, codec) => *codec == CodecKind::Msgi,
+            Listen::Socket(given) => given.codec == CodecKind::Msgi,
         }
     }
 
@@ -309,13 +339,9 @@ impl Listen {
         config: &LinkConfig,
     ) -> Result<Vec<Box<dyn transport::Listener>>, ServerError> {
         let endpoint = match self {
-            Listen::Socket(socket, codec) => {
-                let bound = socket
-                    .try_clone()
-                    .and_then(|socket| {
-                        transport::tcp::Tcp::from_std(socket, *codec, config.clone())
-                    })
-                    .map_err(|error| ServerError::bind("the given socket", error))?;
+            Listen::Socket(given) => {
+                let bound = given.bind(config);
+                let bound = bound.map_err(|error| ServerError::bind("the given socket", error))?;
                 return Ok(vec![Box::new(bound)]);
             }
             Listen::Endpoint(endpoint) => endpoint,
@@ -333,7 +359,7 @@ impl Listen {
                 };
                 let mut bound: Vec<Box<dyn transport::Listener>> = Vec::new();
                 for addr in addrs {
-                    let listener = transport::tcp::Tcp::bind(addr, codec, config.clone());
+                    let listener = Tcp::bind(addr, codec, config.clone());
                     bound.push(Box::new(listener.map_err(failed)?));
                 }
                 Ok(bound)

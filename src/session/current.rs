@@ -102,7 +102,8 @@ pub(crate) fn enter<T>(
 pub(crate) enum Direct {
     /// The frame was collected.
     Taken,
-    /// The thread runs no handler of this session, or queued frames have to leave first.
+    /// The thread runs no handler of this session, queued frames have to leave first, or the session is
+    /// closing and takes no more.
     Elsewhere,
     /// What is collected is at the limit and has to be written first.
     Full,
@@ -122,7 +123,7 @@ pub(crate) fn send_plain(session: &Shared, frame_type: FrameType, message: &[u8]
         let fits = message.len() < current.plain_below
             && current.output.end() + msgi::HEADER + message.len() <= current.plain_end
             && current.output.pending_frames() < current.frame_limit;
-        if !fits || !std::ptr::eq(current.session, session) || session.has_queued() {
+        if !fits || !std::ptr::eq(current.session, session) || session.must_queue() {
             return false;
         }
         current.output.push_msgi(frame_type, message);
@@ -144,7 +145,7 @@ pub(crate) fn send<M: Outgoing>(
         let Some(current) = current.as_deref_mut() else {
             return Direct::Elsewhere;
         };
-        if !std::ptr::eq(current.session, session) || !current.direct || session.has_queued() {
+        if !std::ptr::eq(current.session, session) || !current.direct || session.must_queue() {
             return Direct::Elsewhere;
         }
         let Some(lent) = message.as_ref() else {

@@ -421,7 +421,9 @@ mod tests {
 
     fn receive(link: &mut Box<dyn Link>, context: &mut Context<'_>) -> Option<(usize, Then)> {
         match link.poll_receive(context, &mut Buffers::default(), usize::MAX) {
-            Poll::Ready(Ok(received)) => Some((received.frames.census().0 as usize, received.then)),
+            Poll::Ready(Ok(received)) => {
+                Some((received.frames.census().messages as usize, received.then))
+            }
             Poll::Ready(Err(error)) => panic!("{error}"),
             Poll::Pending => None,
         }

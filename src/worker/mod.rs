@@ -147,6 +147,9 @@ pub(crate) struct Worker {
     /// Made on the runtime of the worker, when it is first needed.
     timer: Option<Pin<Box<Sleep>>>,
     timer_set: bool,
+    /// Whether every session is to close in order.
+    draining: bool,
+    /// Whether to end after the last session.
     stopping: bool,
     /// How many sessions ended in order and how many were cut off, since draining began.
     tally: Arc<Tally>,
@@ -173,6 +176,7 @@ impl Worker {
             commands: Vec::new(),
             timer: None,
             timer_set: false,
+            draining: false,
             stopping: false,
             tally,
         }
@@ -243,23 +247,29 @@ impl Worker {
         let Some(slot) = self.slots.get_mut(index as usize).and_then(Option::take) else {
             return;
         };
-        let tally = if slot.driver.was_aborted() {
-            &self.tally.aborted
-        } else {
-            &self.tally.drained
-        };
-        tally.fetch_add(1, Ordering::Relaxed);
+        if self.draining {
+            let tally = if slot.driver.was_aborted() {
+                &self.tally.aborted
+            } else {
+                &self.tally.drained
+            };
+            tally.fetch_add(1, Ordering::Relaxed);
+        }
+        let id = slot.driver.shared().id();
         drop(slot);
         self.free.push(index);
-        self.hub.session_ended();
+        self.hub.session_finished(id);
     }
 
     fn execute(&mut self, command: Command, buffers: &mut Buffers, now: u64) {
         match command {
             Command::Open(new) => self.open(*new, buffers, now),
             Command::Broadcast(broadcast) => self.broadcast(*broadcast, buffers, now),
-            Command::Drain => self.for_each(|driver| driver.shared().signal(signal::DRAIN)),
-            Command::Abort => self.for_each(|driver| driver.shared().signal(signal::CUT)),
+            Command::Drain => {
+                self.draining = true;
+                self.for_each(|driver| driver.shared().signal(signal::DRAIN));
+            }
+            Command::Abort => self.for_each(|driver| driver.shared().signal(signal::KILL)),
             Command::Stop => self.stopping = true,
         }
     }
@@ -311,6 +321,10 @@ impl Worker {
             Some(reason) => slot.driver.refuse(reason, now),
         }
         slot.driver.shared().schedule();
+        if self.draining {
+            // It was accepted just before the listener closed.
+            slot.driver.shared().signal(signal::DRAIN);
+        }
         self.slots[index as usize] = Some(slot);
     }
 
@@ -420,7 +434,7 @@ impl Drop for Worker {
         let now = self.hub.clock.now();
         for mut slot in self.slots.drain(..).flatten() {
             slot.driver.cancel(now);
-            self.hub.session_ended();
+            self.hub.session_finished(slot.driver.shared().id());
         }
         for command in self.queue.close() {
             if matches!(command, Command::Open(_)) {
