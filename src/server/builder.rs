@@ -51,6 +51,10 @@ pub(super) enum Listen {
 /// A socket that the application bound. The first start takes it and the stop closes it; a later start
 /// binds its address anew.
 pub(super) struct Given {
+    #[allow(
+        clippy::disallowed_types,
+        reason = "handed in by the application, and handed on as it is"
+    )]
     socket: Mutex<Option<std::net::TcpListener>>,
     /// Asked before the socket is taken.
     addr: io::Result<SocketAddr>,
@@ -94,6 +98,10 @@ impl ServerBuilder {
     /// Adds a listener by a TCP socket that is bound and listening. Socket options apply to it.
     ///
     /// Stopping the server closes the socket. A server that is started again binds its address anew.
+    #[allow(
+        clippy::disallowed_types,
+        reason = "handed in by the application, and handed on as it is"
+    )]
     pub fn listen_socket(mut self, socket: std::net::TcpListener, codec: CodecKind) -> Self {
         let addr = socket.local_addr();
         self.listen.push(Ok(Listen::Socket(Given {
