@@ -15,6 +15,7 @@ mod session;
 mod transport;
 mod worker;
 
+pub mod compat;
 #[doc(hidden)]
 pub mod internal;
 
