@@ -19,7 +19,7 @@ use crate::error::{CloseReason, ErrorCode};
 use crate::group::GroupName;
 use crate::handler::Handler;
 use crate::message::Message;
-use crate::server::Server;
+use crate::server::{Server, StopReport};
 use crate::session::shared::lock;
 use crate::session::{Session, SessionId};
 
@@ -294,15 +294,7 @@ impl messaging_server {
             .filter(|run| run.is_running())
             .ok_or_else(|| error::new(ErrorCode::ServerNotStarted, "the server is not running"))?;
         run.stopping.send_replace(true);
-        let server = run.server.clone();
-        let report = match callback::wait_inside(self.owner, async move { server.stop().await }) {
-            Ok(report) => report,
-            // The deadline has cut off the handler of the callback that stops: the end is near.
-            Err(_) => {
-                let server = run.server.clone();
-                runtime::wait(async move { Ok(server.wait_for_stop().await) })?
-            }
-        };
+        let report = self.stop(&run);
         if !self.owner.is_inside() {
             let pending = run.pending.clone();
             let within = lock(&self.config).timeouts().drain;
@@ -321,6 +313,30 @@ impl messaging_server {
             );
         }
         Ok(())
+    }
+
+    fn stop(&self, run: &Run) -> Result<StopReport, error> {
+        let server = run.server.clone();
+        if self.owner.is_inside_end() {
+            // The session of the callback has ended and is none of the server's any more, but the server
+            // waits for the callback. So the callback waits for the other sessions only.
+            runtime::runtime()?.spawn(async move { server.stop().await });
+            let sessions = run.server.sessions();
+            return runtime::wait(async move {
+                for session in sessions {
+                    session.closed().await;
+                }
+                StopReport::default()
+            });
+        }
+        match callback::wait_inside(self.owner, async move { server.stop().await }) {
+            Ok(report) => Ok(report?),
+            // The deadline has cut off the handler of the callback that stops: the end is near.
+            Err(_) => {
+                let server = run.server.clone();
+                runtime::wait(async move { server.wait_for_stop().await })
+            }
+        }
     }
 
     /// Blocks until the server has stopped; returns at once when it does not run.
