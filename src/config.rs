@@ -193,6 +193,20 @@ impl Timeouts {
     }
 }
 
+/// Which threads run the workers that own the sessions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WorkerThreads {
+    /// The threads of the runtime that the server is started on.
+    #[default]
+    Runtime,
+    /// Threads of their own, each with a current-thread runtime. Handlers run there too.
+    Dedicated,
+    /// As [`Dedicated`](Self::Dedicated), each pinned to one core. On Linux only; elsewhere refused with
+    /// `not_supported`.
+    Pinned,
+}
+
 /// Options of sockets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -89,6 +89,8 @@ pub(crate) struct Hub {
     places: AtomicUsize,
     pub(crate) groups: Groups,
     sessions: Mutex<HashMap<SessionId, Session>>,
+    /// Sessions that can no longer be found and whose last handlers are still to run.
+    ending: Mutex<HashMap<SessionId, Session>>,
     next_id: AtomicU64,
     /// Sessions that have not ended, those included whose opening is not complete.
     live: AtomicUsize,
@@ -123,6 +125,7 @@ impl Hub {
             places: AtomicUsize::new(0),
             groups: Groups::default(),
             sessions: Mutex::new(HashMap::new()),
+            ending: Mutex::new(HashMap::new()),
             next_id: AtomicU64::new(1),
             live: AtomicUsize::new(0),
             ended: Notify::new(),
@@ -148,10 +151,19 @@ impl Hub {
 
     /// The session can no longer be found.
     pub(crate) fn session_closed(&self, id: SessionId) {
-        lock(&self.sessions).remove(&id);
+        let session = lock(&self.sessions).remove(&id);
+        if let Some(session) = session {
+            lock(&self.ending).insert(id, session);
+        }
     }
 
-    /// The last of a session is gone.
+    /// The last handler of a session has returned.
+    pub(crate) fn session_finished(&self, id: SessionId) {
+        lock(&self.ending).remove(&id);
+        self.session_ended();
+    }
+
+    /// The last of a connection is gone.
     pub(crate) fn session_ended(&self) {
         self.live.fetch_sub(1, Ordering::AcqRel);
         self.ended.notify_waiters();
@@ -218,6 +230,13 @@ impl Hub {
 
     pub(crate) fn sessions(&self) -> Vec<Session> {
         lock(&self.sessions).values().cloned().collect()
+    }
+
+    /// All sessions with handlers, those that can no longer be found included.
+    pub(crate) fn sessions_with_handlers(&self) -> Vec<Session> {
+        let mut sessions = self.sessions();
+        sessions.extend(lock(&self.ending).values().cloned());
+        sessions
     }
 
     pub(crate) fn session_count(&self) -> usize {

@@ -23,14 +23,14 @@ pub use client::{
     Client, ClientBuilder, ClientState, ClientStats, ClientStopReport, MessageStream,
     ReconnectPolicy, Resolver, SystemResolver,
 };
-pub use config::{Limits, QueuePolicy, SocketOptions, Timeouts};
+pub use config::{Limits, QueuePolicy, SocketOptions, Timeouts, WorkerThreads};
 pub use endpoint::{Address, CodecKind, Endpoint, Host};
 pub use error::{
     CloseReason, ClosedBy, ConfigError, ConnectError, ErrorCode, RequestError, SendError,
     ServerError,
 };
 pub use group::{GroupError, GroupName, GroupNameError};
-pub use handler::{Authenticator, BoxFuture, Credentials, GroupGuard, Handler};
+pub use handler::{Authenticator, BoxFuture, Credentials, Executor, GroupGuard, Handler, Router};
 pub use message::{Message, MessageKind, Outgoing};
 pub use server::{BroadcastReport, Server, ServerBuilder, ServerStats, StopReport};
 pub use session::{Sending, Session, SessionId, SessionStats, State, Transport};

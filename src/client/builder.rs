@@ -11,7 +11,7 @@ use super::{Client, ClientState, Inner, OnStateChange, ReconnectPolicy};
 use crate::config::{Limits, QueuePolicy, SocketOptions, Timeouts};
 use crate::endpoint::{CodecKind, Endpoint};
 use crate::error::{CloseReason, ConfigError, ErrorCode, RequestError};
-use crate::handler::{Closures, Handler, HandlerService, Service};
+use crate::handler::{Closures, Executed, Executor, Handler, HandlerService, Service};
 use crate::hub::{Hub, Role};
 use crate::message::Message;
 use crate::session::Session;
@@ -44,6 +44,7 @@ pub struct ClientBuilder {
     offline_policy: QueuePolicy,
     resolver: Arc<dyn Resolver>,
     closures: Closures,
+    executor: Option<Arc<dyn Executor>>,
     handler: Option<Arc<dyn Service>>,
     on_state_change: Option<Box<OnStateChange>>,
 }
@@ -62,6 +63,7 @@ impl ClientBuilder {
             offline_policy: QueuePolicy::Wait,
             resolver: Arc::new(SystemResolver),
             closures: Closures::default(),
+            executor: None,
             handler: None,
             on_state_change: None,
         }
@@ -142,6 +144,12 @@ impl ClientBuilder {
     /// Sets how names become addresses. The default asks the operating system.
     pub fn resolver(mut self, resolver: impl Resolver + 'static) -> Self {
         self.resolver = Arc::new(resolver);
+        self
+    }
+
+    /// Runs handlers on an executor instead of on the client's worker.
+    pub fn executor(mut self, executor: impl Executor) -> Self {
+        self.executor = Some(Arc::new(executor));
         self
     }
 
@@ -244,6 +252,10 @@ impl ClientBuilder {
                     inbox,
                 })
             }
+        };
+        let service = match self.executor {
+            Some(executor) => Arc::new(Executed { service, executor }),
+            None => service,
         };
         let link = LinkConfig {
             message_limit: self.limits.message_size,

@@ -5,12 +5,17 @@
 //! counts a message (`perf/`, cases echo-64 with the closure server).
 
 mod closures;
+mod executor;
+mod router;
 mod service;
 
 use std::future::Future;
 use std::pin::Pin;
 
 pub(crate) use closures::Closures;
+pub(crate) use executor::Executed;
+pub use executor::Executor;
+pub use router::Router;
 pub(crate) use service::{HandlerService, Service, Wants};
 
 use crate::error::{CloseReason, ErrorCode, RequestError};

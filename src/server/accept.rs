@@ -13,7 +13,7 @@ use super::{Running, Server};
 use crate::error::{CloseReason, ErrorCode};
 use crate::session::shared::lock;
 use crate::transport::{Incoming, Listener};
-use crate::worker::NewSession;
+use crate::worker::{NewSession, Placed};
 
 /// Refusals a second that are told why; beyond that the connection is only closed.
 const TOLD_REFUSALS: u32 = 100;
@@ -88,7 +88,7 @@ fn admit(server: &Server, running: &Running, incoming: Incoming, refusals: &mut 
     running.workers.open(
         hub,
         NewSession {
-            link,
+            link: Placed::Here(link),
             peer,
             permit,
             opened: None,

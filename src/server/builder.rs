@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,13 +12,17 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::{Inner, Phase, Server, ServerStats, Stage};
-use crate::config::{Limits, SocketOptions, Timeouts};
+use crate::config::{Limits, SocketOptions, Timeouts, WorkerThreads};
 use crate::endpoint::{Address, CodecKind, Endpoint, Host};
 use crate::error::{CloseReason, ConfigError, ErrorCode, RequestError, ServerError};
-use crate::handler::{Authenticator, Closures, GroupGuard, Handler, HandlerService, Service};
+use crate::handler::{
+    Authenticator, Closures, Executed, Executor, GroupGuard, Handler, HandlerService, Service,
+};
 use crate::hub::{Hub, Role};
 use crate::message::Message;
 use crate::session::Session;
+use crate::session::shared::lock;
+use crate::transport::tcp::Tcp;
 use crate::transport::{self, LinkConfig};
 
 /// Configures a [`Server`].
@@ -30,17 +35,28 @@ pub struct ServerBuilder {
     timeouts: Timeouts,
     socket: SocketOptions,
     workers: usize,
+    worker_threads: WorkerThreads,
     goaway: Option<Duration>,
     closures: Closures,
     handler: Option<Arc<dyn Service>>,
     authenticator: Option<Arc<dyn Authenticator>>,
     group_guard: Option<Arc<dyn GroupGuard>>,
+    executor: Option<Arc<dyn Executor>>,
 }
 
 /// Where to listen.
 pub(super) enum Listen {
     Endpoint(Endpoint),
-    Socket(std::net::TcpListener, CodecKind),
+    Socket(Given),
+}
+
+/// A socket that the application bound. The first start takes it and the stop closes it; a later start
+/// binds its address anew.
+pub(super) struct Given {
+    socket: Mutex<Option<std::net::TcpListener>>,
+    /// Asked before the socket is taken.
+    addr: io::Result<SocketAddr>,
+    codec: CodecKind,
 }
 
 impl ServerBuilder {
@@ -51,11 +67,13 @@ impl ServerBuilder {
             timeouts: Timeouts::default(),
             socket: SocketOptions::default(),
             workers: 0,
+            worker_threads: WorkerThreads::Runtime,
             goaway: None,
             closures: Closures::default(),
             handler: None,
             authenticator: None,
             group_guard: None,
+            executor: None,
         }
     }
 
@@ -76,8 +94,15 @@ impl ServerBuilder {
     }
 
     /// Adds a listener by a TCP socket that is bound and listening. Socket options apply to it.
+    ///
+    /// Stopping the server closes the socket. A server that is started again binds its address anew.
     pub fn listen_socket(mut self, socket: std::net::TcpListener, codec: CodecKind) -> Self {
-        self.listen.push(Ok(Listen::Socket(socket, codec)));
+        let addr = socket.local_addr();
+        self.listen.push(Ok(Listen::Socket(Given {
+            socket: Mutex::new(Some(socket)),
+            addr,
+            codec,
+        })));
         self
     }
 
@@ -103,6 +128,12 @@ impl ServerBuilder {
     /// the runtime.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = workers;
+        self
+    }
+
+    /// Sets which threads run the workers. Default [`WorkerThreads::Runtime`].
+    pub fn worker_threads(mut self, threads: WorkerThreads) -> Self {
+        self.worker_threads = threads;
         self
     }
 
@@ -180,6 +211,12 @@ impl ServerBuilder {
         self
     }
 
+    /// Runs handlers on an executor instead of on the workers.
+    pub fn executor(mut self, executor: impl Executor) -> Self {
+        self.executor = Some(Arc::new(executor));
+        self
+    }
+
     /// Checks the configuration and makes the server, which does nothing before
     /// [`start`](Server::start).
     ///
@@ -189,6 +226,12 @@ impl ServerBuilder {
         self.limits.check()?;
         self.timeouts.check()?;
         self.socket.check()?;
+        if self.worker_threads == WorkerThreads::Pinned && !crate::worker::CAN_PIN {
+            return Err(ConfigError::new(
+                ErrorCode::NotSupported,
+                "worker_threads: workers can be pinned to cores on Linux only",
+            ));
+        }
         let mut listen = self.listen.into_iter().collect::<Result<Vec<_>, _>>()?;
         if listen.is_empty() {
             listen.push(Listen::Endpoint(Endpoint::tcp("127.0.0.1", 8080)?));
@@ -212,6 +255,10 @@ impl ServerBuilder {
             Some(handler) => handler,
             None => Arc::new(self.closures),
         };
+        let service = match self.executor {
+            Some(executor) => Arc::new(Executed { service, executor }),
+            None => service,
+        };
         let hub = Hub::new(
             Role::Server,
             self.limits,
@@ -226,6 +273,7 @@ impl ServerBuilder {
                 listen,
                 socket: self.socket,
                 workers: self.workers,
+                worker_threads: self.worker_threads,
                 goaway: self.goaway,
                 stage: Mutex::new(Stage::Stopped),
                 phase: watch::Sender::new(Phase::Stopped(None)),
@@ -245,6 +293,17 @@ impl fmt::Debug for ServerBuilder {
             .field("timeouts", &self.timeouts)
             .field("socket", &self.socket)
             .finish_non_exhaustive()
+    }
+}
+
+impl Given {
+    fn bind(&self, config: &LinkConfig) -> io::Result<Tcp> {
+        let taken = lock(&self.socket).take();
+        match (taken, &self.addr) {
+            (Some(socket), _) => Tcp::from_std(socket, self.codec, config.clone()),
+            (None, Ok(addr)) => Tcp::bind(*addr, self.codec, config.clone()),
+            (None, Err(error)) => Err(error.kind().into()),
+        }
     }
 }
 
@@ -270,7 +329,7 @@ impl Listen {
             Listen::Endpoint(endpoint) => {
                 matches!(endpoint.codec(), None | Some(CodecKind::Msgi))
             }
-            Listen::Socket(_, codec) => *codec == CodecKind::Msgi,
+            Listen::Socket(given) => given.codec == CodecKind::Msgi,
         }
     }
 
@@ -280,13 +339,9 @@ impl Listen {
         config: &LinkConfig,
     ) -> Result<Vec<Box<dyn transport::Listener>>, ServerError> {
         let endpoint = match self {
-            Listen::Socket(socket, codec) => {
-                let bound = socket
-                    .try_clone()
-                    .and_then(|socket| {
-                        transport::tcp::Tcp::from_std(socket, *codec, config.clone())
-                    })
-                    .map_err(|error| ServerError::bind("the given socket", error))?;
+            Listen::Socket(given) => {
+                let bound = given.bind(config);
+                let bound = bound.map_err(|error| ServerError::bind("the given socket", error))?;
                 return Ok(vec![Box::new(bound)]);
             }
             Listen::Endpoint(endpoint) => endpoint,
@@ -304,7 +359,7 @@ impl Listen {
                 };
                 let mut bound: Vec<Box<dyn transport::Listener>> = Vec::new();
                 for addr in addrs {
-                    let listener = transport::tcp::Tcp::bind(addr, codec, config.clone());
+                    let listener = Tcp::bind(addr, codec, config.clone());
                     bound.push(Box::new(listener.map_err(failed)?));
                 }
                 Ok(bound)

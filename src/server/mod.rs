@@ -17,7 +17,7 @@ use tokio::time::Instant;
 pub use builder::ServerBuilder;
 
 use self::builder::Listen;
-use crate::config::SocketOptions;
+use crate::config::{SocketOptions, WorkerThreads};
 use crate::error::{CloseReason, ErrorCode, SendError, ServerError};
 use crate::group::GroupName;
 use crate::hub::Hub;
@@ -26,7 +26,7 @@ use crate::session::shared::lock;
 use crate::session::{Session, SessionId, current};
 use crate::transport::{self, LinkConfig};
 use crate::worker::BroadcastFrames;
-use crate::worker::pool::Workers;
+use crate::worker::pool::{KILL_AGAIN, Workers};
 
 /// A server: any number of listeners, and the sessions that they bring.
 ///
@@ -61,6 +61,7 @@ struct Inner {
     listen: Vec<Listen>,
     socket: SocketOptions,
     workers: usize,
+    worker_threads: WorkerThreads,
     goaway: Option<Duration>,
     stage: Mutex<Stage>,
     /// What the stage is, for those who wait for it.
@@ -191,7 +192,14 @@ impl Server {
             .hub
             .set_drain_millis(inner.hub.timeouts.drain.as_millis() as u64);
         inner.draining.store(false, Ordering::Release);
-        let workers = Workers::start(count, &inner.hub, &mut tasks);
+        let workers = match inner.worker_threads {
+            WorkerThreads::Runtime => Workers::start(count, &inner.hub, &mut tasks),
+            threads => {
+                let pinned = threads == WorkerThreads::Pinned;
+                Workers::start_dedicated(count, pinned, &inner.hub, &mut tasks)
+                    .map_err(ServerError::threads)?
+            }
+        };
         let (stop_accepting, stopped) = watch::channel(false);
         let running = Arc::new(Running {
             workers,
@@ -251,6 +259,8 @@ impl Server {
     pub async fn stop_within(&self, deadline: Duration) -> Result<StopReport, ServerError> {
         let inner = &self.inner;
         let running = inner.running()?;
+        // Beyond a year clocks overflow.
+        let deadline = deadline.min(Duration::from_secs(365 * 24 * 3_600));
         let at = Instant::now() + deadline;
         let millis = deadline.as_millis() as u64;
         let first = !running.stopping.swap(true, Ordering::AcqRel);
@@ -261,24 +271,31 @@ impl Server {
             .hub
             .set_goaway(inner.goaway.map(|retry| retry.as_millis() as u64));
         inner.draining.store(true, Ordering::Release);
-        let inside = inner.hub.sessions().into_iter().find(|session| {
-            current::is_inside(&session.shared) && !session.shared.set_stops_itself()
-        });
+        let inside = inner
+            .hub
+            .sessions_with_handlers()
+            .into_iter()
+            .find(|session| {
+                current::is_inside(&session.shared) && !session.shared.set_stops_itself()
+            });
         inner.phase.send_replace(Phase::Draining);
         running.stop_accepting.send_replace(true);
         running.workers.drain();
         running.workers.stop();
         let kill = Arc::clone(&running);
-        let hub = Arc::clone(&inner.hub);
         let mut phase = inner.phase.subscribe();
         // The deadline is enforced whether or not the caller goes on waiting.
         let enforce = tokio::spawn(async move {
-            let stopped = phase.wait_for(|phase| matches!(phase, Phase::Stopped(_)));
             // The sessions have deadlines of their own; this one is for handlers that do not end.
-            let grace = Duration::from_millis(100);
-            if tokio::time::timeout_at(at + grace, stopped).await.is_err() {
+            // Killing a session lets its disconnect handler begin, which must not last for ever either.
+            let mut at = at + KILL_AGAIN;
+            loop {
+                let stopped = phase.wait_for(|phase| matches!(phase, Phase::Stopped(_)));
+                if tokio::time::timeout_at(at, stopped).await.is_ok() {
+                    return;
+                }
                 kill.workers.abort();
-                drop(hub);
+                at += KILL_AGAIN;
             }
         });
         let report = match inside {
@@ -562,9 +579,8 @@ impl Inner {
             let ended = self.hub.ended.notified();
             let mut ended = std::pin::pin!(ended);
             ended.as_mut().enable();
-            let waiting = self
-                .hub
-                .sessions()
+            let sessions = self.hub.sessions_with_handlers();
+            let waiting = sessions
                 .iter()
                 .filter(|session| session.shared.stops_itself())
                 .count();

@@ -29,8 +29,9 @@ struct Current {
     direct: bool,
     /// Whether a send waits for the collected answers to be written.
     flush_wanted: bool,
-    /// The longest message that [`send_plain`] takes: 0 unless the framing is MSGI.
-    plain_limit: usize,
+    /// Below which length [`send_plain`] takes messages: 0, so that not even empty ones are taken, unless
+    /// the framing is MSGI.
+    plain_below: usize,
     /// Where the collected bytes have to end for [`send_plain`].
     plain_end: usize,
     /// Collected bytes and frames at which a send has to wait.
@@ -66,8 +67,8 @@ pub(crate) fn enter<T>(
         hub: Arc::as_ptr(session.hub()),
         direct,
         flush_wanted: false,
-        plain_limit: match session.framing() {
-            Framing::Msgi if direct => session.message_limit().min(SHARE_THRESHOLD - 1),
+        plain_below: match session.framing() {
+            Framing::Msgi if direct => session.message_limit().min(SHARE_THRESHOLD - 1) + 1,
             _ => 0,
         },
         plain_end: output.plain_end(limits.outbox_bytes),
@@ -101,7 +102,8 @@ pub(crate) fn enter<T>(
 pub(crate) enum Direct {
     /// The frame was collected.
     Taken,
-    /// The thread runs no handler of this session, or queued frames have to leave first.
+    /// The thread runs no handler of this session, queued frames have to leave first, or the session is
+    /// closing and takes no more.
     Elsewhere,
     /// What is collected is at the limit and has to be written first.
     Full,
@@ -118,10 +120,10 @@ pub(crate) fn send_plain(session: &Shared, frame_type: FrameType, message: &[u8]
         let Some(current) = current.as_deref_mut() else {
             return false;
         };
-        let fits = message.len() <= current.plain_limit
+        let fits = message.len() < current.plain_below
             && current.output.end() + msgi::HEADER + message.len() <= current.plain_end
             && current.output.pending_frames() < current.frame_limit;
-        if !fits || !std::ptr::eq(current.session, session) || session.has_queued() {
+        if !fits || !std::ptr::eq(current.session, session) || session.must_queue() {
             return false;
         }
         current.output.push_msgi(frame_type, message);
@@ -143,7 +145,7 @@ pub(crate) fn send<M: Outgoing>(
         let Some(current) = current.as_deref_mut() else {
             return Direct::Elsewhere;
         };
-        if !std::ptr::eq(current.session, session) || !current.direct || session.has_queued() {
+        if !std::ptr::eq(current.session, session) || !current.direct || session.must_queue() {
             return Direct::Elsewhere;
         }
         let Some(lent) = message.as_ref() else {

@@ -350,8 +350,8 @@ impl Session {
 
     /// Waits until the session has ended and says why.
     ///
-    /// In a handler of this session it waits for the connection's end, which does not wait for the
-    /// handler. Dropping the future has no effect.
+    /// In a handler of this session it waits for the connection's end, which waits for the handler at
+    /// most as long as [`Timeouts::drain`](crate::Timeouts) says. Dropping the future has no effect.
     pub async fn closed(&self) -> CloseReason {
         let mut state = self.state();
         loop {

@@ -5,6 +5,9 @@ use bytes::Bytes;
 use crate::codec::{FrameType, Span, msgi};
 use crate::message::{Message, MessageKind, share};
 
+/// What a frame counts for beside its payload: about the memory that its entry in the list takes.
+const FRAME_COST: usize = size_of::<Span>() + size_of::<Bytes>();
+
 /// The frames that one read brought, in order.
 ///
 /// Payloads are parts of one buffer, or whole values on a link that carries frames. The batch moves into
@@ -22,6 +25,18 @@ pub(crate) struct Inbound {
     /// listed in `spans`: their heads say where they are.
     plain: usize,
     plain_at: usize,
+}
+
+/// What is in a batch.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Census {
+    /// Messages, requests and answers, and their bytes.
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
+    /// Whether any frame is dealt with on arrival.
+    pub(crate) urgent: bool,
+    /// Whether the peer says its last word, DISCONNECT or ERROR.
+    pub(crate) farewell: bool,
 }
 
 impl Inbound {
@@ -81,8 +96,15 @@ impl Inbound {
         self.plain == 0 && self.next >= self.spans.len()
     }
 
+    /// What the frames that are left count for while they are held: payloads, and something for each
+    /// frame, so that empty ones count too.
+    pub(crate) fn held_len(&self) -> usize {
+        let frames = self.plain + self.spans.len() - self.next;
+        self.payload_len() + frames * FRAME_COST
+    }
+
     /// Payload bytes of the frames that are left.
-    pub(crate) fn payload_len(&self) -> usize {
+    fn payload_len(&self) -> usize {
         let plain = match self.plain {
             0 => 0,
             count => self.data().len() - self.plain_at - count * msgi::HEADER,
@@ -106,21 +128,26 @@ impl Inbound {
         }
     }
 
-    /// How many messages, requests and answers there are, how many bytes they have, and whether any
-    /// frame is dealt with on arrival.
-    pub(crate) fn census(&self) -> (u64, u64, bool) {
+    /// What there is.
+    pub(crate) fn census(&self) -> Census {
         if self.plain > 0 {
-            return (self.plain as u64, self.payload_len() as u64, false);
+            let (messages, bytes) = (self.plain as u64, self.payload_len() as u64);
+            return Census {
+                messages,
+                bytes,
+                ..Census::default()
+            };
         }
-        let (mut messages, mut bytes, mut urgent) = (0, 0, false);
+        let mut census = Census::default();
         for span in &self.spans[self.next..] {
             if span.frame_type.is_message() || span.frame_type.has_id() {
-                messages += 1;
-                bytes += u64::from(span.len);
+                census.messages += 1;
+                census.bytes += u64::from(span.len);
             }
-            urgent |= !span.frame_type.is_ordered();
+            census.urgent |= !span.frame_type.is_ordered();
+            census.farewell |= matches!(span.frame_type, FrameType::DISCONNECT | FrameType::ERROR);
         }
-        (messages, bytes, urgent)
+        census
     }
 
     /// Lends the next frame if it is a message, and moves on.

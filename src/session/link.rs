@@ -75,7 +75,7 @@ impl Spare {
 
     /// Keeps a buffer that was made with `size` bytes.
     pub(crate) fn put(&mut self, mut buffer: BytesMut, size: usize) {
-        if size < READ_CHUNK || size > SPARE_LIMIT {
+        if !(READ_CHUNK..=SPARE_LIMIT).contains(&size) {
             return;
         }
         while self.bytes + size > SPARE_LIMIT && !self.buffers.is_empty() {
@@ -109,6 +109,9 @@ pub(crate) enum Then {
     /// What follows is not of the protocol.
     Invalid(ProtocolError),
 }
+
+/// A link between two runtimes.
+pub(crate) type Moving = Box<dyn FnOnce() -> io::Result<Box<dyn Link>> + Send>;
 
 /// Carries frames to and from one peer. Each transport implements it once; the session core knows no other.
 ///
@@ -156,6 +159,10 @@ pub(crate) trait Link: Send {
 
     /// Whether part of a frame has arrived and the rest has not.
     fn is_mid_frame(&self) -> bool;
+
+    /// Leaves the runtime that it was made on. What this returns makes it a link again on the runtime
+    /// where it is called.
+    fn leave_runtime(self: Box<Self>) -> io::Result<Moving>;
 
     /// Gives back memory that an unfinished frame holds beyond its need. Called about once a second.
     fn shrink(&mut self) {}

@@ -11,7 +11,7 @@ use tokio::task::coop::unconstrained;
 
 use crate::codec::{Decoder, Framing, Span};
 use crate::session::inbound::Inbound;
-use crate::session::link::{Buffers, Link, READ_CHUNK, Received, Spare, Then};
+use crate::session::link::{Buffers, Link, Moving, READ_CHUNK, Received, Spare, Then};
 use crate::session::output::{MAX_SLICES, Output};
 
 /// An unfinished frame below this size is copied out of the worker's buffer and put back in front of the
@@ -177,7 +177,34 @@ fn poll_read<S: AsyncRead + Unpin>(
     pin!(unconstrained(stream.read_buf(&mut limited))).poll(context)
 }
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Link for StreamLink<S> {
+/// A byte stream that can move to another runtime.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin + Sized + 'static {
+    /// Leaves the runtime that it was made on; what this returns joins the one where it is called.
+    fn leave_runtime(self) -> io::Result<Box<dyn FnOnce() -> io::Result<Self> + Send>>;
+}
+
+impl<S: Stream> Link for StreamLink<S> {
+    fn leave_runtime(self: Box<Self>) -> io::Result<Moving> {
+        let StreamLink {
+            stream,
+            decoder,
+            partial,
+            needed,
+            size,
+        } = *self;
+        let join = stream.leave_runtime()?;
+        Ok(Box::new(move || {
+            let stream = join()?;
+            Ok(Box::new(StreamLink {
+                stream,
+                decoder,
+                partial,
+                needed,
+                size,
+            }))
+        }))
+    }
+
     fn framing(&self) -> Framing {
         self.decoder.framing()
     }

@@ -32,11 +32,7 @@ impl Handler for Echo {
         let _ = session.send(message).await;
     }
 
-    async fn on_request(
-        &self,
-        _: &Session,
-        request: &Message,
-    ) -> Result<Message, RequestError> {
+    async fn on_request(&self, _: &Session, request: &Message) -> Result<Message, RequestError> {
         Ok(request.clone())
     }
 }

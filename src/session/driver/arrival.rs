@@ -11,7 +11,7 @@ use crate::codec::control::Control;
 use crate::codec::{EndOfStream, FrameType, Span};
 use crate::error::{CloseReason, ErrorCode, RequestError};
 use crate::message::{Message, MessageKind, share};
-use crate::session::inbound::Inbound;
+use crate::session::inbound::{Census, Inbound};
 use crate::session::link::{READ_CHUNK, Received, Then};
 use crate::session::shared::lock;
 
@@ -23,7 +23,7 @@ impl Driver {
         }
         match &self.phase {
             Phase::Greeting | Phase::Ended => false,
-            Phase::Opening | Phase::Open => true,
+            Phase::Opening | Phase::Open => !self.is_flooded(),
             Phase::Closing(closing) => closing.reads(),
         }
     }
@@ -115,8 +115,14 @@ impl Driver {
     }
 
     /// Counts messages; says whether there are frames that are dealt with on arrival.
-    fn count_received(&self, frames: &Inbound, turn: &TurnContext<'_>) -> bool {
-        let (messages, bytes, urgent) = frames.census();
+    fn count_received(&mut self, frames: &Inbound, turn: &TurnContext<'_>) -> bool {
+        let Census {
+            messages,
+            bytes,
+            urgent,
+            farewell,
+        } = frames.census();
+        self.farewell |= farewell;
         if messages > 0 {
             let counters = &self.shared.counters;
             counters
@@ -212,6 +218,12 @@ impl Driver {
     }
 
     fn on_end_of_stream(&mut self, end: EndOfStream, now: u64) {
+        // A close of this side needs no reason, and may be what the handler waits for.
+        let waits = self.has_lane_work() && !self.is_closing();
+        if self.farewell && end == EndOfStream::Boundary && waits {
+            // The peer has said why. That waits behind its messages for a handler that is running.
+            return;
+        }
         let reason = match end {
             EndOfStream::Boundary => CloseReason::remote(None, "the peer ended the connection"),
             EndOfStream::InsideFrame => CloseReason::transport(

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use super::lane::Running;
-use super::{Driver, OUTPUT_KEEP, Phase, Turn, TurnContext, refused};
+use super::{Driver, OUTPUT_KEEP, Phase, Turn, TurnContext, refused, shielded};
 use crate::codec::control::Control;
 use crate::codec::{FrameType, ProtocolError, msgi};
 use crate::error::{CloseReason, ErrorCode};
@@ -111,7 +111,20 @@ impl Driver {
         }
     }
 
-    fn is_closing(&self) -> bool {
+    /// Whether the last frame of this side has been encoded: nothing may follow it.
+    pub(super) fn has_said_goodbye(&self) -> bool {
+        match &self.phase {
+            Phase::Closing(closing) => {
+                matches!(
+                    closing.step,
+                    Step::Shutdown | Step::AwaitPeer | Step::Linger
+                )
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
         matches!(self.phase, Phase::Closing(_) | Phase::Ended)
     }
 
@@ -136,6 +149,7 @@ impl Driver {
 
     /// The server or client stops: what is running finishes first.
     pub(super) fn drain(&mut self, turn: &mut TurnContext<'_>) {
+        self.draining = true;
         if self.is_closing() {
             if let Phase::Closing(closing) = &mut self.phase {
                 let deadline = turn.now.saturating_add(self.shared.hub().drain_millis());
@@ -175,6 +189,10 @@ impl Driver {
             return;
         }
         self.report_error(code, &text);
+        if matches!(self.phase, Phase::Greeting) {
+            // Whether the peer may come in no longer matters, and is not waited for.
+            self.running = None;
+        }
         self.begin_error(CloseReason::with_code(code, text), now);
     }
 
@@ -201,7 +219,10 @@ impl Driver {
     }
 
     pub(super) fn on_peer_disconnect(&mut self, text: String, now: u64) {
-        self.read_ended = false;
+        self.read_ended = true;
+        // It is the last frame of its sender; whatever came after it is not of the protocol.
+        self.backlog.clear();
+        self.backlog_bytes = 0;
         match &mut self.phase {
             Phase::Closing(closing) => closing.peer_done = true,
             Phase::Ended => {}
@@ -278,21 +299,6 @@ impl Driver {
         self.cut_off(now);
     }
 
-    /// The deadline of a stop has passed: as [`abort`](Self::abort), and a disconnect handler that waits
-    /// for something is dropped too.
-    pub(super) fn cut(&mut self, now: u64) {
-        self.no_waiting = true;
-        if !matches!(self.phase, Phase::Ended) {
-            let text = "cut off at the deadline of the stop";
-            return self.abort(CloseReason::with_code(ErrorCode::ShuttingDown, text), now);
-        }
-        self.aborted |= self.has_lane_work();
-        self.running = None;
-        self.in_service = None;
-        self.backlog.clear();
-        self.backlog_bytes = 0;
-    }
-
     fn cut_off(&mut self, now: u64) {
         self.aborted = true;
         self.running = None;
@@ -313,8 +319,28 @@ impl Driver {
                 self.aborted = true;
                 self.end(now);
             }
-            _ => self.cut_off(now),
+            _ if self.draining => self.cut_off(now),
+            // Only the connection is given up: a handler that is running finishes.
+            _ => {
+                self.aborted = true;
+                self.end(now);
+            }
         }
+    }
+
+    /// The deadline of a stop has passed: whatever is left is dropped, handlers included. A disconnect
+    /// handler that begins only now has until the next call.
+    pub(super) fn kill(&mut self, now: u64) {
+        if !matches!(self.phase, Phase::Ended) {
+            let reason = CloseReason::with_code(ErrorCode::ShuttingDown, "shutting down");
+            return self.abort(reason, now);
+        }
+        self.aborted = true;
+        self.running = None;
+        self.in_service = None;
+        self.backlog.clear();
+        self.backlog_bytes = 0;
+        self.finished = self.disconnect_started;
     }
 
     /// Takes a close as far as it can go now, and finishes an ended session.
@@ -352,7 +378,8 @@ impl Driver {
         let Phase::Closing(closing) = &self.phase else {
             return false;
         };
-        let waits = !self.is_lane_idle() || (closing.finish_backlog && !self.backlog.is_empty());
+        let finishes_backlog = closing.finish_backlog && self.was_open;
+        let waits = !self.is_lane_idle() || (finishes_backlog && !self.backlog.is_empty());
         if waits {
             return false;
         }
@@ -374,6 +401,7 @@ impl Driver {
             _ => Goodbye::None,
         };
         let goodbye = std::mem::replace(&mut closing.goodbye, kept);
+        self.shared.close_outbox();
         self.set_step(Step::Shutdown);
         if let Some(frame) = goodbye_frame(goodbye, self.shared.framing().has_control()) {
             let mut output = Box::<Output>::default();
@@ -498,6 +526,9 @@ impl Driver {
 
     /// The link is gone: what was received is handled, then the disconnect handler runs.
     fn finish(&mut self, context: &mut Context<'_>, turn: &mut TurnContext<'_>) {
+        if !self.was_open {
+            self.backlog.clear();
+        }
         if self.running.is_some() || self.in_service.is_some() || !self.backlog.is_empty() {
             // The lane runs at the next turn; `run_lane` wakes the session as needed.
             return;
@@ -511,14 +542,16 @@ impl Driver {
         let reason = self.shared.close_reason().cloned();
         match reason {
             Some(reason) if service.wants().disconnect => {
-                let future = service.disconnect(self.session(), reason);
+                let session = self.session();
+                let Some(future) = shielded(|| service.disconnect(session, reason)) else {
+                    tracing::error!(session = self.shared.id().as_u64(), "a handler panicked");
+                    self.finished = true;
+                    return;
+                };
                 self.running = Some(Running::Disconnect(future));
                 self.work_and_write(context, turn, None);
                 if self.finished {
                     return;
-                }
-                if self.no_waiting {
-                    self.running = None;
                 }
                 if self.running.is_none() {
                     self.finished = true;

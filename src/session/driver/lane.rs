@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::{Driver, Phase, TurnContext};
+use super::{ANSWERS_BEYOND, Driver, Phase, TurnContext};
 use crate::codec::{FrameType, Span, msgi};
 use crate::error::{CloseReason, ErrorCode, RequestError};
 use crate::handler::{BoxFuture, Service};
@@ -76,7 +76,7 @@ impl Driver {
                 None if !self.may_start() => break,
                 None => match self.backlog.pop_front() {
                     Some(inbound) => {
-                        self.backlog_bytes -= inbound.payload_len();
+                        self.backlog_bytes -= inbound.held_len();
                         inbound
                     }
                     None => break,
@@ -84,7 +84,7 @@ impl Driver {
             };
             if let Some(rest) = self.start(inbound, turn) {
                 // It has to wait for a request to end.
-                self.backlog_bytes += rest.payload_len();
+                self.backlog_bytes += rest.held_len();
                 self.backlog.push_front(rest);
                 break;
             }
@@ -101,8 +101,10 @@ impl Driver {
     fn may_start(&self) -> bool {
         match &self.phase {
             Phase::Opening | Phase::Greeting => false,
-            Phase::Open | Phase::Ended => true,
-            Phase::Closing(closing) => closing.hands_over(),
+            Phase::Open => true,
+            // A peer that never came in has said nothing that a handler should hear.
+            Phase::Ended => self.was_open,
+            Phase::Closing(closing) => self.was_open && closing.hands_over(),
         }
     }
 
@@ -112,7 +114,7 @@ impl Driver {
             return;
         }
         inbound.detach();
-        self.backlog_bytes += inbound.payload_len();
+        self.backlog_bytes += inbound.held_len();
         self.backlog.push_back(inbound);
     }
 
@@ -128,7 +130,11 @@ impl Driver {
             };
             match span.frame_type {
                 FrameType::REQUEST => {
-                    if self.requests_in_service() >= REQUESTS_AT_ONCE || self.is_congested() {
+                    if self.is_congested() {
+                        self.congested = true;
+                        return Some(inbound);
+                    }
+                    if self.requests_in_service() >= REQUESTS_AT_ONCE {
                         return Some(inbound);
                     }
                     if let Some((span, message)) = inbound.take_next() {
@@ -140,8 +146,10 @@ impl Driver {
                         .first()
                         .map(|(_, payload)| lossy(payload))
                         .unwrap_or_default();
-                    inbound.skip_one();
                     self.on_peer_disconnect(text, turn.now);
+                    // It is the peer's last frame.
+                    recycle(inbound, turn);
+                    return None;
                 }
                 FrameType::ERROR => {
                     let reason = inbound.first().map(|(_, payload)| error_reason(payload));
@@ -188,8 +196,22 @@ impl Driver {
     }
 
     /// Whether so much waits to be written that no further request is begun.
-    fn is_congested(&self) -> bool {
-        self.blocked && self.shared.queued().1 >= self.shared.limits().outbox_bytes
+    pub(super) fn is_congested(&self) -> bool {
+        if !self.blocked {
+            return false;
+        }
+        let ((messages, bytes), limits) = (self.shared.queued(), self.shared.limits());
+        bytes >= limits.outbox_bytes || messages >= limits.outbox_messages
+    }
+
+    /// Whether the peer asks and asks and does not read the answers.
+    pub(super) fn is_flooded(&self) -> bool {
+        if !self.blocked {
+            return false;
+        }
+        let ((messages, bytes), limits) = (self.shared.queued(), self.shared.limits());
+        bytes > limits.outbox_bytes.saturating_add(ANSWERS_BEYOND.1)
+            || messages > limits.outbox_messages.saturating_add(ANSWERS_BEYOND.0)
     }
 
     fn start_request(&mut self, span: Span, message: Message) {

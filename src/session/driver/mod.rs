@@ -32,7 +32,7 @@ use super::outbox::Offered;
 use super::output::{Counts, Frame, Output};
 use super::shared::{Shared, signal};
 use super::{Session, State, current};
-use crate::codec::FrameType;
+use crate::codec::{FrameType, Framing};
 use crate::error::{CloseReason, ConnectError, ErrorCode};
 use crate::hub::Traffic;
 use crate::worker::{BroadcastFrames, Delivery};
@@ -52,6 +52,10 @@ const DRAIN_CHUNK: usize = 256 * 1024;
 /// Answers that a waiting handler's batch may hold back for one more turn, so that a handler which
 /// waits for each message does not cost a write for each.
 const HOLD_LIMIT: usize = 64 * 1024;
+
+/// What answers and frames of the protocol, which no policy may drop, may take beyond the outbox's limits
+/// before a peer that does not read them is no longer read either.
+const ANSWERS_BEYOND: (usize, usize) = (1_024, 256 * 1024);
 
 /// The largest collecting buffer that a worker keeps between batches.
 const OUTPUT_KEEP: usize = 512 * 1024;
@@ -111,10 +115,16 @@ pub(crate) struct Driver {
     blocked: bool,
     /// Whether `output` is held back.
     held: bool,
+    /// Whether requests wait in the backlog until the link takes on again.
+    congested: bool,
     /// Whether the link's receiving direction is over.
     read_ended: bool,
+    /// Whether the peer's last frame, a DISCONNECT or an ERROR, has arrived.
+    farewell: bool,
     /// Whether a handler of the session was still running or waiting when it was cut off.
     aborted: bool,
+    /// Whether the server or client is stopping.
+    draining: bool,
     urgent: Option<Box<Urgent>>,
     /// The payload and time of the last PING sent.
     ping_sent: u64,
@@ -123,8 +133,6 @@ pub(crate) struct Driver {
     permit: Option<Box<dyn std::any::Any + Send>>,
     /// Whether the disconnect handler has been started.
     disconnect_started: bool,
-    /// Whether the deadline of a stop has passed, so that no handler is waited for.
-    no_waiting: bool,
     was_open: bool,
     finished: bool,
 }
@@ -149,14 +157,16 @@ impl Driver {
             output: None,
             blocked: false,
             held: false,
+            congested: false,
             read_ended: false,
+            farewell: false,
             aborted: false,
+            draining: false,
             urgent: None,
             ping_sent: 0,
             opened,
             permit,
             disconnect_started: false,
-            no_waiting: false,
             was_open: false,
             finished: false,
         }
@@ -215,8 +225,8 @@ impl Driver {
     }
 
     fn on_signals(&mut self, signals: u8, turn: &mut TurnContext<'_>) {
-        if signals & signal::CUT != 0 {
-            self.cut(turn.now);
+        if signals & signal::KILL != 0 {
+            self.kill(turn.now);
         }
         if signals & signal::ABORT != 0 {
             let reason = CloseReason::with_code(ErrorCode::ConnectionClosed, "aborted");
@@ -244,7 +254,7 @@ impl Driver {
             .take()
             .or_else(|| turn.buffers.output.take())
             .unwrap_or_default();
-        if !self.blocked {
+        if !self.blocked && !self.has_said_goodbye() {
             self.push_urgent(&mut output);
         }
         if incoming.is_some() || self.has_lane_work() {
@@ -284,54 +294,64 @@ impl Driver {
         turn: &mut TurnContext<'_>,
         mut output: Box<Output>,
     ) {
+        let goodbye_said = self.has_said_goodbye();
         let Some(link) = &mut self.link else {
             output.reset(OUTPUT_KEEP);
             turn.buffers.output = Some(output);
             return;
         };
-        if output.remaining() < DRAIN_CHUNK {
-            self.shared.drain_outbox(&mut output, DRAIN_CHUNK);
-        }
-        if output.is_empty() {
-            turn.buffers.output = Some(output);
-            return;
-        }
-        let counts = output.take_counts();
-        if counts.frames > 0 {
-            note_sent(&self.shared, turn, counts);
-            self.liveness.sent = turn.now;
-        }
-        match link.poll_transmit(context, &mut output) {
-            Poll::Ready(Ok(())) => {
+        loop {
+            // While the link takes no more, nothing is added to what is encoded: what is queued can
+            // still be dropped by a policy, and a PONG overtakes it.
+            if goodbye_said {
+                self.urgent = None;
+                self.shared.clear_outbox();
+            } else if !self.blocked && output.remaining() < DRAIN_CHUNK {
+                push_urgent(&mut self.urgent, self.shared.framing(), &mut output);
+                self.shared.drain_outbox(&mut output, DRAIN_CHUNK);
+            }
+            if output.is_empty() {
                 self.blocked = false;
                 output.reset(OUTPUT_KEEP);
                 turn.buffers.output = Some(output);
+                break;
             }
-            Poll::Pending => {
-                self.blocked = true;
-                self.output = Some(output);
+            let counts = output.take_counts();
+            if counts.frames > 0 {
+                note_sent(&self.shared, turn, counts);
+                self.liveness.sent = turn.now;
             }
-            Poll::Ready(Err(error)) => {
-                self.blocked = false;
-                output.reset(OUTPUT_KEEP);
-                turn.buffers.output = Some(output);
-                self.on_broken_link(&error, ErrorCode::SendFailed, turn.now);
+            match link.poll_transmit(context, &mut output) {
+                Poll::Ready(Ok(())) => {
+                    output.reset(OUTPUT_KEEP);
+                    if std::mem::take(&mut self.blocked) {
+                        continue;
+                    }
+                    turn.buffers.output = Some(output);
+                    break;
+                }
+                Poll::Pending => {
+                    self.blocked = true;
+                    self.output = Some(output);
+                    break;
+                }
+                Poll::Ready(Err(error)) => {
+                    self.blocked = false;
+                    output.reset(OUTPUT_KEEP);
+                    turn.buffers.output = Some(output);
+                    self.on_broken_link(&error, ErrorCode::SendFailed, turn.now);
+                    return;
+                }
             }
+        }
+        if self.congested && !self.is_congested() {
+            self.congested = false;
+            self.shared.schedule();
         }
     }
 
     fn push_urgent(&mut self, output: &mut Output) {
-        let Some(urgent) = &mut self.urgent else {
-            return;
-        };
-        let framing = self.shared.framing();
-        if let Some(payload) = urgent.pong.take() {
-            output.push(framing, FrameType::PONG, false, 0, payload);
-        }
-        if let Some(payload) = urgent.ping.take() {
-            output.push(framing, FrameType::PING, false, 0, payload);
-        }
-        self.urgent = None;
+        push_urgent(&mut self.urgent, self.shared.framing(), output);
     }
 
     /// Writes a frame that was encoded once for many sessions straight to the link, if nothing waits
@@ -468,9 +488,24 @@ impl Driver {
         let session = self.session();
         let service = self.service();
         // A panic in the application's error handler must not end the worker.
-        let call = std::panic::AssertUnwindSafe(|| service.error(&session, code, text));
-        let _ = std::panic::catch_unwind(call);
+        let _ = shielded(|| service.error(&session, code, text));
     }
+}
+
+/// Encodes the protocol frames that overtake what is queued.
+fn push_urgent(urgent: &mut Option<Box<Urgent>>, framing: Framing, output: &mut Output) {
+    let Some(urgent) = urgent.take() else { return };
+    if let Some(payload) = urgent.pong {
+        output.push(framing, FrameType::PONG, false, 0, payload);
+    }
+    if let Some(payload) = urgent.ping {
+        output.push(framing, FrameType::PING, false, 0, payload);
+    }
+}
+
+/// Calls into the application where no poll of a handler is under way. `None` when it panicked.
+fn shielded<T>(call: impl FnOnce() -> T) -> Option<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).ok()
 }
 
 fn note_sent(shared: &Shared, turn: &TurnContext<'_>, counts: Counts) {

@@ -6,7 +6,7 @@ use std::task::Context;
 use tokio::sync::oneshot;
 
 use super::lane::Running;
-use super::{Driver, Phase, TurnContext};
+use super::{Driver, Phase, TurnContext, shielded};
 use crate::codec::control::{Control, Hello, Welcome};
 use crate::codec::{FrameType, ProtocolError};
 use crate::error::{CloseReason, ConnectError, ErrorCode, RequestError};
@@ -229,7 +229,10 @@ impl Driver {
         );
         let service = self.service();
         if service.wants().connect {
-            self.running = Some(Running::Connect(service.connect(session.clone())));
+            match shielded(|| service.connect(session.clone())) {
+                Some(future) => self.running = Some(Running::Connect(future)),
+                None => self.on_panic(now),
+            }
         }
         if let Some(opened) = self.opened.take()
             && opened.result.send(Ok(session)).is_err()
@@ -249,7 +252,7 @@ impl Driver {
             (Control::Welcome(welcome), Role::Client) if matches!(self.phase, Phase::Opening) => {
                 self.on_welcome(&welcome, turn);
             }
-            (Control::Join { group }, Role::Server) => self.on_join(group),
+            (Control::Join { group }, Role::Server) => self.on_join(group, turn.now),
             (Control::Leave { group }, Role::Server) => self.on_leave(group),
             // Without a hint the client's own back-off decides.
             (
@@ -309,19 +312,24 @@ impl Driver {
         self.open(turn.now);
     }
 
-    fn on_join(&mut self, group: String) {
+    fn on_join(&mut self, group: String, now: u64) {
         let session = self.session();
         let result = match GroupName::new(group.as_str()) {
             Err(error) => Err((error.code(), error.to_string())),
-            Ok(name) => match &self.shared.hub().group_guard {
-                Some(guard) if guard.may_join(&session, &name) => session
-                    .join(&name)
-                    .map_err(|error| (error.code(), error.to_string())),
-                _ => Err((
-                    ErrorCode::AccessDenied,
-                    "this server does not let clients join this group".to_owned(),
-                )),
-            },
+            Ok(name) => {
+                let guard = self.shared.hub().group_guard.clone();
+                let allows = guard.map(|guard| shielded(|| guard.may_join(&session, &name)));
+                match allows {
+                    Some(None) => return self.on_panic(now),
+                    Some(Some(true)) => session
+                        .join(&name)
+                        .map_err(|error| (error.code(), error.to_string())),
+                    _ => Err((
+                        ErrorCode::AccessDenied,
+                        "this server does not let clients join this group".to_owned(),
+                    )),
+                }
+            }
         };
         self.push_control(&match result {
             Ok(()) => Control::Joined { group },

@@ -1,0 +1,305 @@
+//! The end of a server: nothing that was accepted is lost, nothing is left behind.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use network_system::{ErrorCode, Message, Session};
+use tokio::sync::Semaphore;
+
+use crate::support::{
+    Event, Frame, Over, Peer, echo, eventually, kind, log, number_of, numbered, record, serve,
+    settle, within,
+};
+
+over_all! {
+    reliability:
+        stopping_tells_every_peer_and_waits_for_it,
+        stopping_flushes_what_was_accepted,
+        stopping_delivers_what_peers_still_say,
+        stopping_lets_handlers_finish_and_their_answers_leave,
+        stopping_leaves_no_task_and_no_session,
+        stopping_with_no_time_cuts_off_and_says_so,
+        stopping_while_peers_connect_takes_no_longer,
+        a_second_stop_shortens_the_deadline,
+        goaway_comes_before_the_disconnect,
+        the_disconnect_handler_learns_of_the_stop;
+    addresses:
+        after_a_stop_nobody_accepts_and_the_port_is_free;
+}
+
+const LONG: Duration = Duration::from_secs(3_600);
+
+async fn stopping_tells_every_peer_and_waits_for_it(over: Over) {
+    let net = serve(over, echo).await;
+    let mut peers = Vec::new();
+    for _ in 0..10 {
+        peers.push(net.open_peer().await);
+    }
+    let server = net.server.clone();
+    let stopping = tokio::spawn(async move { server.stop_within(LONG).await });
+    for peer in &mut peers {
+        assert_eq!(peer.expect(kind::DISCONNECT).await.payload, "shutting down");
+        peer.expect_end().await;
+    }
+    settle().await;
+    assert!(!stopping.is_finished(), "the peers have the last word");
+    assert!(net.server.is_running());
+    for mut peer in peers {
+        peer.send(Frame::new(kind::DISCONNECT, "")).await;
+        peer.shutdown().await;
+    }
+    let report = within("stop", stopping).await.unwrap().unwrap();
+    assert_eq!((report.drained, report.aborted), (10, 0));
+    assert!(!net.server.is_running());
+    assert!(net.server.urls().is_empty());
+}
+
+async fn stopping_flushes_what_was_accepted(over: Over) {
+    let net = serve(over, |builder| builder).await;
+    let (mut peer, session) = net.pair().await;
+    let mut sent = 0;
+    while session.try_send(numbered(sent, 5_000)).is_ok() {
+        sent += 1;
+        if sent % 100 == 0 {
+            settle().await;
+        }
+        assert!(sent < 50_000, "no back-pressure");
+    }
+    assert!(
+        session.stats().queued_messages > 0,
+        "something has to be flushed"
+    );
+    let server = net.server.clone();
+    let stopping = tokio::spawn(async move { server.stop_within(LONG).await });
+    settle().await;
+    let refused = session.send("too late").await.unwrap_err();
+    assert!(refused.is_closed());
+    for number in 0..sent {
+        assert_eq!(number_of(&peer.expect_data().await), number);
+    }
+    peer.expect(kind::DISCONNECT).await;
+    peer.expect_end().await;
+    peer.shutdown().await;
+    let report = within("stop", stopping).await.unwrap().unwrap();
+    assert_eq!((report.drained, report.aborted), (1, 0));
+}
+
+async fn stopping_delivers_what_peers_still_say(over: Over) {
+    let (log, mut events) = log();
+    let net = serve(over, |builder| {
+        crate::support::record_messages(builder, &log)
+    })
+    .await;
+    let (mut peer, _) = net.pair().await;
+    let server = net.server.clone();
+    let stopping = tokio::spawn(async move { server.stop_within(LONG).await });
+    peer.expect(kind::DISCONNECT).await;
+    peer.expect_end().await;
+    for number in 0..20 {
+        peer.data(numbered(number, 3_000)).await;
+    }
+    peer.send(Frame::new(kind::DISCONNECT, "")).await;
+    peer.shutdown().await;
+    within("stop", stopping).await.unwrap().unwrap();
+    for number in 0..20 {
+        assert_eq!(number_of(events.message().await.payload()), number);
+    }
+}
+
+async fn stopping_lets_handlers_finish_and_their_answers_leave(over: Over) {
+    let gate = Arc::new(Semaphore::new(0));
+    let (messages, requests) = (Arc::clone(&gate), Arc::clone(&gate));
+    let net = serve(over, |builder| {
+        builder
+            .on_message(move |session: Session, message: Message| {
+                let gate = Arc::clone(&messages);
+                async move {
+                    gate.acquire().await.unwrap().forget();
+                    session.send(message).await.unwrap();
+                }
+            })
+            .on_request(move |_, request| {
+                let gate = Arc::clone(&requests);
+                async move {
+                    gate.acquire().await.unwrap().forget();
+                    Ok(request)
+                }
+            })
+    })
+    .await;
+    let (mut one, _) = net.pair().await;
+    let (mut two, _) = net.pair().await;
+    one.data("working").await;
+    two.request(5, "working").await;
+    one.ping_pong(b"it runs").await;
+    two.ping_pong(b"it runs").await;
+    let server = net.server.clone();
+    let stopping = tokio::spawn(async move { server.stop_within(LONG).await });
+    settle().await;
+    gate.add_permits(2);
+    assert_eq!(one.expect_data().await, "working");
+    assert_eq!(
+        two.receive().await,
+        Some(Frame::with_id(kind::RESPONSE, 5, "working"))
+    );
+    for mut peer in [one, two] {
+        peer.expect(kind::DISCONNECT).await;
+        peer.expect_end().await;
+        peer.shutdown().await;
+    }
+    let report = within("stop", stopping).await.unwrap().unwrap();
+    assert_eq!((report.drained, report.aborted), (2, 0));
+}
+
+async fn stopping_leaves_no_task_and_no_session(over: Over) {
+    let tasks = || {
+        tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks()
+    };
+    let before = tasks();
+    let (log, mut events) = log();
+    let net = serve(over, |builder| record(echo(builder), &log)).await;
+    let mut peers = Vec::new();
+    for number in 0..10 {
+        let mut peer = net.peer().await;
+        // Some are open, some are silent.
+        if number % 2 == 0 {
+            peer.data("x").await;
+            peer.expect_data().await;
+        }
+        peers.push(peer);
+    }
+    assert!(tasks() > before);
+    let report = within("stop", net.server.stop_within(Duration::ZERO))
+        .await
+        .unwrap();
+    assert_eq!(report.drained + report.aborted, 10);
+    assert_eq!(net.server.session_count(), 0);
+    eventually("no task is left", || tasks() == before).await;
+    // Every socket is closed.
+    for mut peer in peers {
+        while let Ok(Some(_)) = within("the end", peer.try_receive()).await {}
+    }
+    let (mut connected, mut disconnected) = (0, 0);
+    while let Some(event) = events.try_next() {
+        match event {
+            Event::Connected(_) => connected += 1,
+            Event::Disconnected(..) => disconnected += 1,
+            _ => {}
+        }
+    }
+    assert_eq!((connected, disconnected), (5, 5));
+}
+
+async fn stopping_with_no_time_cuts_off_and_says_so(over: Over) {
+    struct Dropped(Arc<AtomicBool>);
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+    let dropped = Arc::new(AtomicBool::new(false));
+    let sets = Arc::clone(&dropped);
+    let net = serve(over, |builder| {
+        builder.on_message(move |_, _| {
+            let guard = Dropped(Arc::clone(&sets));
+            async move {
+                std::future::pending::<()>().await;
+                drop(guard);
+            }
+        })
+    })
+    .await;
+    let mut peer = net.open_peer().await;
+    peer.data("never answered").await;
+    peer.ping_pong(b"it runs").await;
+    let report = within("stop", net.server.stop_within(Duration::ZERO))
+        .await
+        .unwrap();
+    assert_eq!((report.drained, report.aborted), (0, 1));
+    assert!(dropped.load(Ordering::SeqCst), "the handler is gone");
+}
+
+async fn stopping_while_peers_connect_takes_no_longer(over: Over) {
+    for _ in 0..5 {
+        let net = serve(over, echo).await;
+        let url = net.url.clone();
+        let storm = tokio::spawn(async move {
+            while let Ok(mut peer) = Peer::try_connect(&url).await {
+                // Polite: it leaves when it is told to.
+                let _ = peer.try_send(Frame::new(kind::HEARTBEAT, "")).await;
+                tokio::spawn(async move { while let Ok(Some(_)) = peer.try_receive().await {} });
+            }
+        });
+        eventually("some are in", || net.server.session_count() > 5).await;
+        let server = net.server.clone();
+        let stopping = tokio::spawn(async move { server.stop_within(LONG).await });
+        let report = within("stop", stopping).await.unwrap().unwrap();
+        assert_eq!(report.aborted, 0);
+        within("the storm", storm).await.unwrap();
+    }
+}
+
+async fn a_second_stop_shortens_the_deadline(over: Over) {
+    let net = serve(over, echo).await;
+    let mut peer = net.open_peer().await;
+    let server = net.server.clone();
+    let first = tokio::spawn(async move { server.stop_within(LONG).await });
+    peer.expect(kind::DISCONNECT).await;
+    settle().await;
+    assert!(!first.is_finished());
+    let second = within("stop", net.server.stop_within(Duration::ZERO))
+        .await
+        .unwrap();
+    let first = within("the first", first).await.unwrap().unwrap();
+    assert_eq!(first, second);
+    assert_eq!((first.drained, first.aborted), (0, 1));
+}
+
+async fn goaway_comes_before_the_disconnect(over: Over) {
+    let net = serve(over, |builder| builder.goaway(Duration::from_millis(1_500))).await;
+    let mut peer = net.open_peer().await;
+    let mut silent = net.peer().await;
+    let server = net.server.clone();
+    let stopping = tokio::spawn(async move { server.stop_within(LONG).await });
+    let goaway = peer.receive().await.unwrap().json();
+    assert_eq!(
+        goaway,
+        serde_json::json!({"op": "goaway", "retry_ms": 1_500})
+    );
+    peer.expect(kind::DISCONNECT).await;
+    peer.shutdown().await;
+    // One that never opened is not told where to go, only that it is over.
+    while let Some(frame) = silent.receive().await {
+        assert_eq!(frame.kind, kind::DISCONNECT);
+    }
+    drop(silent);
+    within("stop", stopping).await.unwrap().unwrap();
+}
+
+async fn the_disconnect_handler_learns_of_the_stop(over: Over) {
+    let (log, mut events) = log();
+    let net = serve(over, |builder| record(builder, &log)).await;
+    let mut peer = net.open_peer().await;
+    let server = net.server.clone();
+    let stopping = tokio::spawn(async move { server.stop_within(LONG).await });
+    peer.expect(kind::DISCONNECT).await;
+    drop(peer);
+    within("stop", stopping).await.unwrap().unwrap();
+    assert_eq!(
+        events.disconnected().await.code(),
+        Some(ErrorCode::ShuttingDown)
+    );
+}
+
+async fn after_a_stop_nobody_accepts_and_the_port_is_free(over: Over) {
+    let net = serve(over, echo).await;
+    let addr = net.server.local_addrs()[0];
+    let _peer = net.open_peer().await;
+    net.stop().await;
+    assert!(Peer::try_connect(&net.url).await.is_err());
+    drop(std::net::TcpListener::bind(addr).unwrap());
+    assert!(net.server.local_addrs().is_empty());
+}

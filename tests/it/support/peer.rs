@@ -1,0 +1,325 @@
+//! A plain peer: it speaks frames and has no session, so that it can also do what is forbidden.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use network_system::internal::{MemoryPeer, RawFrame};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::within;
+
+/// Types of frames, protocol section 2.
+pub mod kind {
+    pub const PING: u16 = 0x0001;
+    pub const PONG: u16 = 0x0002;
+    pub const DATA: u16 = 0x0010;
+    pub const REQUEST: u16 = 0x0011;
+    pub const RESPONSE: u16 = 0x0012;
+    pub const FAILURE: u16 = 0x0013;
+    pub const CONTROL: u16 = 0x0020;
+    pub const ERROR: u16 = 0x0030;
+    pub const HEARTBEAT: u16 = 0x0040;
+    pub const DISCONNECT: u16 = 0x0050;
+}
+
+/// A frame, its correlation id apart from its payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    pub kind: u16,
+    pub id: u64,
+    pub payload: Bytes,
+}
+
+impl Frame {
+    pub fn new(kind: u16, payload: impl Into<Bytes>) -> Self {
+        Frame {
+            kind,
+            id: 0,
+            payload: payload.into(),
+        }
+    }
+
+    pub fn with_id(kind: u16, id: u64, payload: impl Into<Bytes>) -> Self {
+        Frame {
+            kind,
+            id,
+            payload: payload.into(),
+        }
+    }
+
+    fn has_id(kind: u16) -> bool {
+        matches!(kind, kind::REQUEST | kind::RESPONSE | kind::FAILURE)
+    }
+
+    /// The frame as MSGI has it.
+    pub fn encode(&self) -> Vec<u8> {
+        let id = if Frame::has_id(self.kind) { 8 } else { 0 };
+        let mut bytes = b"MSGI".to_vec();
+        bytes.extend(((10 + id + self.payload.len()) as u32).to_be_bytes());
+        bytes.extend(self.kind.to_be_bytes());
+        if id > 0 {
+            bytes.extend(self.id.to_be_bytes());
+        }
+        bytes.extend(&self.payload);
+        bytes
+    }
+
+    /// The code and the text of ERROR and FAILURE.
+    pub fn code_and_text(&self) -> (i32, String) {
+        let (code, text) = self.payload.split_at(4);
+        let code = i32::from_be_bytes(code.try_into().unwrap());
+        (code, String::from_utf8(text.to_vec()).unwrap())
+    }
+
+    /// The object of a CONTROL frame.
+    pub fn json(&self) -> serde_json::Value {
+        assert_eq!(self.kind, kind::CONTROL, "{self:?}");
+        serde_json::from_slice(&self.payload).unwrap()
+    }
+}
+
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+enum Wire {
+    Stream { io: Box<dyn Io>, buffer: BytesMut },
+    Memory(MemoryPeer),
+}
+
+pub struct Peer {
+    wire: Wire,
+}
+
+impl Peer {
+    pub async fn connect(url: &str) -> Self {
+        within("connect", Peer::try_connect(url)).await.unwrap()
+    }
+
+    pub async fn try_connect(url: &str) -> io::Result<Self> {
+        let url = url.split('?').next().unwrap();
+        let (scheme, rest) = url.split_once("://").unwrap();
+        let io: Box<dyn Io> = match scheme {
+            "tcp" => {
+                let stream = TcpStream::connect(rest).await?;
+                stream.set_nodelay(true)?;
+                Box::new(stream)
+            }
+            #[cfg(unix)]
+            "unix" => Box::new(tokio::net::UnixStream::connect(rest).await?),
+            "mem" => {
+                return Ok(Peer {
+                    wire: Wire::Memory(MemoryPeer::connect(rest).await?),
+                });
+            }
+            other => panic!("no peer for {other}"),
+        };
+        Ok(Peer {
+            wire: Wire::Stream {
+                io,
+                buffer: BytesMut::new(),
+            },
+        })
+    }
+
+    // Sending
+
+    pub async fn try_send(&mut self, frame: Frame) -> io::Result<()> {
+        match &mut self.wire {
+            Wire::Stream { io, .. } => io.write_all(&frame.encode()).await,
+            Wire::Memory(peer) => {
+                let Frame { kind, id, payload } = frame;
+                peer.send(RawFrame {
+                    frame_type: kind,
+                    text: false,
+                    id,
+                    payload,
+                })
+                .await
+            }
+        }
+    }
+
+    pub async fn send(&mut self, frame: Frame) {
+        within("send", self.try_send(frame)).await.unwrap();
+    }
+
+    /// Sends frames in one write, where there are writes.
+    pub async fn send_together(&mut self, frames: Vec<Frame>) {
+        match &mut self.wire {
+            Wire::Stream { .. } => {
+                let bytes: Vec<u8> = frames.iter().flat_map(Frame::encode).collect();
+                self.write(&bytes).await;
+            }
+            Wire::Memory(_) => {
+                for frame in frames {
+                    self.send(frame).await;
+                }
+            }
+        }
+    }
+
+    /// Writes bytes as they are. Only for streams.
+    pub async fn write(&mut self, bytes: &[u8]) {
+        within("write", self.try_write(bytes)).await.unwrap();
+    }
+
+    pub async fn try_write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Wire::Stream { io, .. } = &mut self.wire else {
+            panic!("not a stream")
+        };
+        io.write_all(bytes).await?;
+        io.flush().await
+    }
+
+    pub async fn data(&mut self, payload: impl Into<Bytes>) {
+        self.send(Frame::new(kind::DATA, payload)).await;
+    }
+
+    pub async fn request(&mut self, id: u64, payload: impl Into<Bytes>) {
+        self.send(Frame::with_id(kind::REQUEST, id, payload)).await;
+    }
+
+    pub async fn control(&mut self, json: impl Into<Bytes>) {
+        self.send(Frame::new(kind::CONTROL, json)).await;
+    }
+
+    /// A frame that only opens the session.
+    pub async fn heartbeat(&mut self) {
+        self.send(Frame::new(kind::HEARTBEAT, "")).await;
+    }
+
+    /// Ends the sending direction.
+    pub async fn shutdown(&mut self) {
+        match &mut self.wire {
+            Wire::Stream { io, .. } => io.shutdown().await.unwrap(),
+            Wire::Memory(peer) => peer.shutdown(),
+        }
+    }
+
+    // Receiving
+
+    /// The next frame, `None` at the end of the stream, an error when the connection broke.
+    pub async fn try_receive(&mut self) -> io::Result<Option<Frame>> {
+        match &mut self.wire {
+            Wire::Memory(peer) => Ok(peer.receive().await.map(|frame| Frame {
+                kind: frame.frame_type,
+                id: frame.id,
+                payload: frame.payload,
+            })),
+            Wire::Stream { io, buffer } => loop {
+                if let Some(frame) = split(buffer) {
+                    return Ok(Some(frame));
+                }
+                if io.read_buf(buffer).await? == 0 {
+                    assert!(
+                        buffer.is_empty(),
+                        "the server ended inside a frame: {buffer:?}"
+                    );
+                    return Ok(None);
+                }
+            },
+        }
+    }
+
+    pub async fn receive(&mut self) -> Option<Frame> {
+        within("a frame", self.try_receive())
+            .await
+            .expect("the connection broke")
+    }
+
+    /// Whether no frame comes within `time`.
+    pub async fn is_quiet_for(&mut self, time: Duration) -> bool {
+        tokio::time::timeout(time, self.try_receive())
+            .await
+            .is_err()
+    }
+
+    /// The next frame, which is of this kind.
+    pub async fn expect(&mut self, kind: u16) -> Frame {
+        let frame = self
+            .receive()
+            .await
+            .expect("the server ended the connection");
+        if frame.kind == kind::ERROR && kind != kind::ERROR {
+            panic!("the server refused: {:?}", frame.code_and_text());
+        }
+        assert_eq!(frame.kind, kind, "{frame:?}");
+        frame
+    }
+
+    pub async fn expect_data(&mut self) -> Bytes {
+        self.expect(kind::DATA).await.payload
+    }
+
+    /// Exactly one ERROR, then the end of the stream. Frames before it are given to `skip`.
+    pub async fn expect_error_and_end(&mut self) -> (i32, String) {
+        let error = self.expect(kind::ERROR).await;
+        self.expect_end().await;
+        error.code_and_text()
+    }
+
+    pub async fn expect_end(&mut self) {
+        let frame = self.receive().await;
+        assert_eq!(frame, None, "the stream goes on");
+    }
+
+    /// Reads bytes as they are until the end of the stream. Only for streams.
+    pub async fn read_to_end(&mut self) -> Vec<u8> {
+        let Wire::Stream { io, buffer } = &mut self.wire else {
+            panic!("not a stream")
+        };
+        let mut bytes = std::mem::take(buffer).to_vec();
+        within("the end", io.read_to_end(&mut bytes)).await.unwrap();
+        bytes
+    }
+
+    /// Reads so many bytes as they are. Only for streams.
+    pub async fn read_exact(&mut self, count: usize) -> Vec<u8> {
+        let Wire::Stream { io, .. } = &mut self.wire else {
+            panic!("not a stream")
+        };
+        let mut bytes = vec![0; count];
+        within("bytes", io.read_exact(&mut bytes)).await.unwrap();
+        bytes
+    }
+
+    /// Waits until the server has seen everything sent so far.
+    pub async fn ping_pong(&mut self, payload: &'static [u8]) {
+        self.send(Frame::new(kind::PING, payload)).await;
+        let pong = self.expect(kind::PONG).await;
+        assert_eq!(pong.payload, payload);
+    }
+
+    /// Leaves in order.
+    pub async fn leave(mut self) {
+        self.send(Frame::new(kind::DISCONNECT, "done")).await;
+        self.shutdown().await;
+        while let Some(frame) = self.receive().await {
+            if frame.kind == kind::DISCONNECT {
+                break;
+            }
+        }
+        self.expect_end().await;
+    }
+}
+
+/// Takes a frame from the front of the buffer, and checks that it is one.
+fn split(buffer: &mut BytesMut) -> Option<Frame> {
+    let head = buffer.get(..10)?;
+    assert_eq!(&head[..4], b"MSGI");
+    let length = u32::from_be_bytes(head[4..8].try_into().unwrap()) as usize;
+    let kind = u16::from_be_bytes(head[8..].try_into().unwrap());
+    if buffer.len() < length {
+        return None;
+    }
+    let mut payload = buffer.split_to(length).freeze();
+    payload.advance(10);
+    let id = if Frame::has_id(kind) {
+        payload.get_u64()
+    } else {
+        0
+    };
+    Some(Frame { kind, id, payload })
+}
