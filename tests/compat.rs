@@ -654,19 +654,23 @@ mod sessions {
         use session_state::{connected, disconnected, disconnecting};
         let server = echo();
         let (tell, states) = seen();
+        let (tell_connect, connects) = seen();
         server.set_connect_handler(move |session| {
             assert_eq!(session.state(), connected);
             let tell = tell.clone();
             session.set_state_change_handler(move |from, to| {
                 let _ = tell.send((from, to));
             });
+            let _ = tell_connect.send(());
         });
         let (client, _messages) = client_of(&server);
+        connects.next();
         client.stop_client().expect("it stops");
         assert_eq!(states.next(), (connected, disconnecting));
         assert_eq!(states.next(), (disconnecting, disconnected));
 
         let (_client, _messages) = client_of(&server);
+        connects.next();
         server.stop_server().expect("it runs");
         // A stop has waited for them.
         assert_eq!(states.0.try_iter().count(), 2);
@@ -1035,6 +1039,8 @@ mod callbacks {
             let mut peer = TcpStream::connect(("127.0.0.1", server.port())).expect("it listens");
             peer.write_all(b"MSGI\0\0\0\x0a\0\x01").expect("it reads");
             peer.write_all(b"this is no frame").expect("it reads");
+            peer.shutdown(std::net::Shutdown::Write)
+                .expect("it is connected");
             stopped.next();
             server.wait_for_stop();
             assert!(

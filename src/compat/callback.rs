@@ -51,22 +51,7 @@ impl Owner {
 
     /// Whether the calling thread runs a callback of this server or client.
     pub(super) fn is_inside(self) -> bool {
-        self.runs(|_inside| true)
-    }
-
-    /// Whether that callback's session has ended by now.
-    pub(super) fn is_inside_end(self) -> bool {
-        self.runs(|inside| {
-            let session = inside.session.as_ref();
-            session.is_some_and(|session| session.state().is_final())
-        })
-    }
-
-    fn runs(self, is_asked_for: impl FnOnce(&Inside) -> bool) -> bool {
-        INSIDE.with_borrow(|inside| match inside {
-            Some(inside) => inside.owner == self && is_asked_for(inside),
-            None => false,
-        })
+        INSIDE.with_borrow(|inside| inside.as_ref().is_some_and(|inside| inside.owner == self))
     }
 }
 
@@ -78,8 +63,6 @@ struct Inside {
     owner: Owner,
     /// `None` when no handler waits for it.
     help: Option<mpsc::UnboundedSender<Help>>,
-    /// The session whose handler waits for it.
-    session: Option<Session>,
 }
 
 thread_local! {
@@ -192,7 +175,6 @@ pub(super) async fn run_caught(
     let inside = Inside {
         owner,
         help: Some(help),
-        session: Some(session.clone()),
     };
     executor.post(Box::new(move || {
         let _ = done.send(enter(inside, callback));
@@ -331,7 +313,6 @@ impl LaneTurn {
                 Inside {
                     owner: self.lane.owner,
                     help: None,
-                    session: None,
                 },
                 callback,
             )

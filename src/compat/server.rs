@@ -317,18 +317,6 @@ impl messaging_server {
 
     fn stop(&self, run: &Run) -> Result<StopReport, error> {
         let server = run.server.clone();
-        if self.owner.is_inside_end() {
-            // The session of the callback has ended and is none of the server's any more, but the server
-            // waits for the callback. So the callback waits for the other sessions only.
-            runtime::runtime()?.spawn(async move { server.stop().await });
-            let sessions = run.server.sessions();
-            return runtime::wait(async move {
-                for session in sessions {
-                    session.closed().await;
-                }
-                StopReport::default()
-            });
-        }
         match callback::wait_inside(self.owner, async move { server.stop().await }) {
             Ok(report) => Ok(report?),
             // The deadline has cut off the handler of the callback that stops: the end is near.
