@@ -33,7 +33,7 @@ async fn serve(
     server.start().await.unwrap();
     let url = server.urls().remove(0);
     assert!(url.ends_with(&format!("?codec={codec}")), "{url}");
-    Net { server, url, over }
+    Net { server, url }
 }
 
 fn echo(builder: network_system::ServerBuilder) -> network_system::ServerBuilder {

@@ -232,11 +232,7 @@ impl Handler for Trait {
         session.send(message).await.unwrap();
     }
 
-    async fn on_request(
-        &self,
-        _: &Session,
-        request: &Message,
-    ) -> Result<Message, RequestError> {
+    async fn on_request(&self, _: &Session, request: &Message) -> Result<Message, RequestError> {
         Ok(request.clone())
     }
 
@@ -452,11 +448,11 @@ async fn fill(
     let gate = Arc::new(Semaphore::new(0));
     let opens = Arc::clone(&gate);
     let net = serve(over, |builder| {
-        builder.on_message(move |session: Session, message: Message| {
+        builder.on_message(move |_, message: Message| {
             let (gate, log) = (Arc::clone(&gate), log.clone());
             async move {
                 drop(gate.acquire().await.unwrap());
-                log.send(Event::Message(session, message)).unwrap();
+                log.send(Event::Message(message)).unwrap();
             }
         })
     })

@@ -165,7 +165,7 @@ async fn what_comes_after_a_bad_frame_is_not_handled(over: Over) {
         assert_eq!(events.message().await.payload(), b"before");
         loop {
             match events.next().await {
-                Event::Message(_, message) => panic!("handled {message:?}"),
+                Event::Message(message) => panic!("handled {message:?}"),
                 Event::Disconnected(..) => break,
                 _ => {}
             }
@@ -266,7 +266,10 @@ async fn bytes_that_are_no_frame_are_answered_with_one_error(over: Over) {
         header(17, kind::RESPONSE),
         header(21, kind::FAILURE),
         header(13, kind::ERROR),
-        header(10, kind::DATA).into_iter().chain(*b"JUNK").collect(),
+        header(10, kind::HEARTBEAT)
+            .into_iter()
+            .chain(*b"JUNK")
+            .collect(),
     ] {
         let mut peer = net.peer().await;
         peer.write(&bytes).await;
@@ -286,11 +289,12 @@ async fn a_frame_may_arrive_in_any_pieces(over: Over) {
         echo(builder).on_request(|_, request| async move { Ok(request) })
     })
     .await;
+    // The request is last: requests run beside messages.
     let frames = [
         Frame::new(kind::DATA, ""),
         Frame::new(kind::DATA, "x"),
-        Frame::with_id(kind::REQUEST, 77, "request"),
         Frame::new(0x9000, vec![7; 300]),
+        Frame::with_id(kind::REQUEST, 77, "request"),
     ];
     let bytes: Vec<u8> = frames.iter().flat_map(Frame::encode).collect();
     for step in [1, 2, 3, 9, 10, 11, 13, 64, bytes.len()] {
@@ -439,7 +443,7 @@ async fn a_large_frame_holds_little_more_than_what_arrived(over: Over) {
         peer.write(&piece).await;
         warm.ping_pong(b"it was read").await;
         arrived += piece.len();
-        let most = (arrived * 4).max(512 * 1024);
+        let most = (arrived * 4 + 1_000).max(512 * 1024);
         assert!(
             alloc::largest() <= most,
             "{} for {arrived} bytes",

@@ -143,7 +143,6 @@ async fn connections_from_one_address_are_limited(over: Over) {
     let net = Net {
         url: server.urls().remove(0),
         server,
-        over,
     };
     let six = net.server.urls().remove(1);
     let one = net.open_peer().await;

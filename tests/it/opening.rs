@@ -27,6 +27,7 @@ over_all! {
         the_authenticator_decides_and_names_the_peer,
         with_an_authenticator_hello_comes_first,
         what_follows_a_hello_waits_for_the_authenticator,
+        nothing_of_a_peer_that_was_not_let_in_is_handled,
         an_authenticator_that_panics_lets_nobody_in,
         clients_join_and_leave_groups_where_the_guard_allows_it,
         without_a_guard_clients_are_refused,
@@ -322,6 +323,46 @@ async fn what_follows_a_hello_waits_for_the_authenticator(over: Over) {
     }
     assert_eq!(data, ["a", "b"]);
     net.stop().await;
+}
+
+async fn nothing_of_a_peer_that_was_not_let_in_is_handled(over: Over) {
+    for token in ["wrong", "secret"] {
+        let (log, mut events) = log();
+        let gate = Arc::new(Semaphore::new(0));
+        let opens = Arc::clone(&gate);
+        let requests = log.clone();
+        let net = serve(over, |builder| {
+            record_messages(record(builder, &log), &log)
+                .authenticator(Doorkeeper { gate })
+                .on_request(move |_, request| {
+                    let _ = requests.send(Event::Message(request));
+                    async { Err(RequestError::failed("handled")) }
+                })
+        })
+        .await;
+        let mut peer = net.peer().await;
+        // A broken frame, an ERROR or the end come while the authenticator works.
+        peer.send_together(vec![
+            hello(token),
+            Frame::new(kind::DATA, "message"),
+            Frame::with_id(kind::REQUEST, 1, "request"),
+            Frame::new(0x0077, "broken"),
+        ])
+        .await;
+        crate::support::settle().await;
+        opens.add_permits(1);
+        while let Some(frame) = peer.receive().await {
+            assert!(
+                matches!(frame.kind, kind::ERROR | kind::CONTROL),
+                "{frame:?}"
+            );
+        }
+        drop(peer);
+        net.stop().await;
+        while let Some(event) = events.try_next() {
+            assert!(!matches!(event, Event::Message(_)), "handled {event:?}");
+        }
+    }
 }
 
 async fn an_authenticator_that_panics_lets_nobody_in(over: Over) {

@@ -14,13 +14,13 @@ use crate::support::{
 
 over_all! {
     reliability:
+        after_its_goodbye_a_server_still_listens_and_says_no_more,
         stopping_tells_every_peer_and_waits_for_it,
         stopping_flushes_what_was_accepted,
         stopping_delivers_what_peers_still_say,
         stopping_lets_handlers_finish_and_their_answers_leave,
         stopping_leaves_no_task_and_no_session,
         stopping_with_no_time_cuts_off_and_says_so,
-        stopping_while_peers_connect_takes_no_longer,
         a_second_stop_shortens_the_deadline,
         goaway_comes_before_the_disconnect,
         the_disconnect_handler_learns_of_the_stop;
@@ -32,6 +32,10 @@ const LONG: Duration = Duration::from_secs(3_600);
 
 async fn stopping_tells_every_peer_and_waits_for_it(over: Over) {
     let net = serve(over, echo).await;
+    // One that has left before is not of the stop.
+    let (early, session) = net.pair().await;
+    early.leave().await;
+    within("closed", session.closed()).await;
     let mut peers = Vec::new();
     for _ in 0..10 {
         peers.push(net.open_peer().await);
@@ -53,6 +57,46 @@ async fn stopping_tells_every_peer_and_waits_for_it(over: Over) {
     assert_eq!((report.drained, report.aborted), (10, 0));
     assert!(!net.server.is_running());
     assert!(net.server.urls().is_empty());
+}
+
+async fn after_its_goodbye_a_server_still_listens_and_says_no_more(over: Over) {
+    let (log, mut events) = log();
+    let gate = Arc::new(Semaphore::new(0));
+    let waits = Arc::clone(&gate);
+    let net = serve(over, |builder| {
+        crate::support::record_messages(builder, &log)
+            .on_request(move |_, request| {
+                let gate = Arc::clone(&waits);
+                async move {
+                    gate.acquire().await.unwrap().forget();
+                    Ok(request)
+                }
+            })
+            .group_guard(|_: &Session, _: &network_system::GroupName| true)
+    })
+    .await;
+    let (mut peer, session) = net.pair().await;
+    peer.request(1, "answered too late").await;
+    peer.ping_pong(b"it runs").await;
+    session.disconnect(network_system::CloseReason::new("bye"));
+    peer.expect(kind::DISCONNECT).await;
+    peer.expect_end().await;
+    // Each of these would be answered otherwise.
+    peer.send(Frame::new(kind::PING, "?")).await;
+    peer.control(r#"{"op":"join","group":"g"}"#).await;
+    gate.add_permits(1);
+    settle().await;
+    for number in 0..10 {
+        peer.data(numbered(number, 1_000)).await;
+        settle().await;
+    }
+    peer.send(Frame::new(kind::DISCONNECT, "")).await;
+    for number in 0..10 {
+        assert_eq!(number_of(events.message().await.payload()), number);
+    }
+    within("closed", session.closed()).await;
+    assert!(session.close_reason().unwrap().is_orderly());
+    net.stop().await;
 }
 
 async fn stopping_flushes_what_was_accepted(over: Over) {
@@ -164,8 +208,8 @@ async fn stopping_leaves_no_task_and_no_session(over: Over) {
     let mut peers = Vec::new();
     for number in 0..10 {
         let mut peer = net.peer().await;
-        // Some are open, some are silent.
-        if number % 2 == 0 {
+        // Some are silent, some are open, the last included: so all have been accepted.
+        if number % 2 == 1 {
             peer.data("x").await;
             peer.expect_data().await;
         }
@@ -222,9 +266,10 @@ async fn stopping_with_no_time_cuts_off_and_says_so(over: Over) {
     assert!(dropped.load(Ordering::SeqCst), "the handler is gone");
 }
 
-async fn stopping_while_peers_connect_takes_no_longer(over: Over) {
-    for _ in 0..5 {
-        let net = serve(over, echo).await;
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn stopping_while_peers_connect_takes_no_longer() {
+    for round in 0..30 {
+        let net = serve([Over::Mem, Over::Tcp][round % 2], echo).await;
         let url = net.url.clone();
         let storm = tokio::spawn(async move {
             while let Ok(mut peer) = Peer::try_connect(&url).await {

@@ -18,6 +18,8 @@ over_all! {
         a_session_that_ends_leaves_its_groups,
         the_connect_handler_runs_before_the_first_message,
         the_disconnect_handler_runs_once_with_the_peers_words,
+        the_peers_words_are_heard_behind_a_handler_that_is_running,
+        what_comes_after_a_disconnect_is_not_handled,
         the_reason_of_a_disconnect_reaches_the_peer,
         a_session_can_be_found_listed_and_ended_by_the_server,
         an_aborted_session_ends_at_once,
@@ -225,7 +227,7 @@ async fn the_connect_handler_runs_before_the_first_message(over: Over) {
     gate.add_permits(1);
     assert!(matches!(events.next().await, Event::Connected(_)));
     assert!(
-        matches!(events.next().await, Event::Message(_, message) if message.payload() == b"first")
+        matches!(events.next().await, Event::Message(message) if message.payload() == b"first")
     );
     net.stop().await;
 }
@@ -254,6 +256,61 @@ async fn the_disconnect_handler_runs_once_with_the_peers_words(over: Over) {
     while let Some(event) = events.try_next() {
         assert!(!matches!(event, Event::Disconnected(..)), "once is enough");
     }
+}
+
+async fn the_peers_words_are_heard_behind_a_handler_that_is_running(over: Over) {
+    let (log, mut events) = log();
+    let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    let waits = gate.clone();
+    let net = serve(over, |builder| {
+        record(builder, &log).on_message(move |session: Session, message: Message| {
+            let gate = waits.clone();
+            async move {
+                gate.acquire().await.unwrap().forget();
+                session.send(message).await.unwrap();
+            }
+        })
+    })
+    .await;
+    let mut peer = net.peer().await;
+    peer.data("a").await;
+    peer.ping_pong(b"the handler waits").await;
+    peer.data("b").await;
+    peer.send(Frame::new(kind::DISCONNECT, "so long")).await;
+    peer.shutdown().await;
+    settle().await;
+    gate.add_permits(2);
+    assert_eq!(peer.expect_data().await, "a");
+    assert_eq!(peer.expect_data().await, "b");
+    peer.expect(kind::DISCONNECT).await;
+    peer.expect_end().await;
+    let reason = events.disconnected().await;
+    assert_eq!((reason.code(), reason.text()), (None, "so long"));
+    net.stop().await;
+}
+
+async fn what_comes_after_a_disconnect_is_not_handled(over: Over) {
+    let (log, mut events) = log();
+    let net = serve(over, |builder| record_messages(record(builder, &log), &log)).await;
+    let mut peer = net.open_peer().await;
+    peer.send_together(vec![
+        Frame::new(kind::DATA, "before"),
+        Frame::new(kind::DISCONNECT, "the last frame"),
+        Frame::new(kind::DATA, "after"),
+    ])
+    .await;
+    assert_eq!(events.message().await.payload(), b"before");
+    loop {
+        match events.next().await {
+            Event::Disconnected(_, reason) => {
+                assert_eq!(reason.text(), "the last frame");
+                break;
+            }
+            Event::Message(message) => panic!("handled {message:?}"),
+            _ => {}
+        }
+    }
+    net.stop().await;
 }
 
 async fn the_reason_of_a_disconnect_reaches_the_peer(over: Over) {
@@ -586,9 +643,7 @@ async fn messages_of_every_size_are_treated_alike(over: Over) {
     let counted = log.clone();
     let net = serve(over, |builder| {
         record(builder, &log).on_message(move |session: Session, message: Message| {
-            counted
-                .send(Event::Message(session.clone(), message.clone()))
-                .unwrap();
+            counted.send(Event::Message(message.clone())).unwrap();
             async move { session.send(message).await.unwrap() }
         })
     })

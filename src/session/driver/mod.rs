@@ -300,15 +300,23 @@ impl Driver {
             turn.buffers.output = Some(output);
             return;
         };
+        let mut unblocked = false;
         loop {
             // While the link takes no more, nothing is added to what is encoded: what is queued can
             // still be dropped by a policy, and a PONG overtakes it.
             if goodbye_said {
                 self.urgent = None;
                 self.shared.clear_outbox();
-            } else if !self.blocked && output.remaining() < DRAIN_CHUNK {
-                push_urgent(&mut self.urgent, self.shared.framing(), &mut output);
-                self.shared.drain_outbox(&mut output, DRAIN_CHUNK);
+            } else if !self.blocked {
+                let framing = self.shared.framing();
+                if unblocked {
+                    push_urgent(&mut self.urgent, framing, &mut output);
+                }
+                if output.remaining() < DRAIN_CHUNK {
+                    self.shared.drain_outbox(&mut output, DRAIN_CHUNK);
+                }
+                // What became urgent only in this turn came after what is queued: not before a welcome.
+                push_urgent(&mut self.urgent, framing, &mut output);
             }
             if output.is_empty() {
                 self.blocked = false;
@@ -325,6 +333,7 @@ impl Driver {
                 Poll::Ready(Ok(())) => {
                     output.reset(OUTPUT_KEEP);
                     if std::mem::take(&mut self.blocked) {
+                        unblocked = true;
                         continue;
                     }
                     turn.buffers.output = Some(output);

@@ -26,7 +26,6 @@ pub const VIRTUAL_PATIENCE: Duration = Duration::from_secs(24 * 3600);
 pub struct Net {
     pub server: Server,
     pub url: String,
-    pub over: Over,
 }
 
 /// Starts a server on one transport. Two workers, so that sessions are spread whatever the runtime.
@@ -35,7 +34,7 @@ pub async fn serve(over: Over, configure: impl FnOnce(ServerBuilder) -> ServerBu
     let server = configure(builder).build().unwrap();
     server.start().await.unwrap();
     let url = server.urls().remove(0);
-    Net { server, url, over }
+    Net { server, url }
 }
 
 impl Net {
@@ -83,7 +82,6 @@ pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     }
 }
 
-/// Says at compile time nothing and at run time whether the clock is the test's own.
 fn patience() -> Duration {
     // A paused clock stands still between two looks at it.
     if is_clock_paused() {
@@ -123,9 +121,9 @@ pub async fn settle() {
 #[derive(Debug)]
 pub enum Event {
     Connected(Session),
-    Message(Session, Message),
+    Message(Message),
     Disconnected(Session, CloseReason),
-    Error(ErrorCode, String),
+    Error(ErrorCode),
 }
 
 /// Where handlers write down what they were called for.
@@ -161,7 +159,7 @@ impl Events {
     /// The next event that is a message.
     pub async fn message(&mut self) -> Message {
         loop {
-            if let Event::Message(_, message) = self.next().await {
+            if let Event::Message(message) = self.next().await {
                 return message;
             }
         }
@@ -180,16 +178,16 @@ pub fn record(builder: ServerBuilder, log: &Log) -> ServerBuilder {
             let _ = disconnects.send(Event::Disconnected(session, reason));
             async {}
         })
-        .on_error(move |_, code, text| {
-            let _ = errors.send(Event::Error(code, text.to_owned()));
+        .on_error(move |_, code, _| {
+            let _ = errors.send(Event::Error(code));
         })
 }
 
 /// Writes messages down.
 pub fn record_messages(builder: ServerBuilder, log: &Log) -> ServerBuilder {
     let log = log.clone();
-    builder.on_message(move |session, message| {
-        let _ = log.send(Event::Message(session, message));
+    builder.on_message(move |_, message| {
+        let _ = log.send(Event::Message(message));
         async {}
     })
 }
