@@ -7,7 +7,7 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use crate::support::{
-    Event, Frame, Net, Over, PATIENCE, Peer, alloc, echo, eventually, kind, limits, log, record,
+    Event, Frame, Net, Over, Peer, alloc, echo, eventually, kind, limits, log, record,
     record_messages, serve, within,
 };
 
