@@ -18,6 +18,7 @@ mod session;
 mod transport;
 mod worker;
 
+pub mod compat;
 #[doc(hidden)]
 pub mod internal;
 

@@ -9,9 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::watch;
-
-use super::{Inner, Phase, Server, ServerStats, Stage};
+use super::{Inner, Server, ServerStats, Stage, StopReport};
 use crate::config::{Limits, SocketOptions, Timeouts, WorkerThreads};
 use crate::endpoint::{Address, CodecKind, Endpoint, Host};
 use crate::error::{CloseReason, ConfigError, ErrorCode, RequestError, ServerError};
@@ -284,7 +282,7 @@ impl ServerBuilder {
                 worker_threads: self.worker_threads,
                 goaway: self.goaway,
                 stage: Mutex::new(Stage::Stopped),
-                phase: watch::Sender::new(Phase::Stopped(None)),
+                last: Mutex::new(StopReport::default()),
                 started_at: Mutex::new(None),
                 baseline: Mutex::new(ServerStats::default()),
                 per_ip: Mutex::new(HashMap::new()),

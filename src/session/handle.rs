@@ -271,7 +271,11 @@ impl Session {
         }
         match current::send(shared, frame_type, id, message) {
             Direct::Taken => Ok(()),
-            Direct::Full => Err(Refused::FlushFirst),
+            Direct::Full if shared.limits().when_full == QueuePolicy::Wait => {
+                Err(Refused::FlushFirst)
+            }
+            // The other policies decide at once, in the outbox.
+            Direct::Full => self.offer_to_outbox(frame_type, id, len, message),
             Direct::Elsewhere => self.offer_to_outbox(frame_type, id, len, message),
         }
     }
@@ -340,6 +344,7 @@ impl Session {
             let changed = self.shared.extra().state_changed.notified();
             let mut changed = std::pin::pin!(changed);
             changed.as_mut().enable();
+            std::sync::atomic::fence(Ordering::SeqCst);
             let state = self.state();
             if state != from {
                 return state;
@@ -462,7 +467,10 @@ impl Session {
 
     /// Attaches a value of the application's own type; there is one for each type.
     pub fn insert_extension<T: Any + Send + Sync>(&self, value: T) {
-        lock(&self.shared.extra().extensions).insert(TypeId::of::<T>(), Arc::new(value));
+        let replaced =
+            lock(&self.shared.extra().extensions).insert(TypeId::of::<T>(), Arc::new(value));
+        // Its destructor may ask for extensions: not under the lock.
+        drop(replaced);
     }
 
     /// The attached value of type `T`.

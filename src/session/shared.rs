@@ -3,7 +3,7 @@
 use std::any::{Any, TypeId};
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Wake, Waker};
 
@@ -201,7 +201,9 @@ impl Shared {
     }
 
     pub(crate) fn set_state(&self, state: State) {
-        self.state.store(state as u8, Ordering::Release);
+        self.state.store(state as u8, Ordering::SeqCst);
+        // Whoever makes `extra` to wait in it sees the state, or is seen here.
+        fence(Ordering::SeqCst);
         if let Some(extra) = self.extra_if_any() {
             extra.state_changed.notify_waiters();
         }
@@ -335,9 +337,9 @@ impl Shared {
     pub(crate) fn wait_for_room(&self, len: usize, waker: &Waker) -> bool {
         let mut outbox = lock(&self.outbox);
         let wait = !outbox.is_closed() && !outbox.would_fit(len, self.limits());
-        if wait {
-            outbox.wait(waker);
-        }
+        let stale = if wait { outbox.wait(waker) } else { Vec::new() };
+        drop(outbox);
+        stale.into_iter().for_each(Waker::wake);
         wait
     }
 
