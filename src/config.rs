@@ -46,7 +46,11 @@ impl std::str::FromStr for QueuePolicy {
             "drop-newest" => Ok(QueuePolicy::DropNewest),
             "drop-oldest" => Ok(QueuePolicy::DropOldest),
             "disconnect" => Ok(QueuePolicy::Disconnect),
-            _ => Err(ConfigError::option("when_full", name, &QueuePolicy::NAMES.join(", "))),
+            _ => Err(ConfigError::option(
+                "when_full",
+                name,
+                &QueuePolicy::NAMES.join(", "),
+            )),
         }
     }
 }
@@ -95,7 +99,11 @@ impl Limits {
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         if self.message_size == 0 || self.message_size > MESSAGE_SIZE_MAX {
             let expected = "1 byte to 1 GiB";
-            return Err(ConfigError::option("message_size", self.message_size, expected));
+            return Err(ConfigError::option(
+                "message_size",
+                self.message_size,
+                expected,
+            ));
         }
         for (name, value) in [
             ("outbox_bytes", self.outbox_bytes),
@@ -146,6 +154,16 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
+    /// The defaults of a client: those of [`Default`], without an idle timeout. A client may well say
+    /// and hear nothing for long, and one whose codec has no heartbeat would be closed for it; with
+    /// heartbeats, a dead server is noticed by those.
+    pub fn client() -> Self {
+        Timeouts {
+            idle: Duration::ZERO,
+            ..Timeouts::default()
+        }
+    }
+
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         // A year is beyond every sensible deadline and far from where adding to a clock overflows.
         let most = Duration::from_secs(365 * 24 * 3600);
@@ -159,7 +177,11 @@ impl Timeouts {
             ("connect", self.connect),
         ] {
             if value > most {
-                return Err(ConfigError::option(name, format!("{value:?}"), "at most a year"));
+                return Err(ConfigError::option(
+                    name,
+                    format!("{value:?}"),
+                    "at most a year",
+                ));
             }
         }
         for (name, value) in [("request", self.request), ("connect", self.connect)] {
@@ -169,6 +191,20 @@ impl Timeouts {
         }
         Ok(())
     }
+}
+
+/// Which threads run the workers that own the sessions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WorkerThreads {
+    /// The threads of the runtime that the server is started on.
+    #[default]
+    Runtime,
+    /// Threads of their own, each with a current-thread runtime. Handlers run there too.
+    Dedicated,
+    /// As [`Dedicated`](Self::Dedicated), each pinned to one core. On Linux only; elsewhere refused with
+    /// `not_supported`.
+    Pinned,
 }
 
 /// Options of sockets.
@@ -187,7 +223,12 @@ pub struct SocketOptions {
 
 impl Default for SocketOptions {
     fn default() -> Self {
-        SocketOptions { nodelay: true, keep_alive: true, receive_buffer_size: 0, send_buffer_size: 0 }
+        SocketOptions {
+            nodelay: true,
+            keep_alive: true,
+            receive_buffer_size: 0,
+            send_buffer_size: 0,
+        }
     }
 }
 

@@ -325,6 +325,11 @@ impl ConfigError {
 }
 
 impl ServerError {
+    pub(crate) fn threads(error: io::Error) -> Self {
+        let text = "cannot start the worker threads";
+        ServerError::with_source(ErrorCode::InvalidConfiguration, text, error)
+    }
+
     pub(crate) fn bind(target: impl fmt::Display, error: io::Error) -> Self {
         let text = format!("cannot listen on {target}");
         ServerError::with_source(ErrorCode::BindFailed, text, error)

@@ -23,12 +23,17 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn new() -> Self {
-        Clock { epoch: Instant::now() }
+        Clock {
+            epoch: Instant::now(),
+        }
     }
 
     /// Milliseconds since the epoch, at least 1, so that 0 can stand for never.
     pub(crate) fn now(&self) -> u64 {
-        Instant::now().saturating_duration_since(self.epoch).as_millis() as u64 + 1
+        Instant::now()
+            .saturating_duration_since(self.epoch)
+            .as_millis() as u64
+            + 1
     }
 
     pub(crate) fn instant(&self, millis: u64) -> Instant {
@@ -43,6 +48,8 @@ pub(crate) struct Totals {
     pub(crate) refused: AtomicU64,
     pub(crate) errors: AtomicU64,
     pub(crate) dropped: AtomicU64,
+    /// Messages that waited in an outbox when their session ended.
+    pub(crate) lost: AtomicU64,
     /// Responses to requests that nobody waited for.
     pub(crate) unknown_responses: AtomicU64,
 }

@@ -1,32 +1,35 @@
 //! Messaging servers and clients with one session model over every transport.
 
-pub mod error;
 mod config;
+pub mod error;
 mod message;
 
-mod endpoint;
-mod transport;
+mod client;
 mod codec;
-mod session;
-mod worker;
-mod handler;
+mod endpoint;
 mod group;
+mod handler;
 mod hub;
 mod server;
-mod client;
+mod session;
+mod transport;
+mod worker;
 
 #[doc(hidden)]
 pub mod internal;
 
-pub use client::{ReconnectPolicy, Resolver, SystemResolver};
-pub use config::{Limits, QueuePolicy, Timeouts};
+pub use client::{
+    Client, ClientBuilder, ClientState, ClientStats, ClientStopReport, MessageStream,
+    ReconnectPolicy, Resolver, SystemResolver,
+};
+pub use config::{Limits, QueuePolicy, SocketOptions, Timeouts, WorkerThreads};
 pub use endpoint::{Address, CodecKind, Endpoint, Host};
 pub use error::{
     CloseReason, ClosedBy, ConfigError, ConnectError, ErrorCode, RequestError, SendError,
     ServerError,
 };
 pub use group::{GroupError, GroupName, GroupNameError};
-pub use handler::{Authenticator, BoxFuture, Credentials, GroupGuard, Handler};
-pub use message::{Message, MessageKind, MessageRef, Outgoing};
+pub use handler::{Authenticator, BoxFuture, Credentials, Executor, GroupGuard, Handler, Router};
+pub use message::{Message, MessageKind, Outgoing};
 pub use server::{BroadcastReport, Server, ServerBuilder, ServerStats, StopReport};
 pub use session::{Sending, Session, SessionId, SessionStats, State, Transport};

@@ -23,152 +23,128 @@ pub enum MessageKind {
     Application(u16),
 }
 
-/// A message that owns its payload. Cloning shares the payload.
-#[derive(Clone, Default, PartialEq, Eq)]
+/// A message: a kind and a payload.
+///
+/// A handler is lent the messages that it receives (`&Message`): their payloads are parts of the buffer
+/// that the transport read into. Cloning such a message makes it the handler's own: a payload under 4 KiB
+/// is copied, so that it does not keep the whole buffer alive, and a larger one is shared. Cloning a
+/// message that owns its payload shares it.
 pub struct Message {
     kind: MessageKind,
-    payload: Bytes,
+    /// The payload is `data[start..start + len]`.
+    start: u32,
+    len: usize,
+    data: Bytes,
 }
 
 impl Message {
     /// A message of opaque bytes.
     pub fn binary(payload: impl Into<Bytes>) -> Self {
-        Message {
-            kind: MessageKind::Binary,
-            payload: payload.into(),
-        }
+        Message::from_parts(MessageKind::Binary, payload.into())
     }
 
     /// A message of text.
     pub fn text(text: impl Into<String>) -> Self {
-        Message {
-            kind: MessageKind::Text,
-            payload: Bytes::from(text.into()),
-        }
+        Message::from_parts(MessageKind::Text, Bytes::from(text.into()))
     }
 
     /// A message of an application's own frame type, `0x8000` to `0xFFFF`.
     ///
     /// Returns `None` when `frame_type` is below `0x8000`: those are the protocol's.
     pub fn application(frame_type: u16, payload: impl Into<Bytes>) -> Option<Self> {
-        (frame_type >= 0x8000).then(|| Message {
-            kind: MessageKind::Application(frame_type),
-            payload: payload.into(),
-        })
+        (frame_type >= 0x8000)
+            .then(|| Message::from_parts(MessageKind::Application(frame_type), payload.into()))
     }
 
     pub(crate) fn from_parts(kind: MessageKind, payload: Bytes) -> Self {
-        Message { kind, payload }
+        Message {
+            kind,
+            start: 0,
+            len: payload.len(),
+            data: payload,
+        }
+    }
+
+    /// Makes the message another part of the same buffer.
+    #[inline(always)]
+    pub(crate) fn move_to(&mut self, kind: MessageKind, start: usize, len: usize) {
+        self.kind = kind;
+        self.start = start as u32;
+        self.len = len;
+    }
+
+    /// The buffer that the payload is a part of.
+    #[inline(always)]
+    pub(crate) fn buffer(&self) -> &Bytes {
+        &self.data
     }
 
     /// What the message holds.
+    #[inline]
     pub fn kind(&self) -> MessageKind {
         self.kind
     }
 
     /// The payload.
+    #[inline]
     pub fn payload(&self) -> &[u8] {
-        &self.payload
+        &self.data[self.start as usize..][..self.len]
     }
 
     /// The payload as text, when it is valid UTF-8.
     pub fn as_text(&self) -> Option<&str> {
-        std::str::from_utf8(&self.payload).ok()
+        std::str::from_utf8(self.payload()).ok()
     }
 
     /// The length of the payload in bytes.
+    #[inline]
     pub fn len(&self) -> usize {
-        self.payload.len()
+        self.len
     }
 
     /// Whether the payload is empty.
     pub fn is_empty(&self) -> bool {
-        self.payload.is_empty()
+        self.len == 0
     }
 
     /// Gives the payload away.
     pub fn into_payload(self) -> Bytes {
-        self.payload
-    }
-
-    /// Lends the message, in the form that a handler takes.
-    pub fn as_ref(&self) -> MessageRef<'_> {
-        MessageRef {
-            kind: self.kind,
-            payload: &self.payload,
-            source: &self.payload,
+        if self.data.len() == self.len {
+            self.data
+        } else {
+            share(self.payload(), &self.data)
         }
     }
 }
+
+impl Clone for Message {
+    fn clone(&self) -> Self {
+        let payload = match self.data.len() == self.len {
+            true => self.data.clone(),
+            false => share(self.payload(), &self.data),
+        };
+        Message::from_parts(self.kind, payload)
+    }
+}
+
+impl Default for Message {
+    fn default() -> Self {
+        Message::from_parts(MessageKind::Binary, Bytes::new())
+    }
+}
+
+impl PartialEq for Message {
+    fn eq(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.payload() == other.payload()
+    }
+}
+
+impl Eq for Message {}
 
 /// Prints the kind and the length, never the payload: messages end up in logs.
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Message")
-            .field("kind", &self.kind)
-            .field("len", &self.len())
-            .finish()
-    }
-}
-
-/// A received message, lent to the handler while it runs.
-///
-/// It points into the buffer that the transport read into. [`to_message`](Self::to_message) makes it
-/// owned; sending it on needs no copy of its own.
-#[derive(Clone, Copy)]
-pub struct MessageRef<'a> {
-    kind: MessageKind,
-    payload: &'a [u8],
-    /// The buffer that `payload` is a part of.
-    source: &'a Bytes,
-}
-
-impl<'a> MessageRef<'a> {
-    pub(crate) fn new(kind: MessageKind, payload: &'a [u8], source: &'a Bytes) -> Self {
-        MessageRef {
-            kind,
-            payload,
-            source,
-        }
-    }
-
-    /// What the message holds.
-    pub fn kind(&self) -> MessageKind {
-        self.kind
-    }
-
-    /// The payload.
-    pub fn payload(&self) -> &'a [u8] {
-        self.payload
-    }
-
-    /// The payload as text, when it is valid UTF-8.
-    pub fn as_text(&self) -> Option<&'a str> {
-        std::str::from_utf8(self.payload).ok()
-    }
-
-    /// The length of the payload in bytes.
-    pub fn len(&self) -> usize {
-        self.payload.len()
-    }
-
-    /// Whether the payload is empty.
-    pub fn is_empty(&self) -> bool {
-        self.payload.is_empty()
-    }
-
-    /// Makes the message owned: a payload under 4 KiB is copied, a larger one shared.
-    pub fn to_message(&self) -> Message {
-        Message {
-            kind: self.kind,
-            payload: share(self.payload, self.source),
-        }
-    }
-}
-
-impl fmt::Debug for MessageRef<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MessageRef")
             .field("kind", &self.kind)
             .field("len", &self.len())
             .finish()
@@ -184,13 +160,7 @@ pub(crate) fn share(payload: &[u8], source: &Bytes) -> Bytes {
     }
 }
 
-impl From<MessageRef<'_>> for Message {
-    fn from(message: MessageRef<'_>) -> Self {
-        message.to_message()
-    }
-}
-
-/// Everything that can be sent: [`Message`], [`MessageRef`], byte strings and text.
+/// Everything that can be sent: [`Message`] and `&Message`, byte strings and text.
 ///
 /// Text types are sent as [`MessageKind::Text`], byte types as [`MessageKind::Binary`]. The trait is
 /// sealed; convert other types to one of these.
@@ -226,17 +196,44 @@ macro_rules! outgoing {
             fn into_message(self) -> Message {
                 let kind = Outgoing::kind(&self);
                 let $self = self;
-                Message {
-                    kind,
-                    payload: $payload,
-                }
+                Message::from_parts(kind, $payload)
             }
         }
     };
 }
 
-outgoing!(Message, this.kind, this => &this.payload, this.payload);
-outgoing!(MessageRef<'_>, this.kind, this => this.payload, share(this.payload, this.source));
+impl sealed::Sealed for Message {}
+impl Outgoing for Message {
+    #[inline]
+    fn kind(&self) -> MessageKind {
+        self.kind
+    }
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        self.payload()
+    }
+    #[inline]
+    fn into_message(self) -> Message {
+        self
+    }
+}
+
+impl sealed::Sealed for &Message {}
+impl Outgoing for &Message {
+    #[inline]
+    fn kind(&self) -> MessageKind {
+        self.kind
+    }
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        self.payload()
+    }
+    #[inline]
+    fn into_message(self) -> Message {
+        self.clone()
+    }
+}
+
 outgoing!(Bytes, MessageKind::Binary, this => this, this);
 outgoing!(Vec<u8>, MessageKind::Binary, this => this, Bytes::from(this));
 outgoing!(&[u8], MessageKind::Binary, this => this, Bytes::copy_from_slice(this));
@@ -261,16 +258,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn large_payloads_are_shared_and_small_ones_copied() {
-        let source = Bytes::from(vec![7_u8; 64 * 1024]);
-        let large = MessageRef::new(
-            MessageKind::Binary,
-            &source[10..10 + SHARE_THRESHOLD],
-            &source,
+    fn cloning_a_lent_message_shares_large_payloads_and_copies_small_ones() {
+        let mut lent = Message::binary(vec![7_u8; 64 * 1024]);
+        lent.move_to(MessageKind::Binary, 10, SHARE_THRESHOLD);
+        assert_eq!(lent.clone().payload().as_ptr(), lent.payload().as_ptr());
+        lent.move_to(MessageKind::Binary, 10, SHARE_THRESHOLD - 1);
+        assert_ne!(lent.clone().payload().as_ptr(), lent.payload().as_ptr());
+        assert_eq!(lent.clone(), lent);
+    }
+
+    #[test]
+    fn cloning_an_owned_message_shares_its_payload() {
+        let message = Message::text("small");
+        assert_eq!(
+            message.clone().payload().as_ptr(),
+            message.payload().as_ptr()
         );
-        assert_eq!(large.to_message().payload().as_ptr(), source[10..].as_ptr());
-        let small = MessageRef::new(MessageKind::Binary, &source[10..20], &source);
-        assert_ne!(small.to_message().payload().as_ptr(), source[10..].as_ptr());
     }
 
     #[test]

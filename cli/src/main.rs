@@ -1,3 +1,43 @@
-//! The program `netsys`.
+//! The program `netsys`: messaging servers, clients and load from the command line.
+//!
+//! - [`args`]: one definition for each option; parser, help, man page, completions and the keys of the
+//!   configuration file come from it.
+//! - [`settings`]: arguments and configuration file become values of the library, checked.
+//! - [`commands`]: one module for each command; [`handlers`]: what `serve` does with messages.
+//! - [`output`]: the one place that prints. [`exit`]: how the program ends.
 
-fn main() {}
+mod args;
+mod commands;
+mod exit;
+mod handlers;
+mod output;
+mod settings;
+mod units;
+
+use std::process::ExitCode;
+
+use exit::{ExitStatus, Failure};
+use output::Output;
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    // Errors of the command line come before it is understood, and follow `--json` too.
+    let bench = arguments.get(1).is_some_and(|command| command == "bench");
+    let json = !bench && arguments.iter().any(|argument| argument == "--json");
+    match run(arguments) {
+        Ok(status) => status.into(),
+        Err(Failure { status, text }) => {
+            if !text.is_empty() {
+                Output { json, quiet: false }.error(&text);
+            }
+            status.into()
+        }
+    }
+}
+
+fn run(arguments: Vec<std::ffi::OsString>) -> Result<ExitStatus, Failure> {
+    let Some(args) = settings::read(arguments)? else {
+        return Ok(ExitStatus::Done);
+    };
+    commands::run(args)
+}

@@ -199,9 +199,7 @@ impl<R: Random> Backoff<R> {
             Some(most) => most.checked_sub(elapsed).filter(|left| !left.is_zero())?,
             None => Duration::MAX,
         };
-        // The exponent stops growing long after any cap was reached.
-        let bound = nanos(self.policy.base).saturating_mul(1 << self.attempt.min(63));
-        let bound = bound.min(nanos(self.policy.cap));
+        let bound = self.bound();
         self.attempt = self.attempt.saturating_add(1);
         Some(self.between(0, bound).min(left))
     }
@@ -209,6 +207,20 @@ impl<R: Random> Backoff<R> {
     /// How many attempts were allowed since the last success.
     pub(crate) fn attempt(&self) -> u32 {
         self.attempt
+    }
+
+    /// How long a session has to stay open to count as a success: as long as the longest delay that
+    /// the current row of failures could ask for. A server that accepts and soon drops connections is
+    /// so asked less and less often.
+    pub(crate) fn proof(&self) -> Duration {
+        Duration::from_nanos(self.bound())
+    }
+
+    /// The bound of the next delay, in nanoseconds.
+    fn bound(&self) -> u64 {
+        // The exponent stops growing long after any cap was reached.
+        let bound = nanos(self.policy.base).saturating_mul(1 << self.attempt.min(63));
+        bound.min(nanos(self.policy.cap))
     }
 
     /// Starts anew. To be called once a session is open, not as soon as a socket is connected: a
@@ -292,6 +304,16 @@ mod tests {
         assert_eq!(backoff.attempt(), 2);
         backoff.reset();
         assert_eq!(backoff.next_delay(now), Some(500 * MS));
+    }
+
+    #[test]
+    fn a_session_proves_itself_for_as_long_as_the_next_delay_can_be() {
+        let mut backoff = Backoff::with_random(ReconnectPolicy::new(), Fixed(0));
+        assert_eq!(backoff.proof(), 500 * MS);
+        backoff.next_delay(Instant::now());
+        assert_eq!(backoff.proof(), 1000 * MS);
+        backoff.reset();
+        assert_eq!(backoff.proof(), 500 * MS);
     }
 
     #[test]

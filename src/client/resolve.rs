@@ -6,8 +6,6 @@ use std::sync::Arc;
 
 use crate::handler::BoxFuture;
 
-/// A boxed future, which keeps a trait with asynchronous methods usable as `dyn`.
-
 /// Finds the addresses of a host.
 ///
 /// A client asks anew before each attempt to connect, so a resolver that caches decides how fast a

@@ -5,20 +5,40 @@ use super::{Decoded, ProtocolError, Span};
 /// Bytes of the length before a message.
 pub(crate) const HEADER: usize = 4;
 
+/// The head of a message of `payload` bytes.
+pub(crate) fn header(payload: usize) -> [u8; HEADER] {
+    (payload as u32).to_be_bytes()
+}
+
 pub(super) fn decode(buffer: &[u8], message_limit: usize, spans: &mut Vec<Span>) -> Decoded {
     let mut at = 0;
     loop {
         let rest = &buffer[at..];
         let Some((head, body)) = rest.split_first_chunk::<HEADER>() else {
-            return Decoded { consumed: at, needed: 0, error: None };
+            return Decoded {
+                consumed: at,
+                needed: 0,
+                plain: 0,
+                error: None,
+            };
         };
         let length = u32::from_be_bytes(*head) as usize;
         if length > message_limit {
             let error = Some(ProtocolError::too_large(length, message_limit));
-            return Decoded { consumed: at, needed: 0, error };
+            return Decoded {
+                consumed: at,
+                needed: 0,
+                plain: 0,
+                error,
+            };
         }
         if body.len() < length {
-            return Decoded { consumed: at, needed: HEADER + length, error: None };
+            return Decoded {
+                consumed: at,
+                needed: HEADER + length,
+                plain: 0,
+                error: None,
+            };
         }
         spans.push(Span::data(at + HEADER, length, false));
         at += HEADER + length;

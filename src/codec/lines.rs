@@ -21,7 +21,12 @@ pub(super) fn decode(
         let line = trim_carriage_return(&buffer[at..end]);
         if line.len() > message_limit {
             let error = Some(ProtocolError::too_large(line.len(), message_limit));
-            return Decoded { consumed: at, needed: 0, error };
+            return Decoded {
+                consumed: at,
+                needed: 0,
+                plain: 0,
+                error,
+            };
         }
         spans.push(Span::data(at, line.len(), true));
         at = end + 1;
@@ -29,9 +34,14 @@ pub(super) fn decode(
     }
     *scanned = buffer.len() - at;
     // One more byte than the limit may be the CR of an end of line that has not arrived yet.
-    let error = (*scanned > message_limit + 1)
-        .then(|| ProtocolError::too_large(*scanned, message_limit));
-    Decoded { consumed: at, needed: 0, error }
+    let error =
+        (*scanned > message_limit + 1).then(|| ProtocolError::too_large(*scanned, message_limit));
+    Decoded {
+        consumed: at,
+        needed: 0,
+        plain: 0,
+        error,
+    }
 }
 
 /// The stream ended: an unterminated last line is a message too.

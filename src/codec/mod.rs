@@ -47,13 +47,19 @@ impl FrameType {
     #[inline]
     pub(crate) fn is_ordered(self) -> bool {
         self.is_message()
-            || matches!(self, FrameType::REQUEST | FrameType::DISCONNECT | FrameType::ERROR)
+            || matches!(
+                self,
+                FrameType::REQUEST | FrameType::DISCONNECT | FrameType::ERROR
+            )
     }
 
     /// Whether the payload begins with a correlation id.
     #[inline]
     pub(crate) fn has_id(self) -> bool {
-        matches!(self, FrameType::REQUEST | FrameType::RESPONSE | FrameType::FAILURE)
+        matches!(
+            self,
+            FrameType::REQUEST | FrameType::RESPONSE | FrameType::FAILURE
+        )
     }
 }
 
@@ -73,7 +79,13 @@ pub(crate) struct Span {
 impl Span {
     pub(crate) fn data(start: usize, len: usize, text: bool) -> Self {
         // Buffers are far below 4 GiB: the message size limit is checked against that on configuration.
-        Span { frame_type: FrameType::DATA, text, start: start as u32, len: len as u32, id: 0 }
+        Span {
+            frame_type: FrameType::DATA,
+            text,
+            start: start as u32,
+            len: len as u32,
+            id: 0,
+        }
     }
 }
 
@@ -86,12 +98,18 @@ pub(crate) struct ProtocolError {
 
 impl ProtocolError {
     pub(crate) fn invalid(text: impl Into<Cow<'static, str>>) -> Self {
-        ProtocolError { code: ErrorCode::InvalidFrame, text: text.into() }
+        ProtocolError {
+            code: ErrorCode::InvalidFrame,
+            text: text.into(),
+        }
     }
 
     pub(crate) fn too_large(len: usize, limit: usize) -> Self {
         let text = format!("a message of {len} bytes is over the limit of {limit} bytes");
-        ProtocolError { code: ErrorCode::MessageTooLarge, text: text.into() }
+        ProtocolError {
+            code: ErrorCode::MessageTooLarge,
+            text: text.into(),
+        }
     }
 }
 
@@ -102,6 +120,8 @@ pub(crate) struct Decoded {
     pub(crate) consumed: usize,
     /// How long the unfinished frame at the end is in all, 0 when that is not known.
     pub(crate) needed: usize,
+    /// When not 0: all frames are plain DATA frames of MSGI, this many, and are not listed.
+    pub(crate) plain: usize,
     /// What is wrong with the bytes after `consumed`.
     pub(crate) error: Option<ProtocolError>,
 }
@@ -143,9 +163,9 @@ impl Framing {
     pub(crate) fn refuses(self, frame_type: FrameType, payload: &[u8]) -> Option<&'static str> {
         match self {
             Framing::Msgi | Framing::Frames => None,
-            _ if frame_type != FrameType::DATA => {
-                Some("this codec carries messages only: no requests, application types or control frames")
-            }
+            _ if frame_type != FrameType::DATA => Some(
+                "this codec carries messages only: no requests, application types or control frames",
+            ),
             Framing::Raw if payload.is_empty() => {
                 Some("the raw codec cannot carry an empty message")
             }
@@ -169,7 +189,11 @@ pub(crate) struct Decoder {
 
 impl Decoder {
     pub(crate) fn new(framing: Framing, message_limit: usize) -> Self {
-        Decoder { framing, message_limit, scanned: 0 }
+        Decoder {
+            framing,
+            message_limit,
+            scanned: 0,
+        }
     }
 
     pub(crate) fn framing(&self) -> Framing {

@@ -19,51 +19,107 @@ pub(crate) fn clip_text(text: &str) -> &str {
 }
 
 /// The header of a frame with `payload` bytes after it.
-#[inline]
+#[inline(always)]
 pub(crate) fn header(frame_type: FrameType, payload: usize) -> [u8; HEADER] {
-    let mut header = [0; HEADER];
-    header[..4].copy_from_slice(&MAGIC);
-    header[4..8].copy_from_slice(&((payload + HEADER) as u32).to_be_bytes());
-    header[8..].copy_from_slice(&frame_type.0.to_be_bytes());
-    header
+    let [l0, l1, l2, l3] = ((payload + HEADER) as u32).to_be_bytes();
+    let [t0, t1] = frame_type.0.to_be_bytes();
+    let [m0, m1, m2, m3] = MAGIC;
+    [m0, m1, m2, m3, l0, l1, l2, l3, t0, t1]
 }
 
+/// The length of the payload of the frame at the front of `bytes`, which has been found there before.
+#[inline(always)]
+pub(crate) fn payload_len(bytes: &[u8]) -> usize {
+    match bytes.first_chunk::<HEADER>() {
+        Some([_, _, _, _, l0, l1, l2, l3, _, _]) => {
+            (u32::from_be_bytes([*l0, *l1, *l2, *l3]) as usize).saturating_sub(HEADER)
+        }
+        None => 0,
+    }
+}
+
+/// Finds the DATA frames at the front of `buffer`, as nearly all traffic is. Returns how many there are,
+/// how many bytes they have, and how long an unfinished one behind them is, 0 when there is none or its
+/// length is not known. `None` when there is anything else.
 #[inline]
+pub(super) fn scan_plain(buffer: &[u8], message_limit: usize) -> Option<(usize, usize, usize)> {
+    let (mut count, mut at) = (0, 0);
+    while let Some((head, _)) = buffer[at..].split_first_chunk::<HEADER>() {
+        let [m0, m1, m2, m3, l0, l1, l2, l3, t0, t1] = *head;
+        let length = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
+        let is_plain = u32::from_be_bytes([m0, m1, m2, m3]) == u32::from_be_bytes(MAGIC)
+            && u16::from_be_bytes([t0, t1]) == FrameType::DATA.0
+            && length.wrapping_sub(HEADER) <= message_limit;
+        if !is_plain {
+            return None;
+        }
+        if buffer.len() - at < length {
+            return Some((count, at, length));
+        }
+        count += 1;
+        at += length;
+    }
+    judge_partial(&buffer[at..])
+        .is_none()
+        .then_some((count, at, 0))
+}
+
 pub(super) fn decode(buffer: &[u8], message_limit: usize, spans: &mut Vec<Span>) -> Decoded {
+    if let Some((plain, consumed, needed)) = scan_plain(buffer, message_limit) {
+        return Decoded {
+            consumed,
+            needed,
+            plain,
+            error: None,
+        };
+    }
     let mut at = 0;
     loop {
         let rest = &buffer[at..];
         let Some((head, _)) = rest.split_first_chunk::<HEADER>() else {
             let error = judge_partial(rest);
-            return Decoded { consumed: at, needed: 0, error };
+            return Decoded {
+                consumed: at,
+                needed: 0,
+                plain: 0,
+                error,
+            };
         };
         let [m0, m1, m2, m3, l0, l1, l2, l3, t0, t1] = *head;
         let length = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
         let frame_type = FrameType(u16::from_be_bytes([t0, t1]));
-        // DATA within its limit is nearly all of the traffic and needs only these comparisons.
-        let plain = [m0, m1, m2, m3] == MAGIC
-            && frame_type == FrameType::DATA
-            && length.wrapping_sub(HEADER) <= message_limit;
-        if !plain
-            && let Some(error) = judge([m0, m1, m2, m3], length, frame_type, message_limit)
-        {
-            return Decoded { consumed: at, needed: 0, error: Some(error) };
+        if let Some(error) = judge([m0, m1, m2, m3], length, frame_type, message_limit) {
+            return Decoded {
+                consumed: at,
+                needed: 0,
+                plain: 0,
+                error: Some(error),
+            };
         }
         if rest.len() < length {
-            return Decoded { consumed: at, needed: length, error: None };
+            return Decoded {
+                consumed: at,
+                needed: length,
+                plain: 0,
+                error: None,
+            };
         }
-        let (mut start, mut id) = (at + HEADER, 0);
-        if !plain
-            && frame_type.has_id()
-            && let Some((bytes, _)) = rest[HEADER..].split_first_chunk::<ID>()
+        let mut span = Span {
+            frame_type,
+            text: false,
+            start: (at + HEADER) as u32,
+            len: (length - HEADER) as u32,
+            id: 0,
+        };
+        if frame_type.has_id()
+            && let Some((id, _)) = rest[HEADER..].split_first_chunk::<ID>()
         {
-            id = u64::from_be_bytes(*bytes);
-            start += ID;
+            span.id = u64::from_be_bytes(*id);
+            span.start += ID as u32;
+            span.len -= ID as u32;
         }
-        let end = at + length;
-        let len = (end - start) as u32;
-        spans.push(Span { frame_type, text: false, start: start as u32, len, id });
-        at = end;
+        spans.push(span);
+        at += length;
     }
 }
 
@@ -79,7 +135,6 @@ fn judge_partial(rest: &[u8]) -> Option<ProtocolError> {
 }
 
 /// Judges a whole header.
-#[cold]
 fn judge(
     magic: [u8; 4],
     length: usize,
@@ -127,7 +182,9 @@ fn judge_payload(
         FrameType::DISCONNECT => ("DISCONNECT", 0, TEXT_LIMIT),
         other if other.is_message() => ("", 0, usize::MAX),
         FrameType(other) => {
-            return Some(ProtocolError::invalid(format!("unknown frame type {other:#06x}")));
+            return Some(ProtocolError::invalid(format!(
+                "unknown frame type {other:#06x}"
+            )));
         }
     };
     if payload < least {
@@ -161,5 +218,7 @@ fn wrong_magic(bytes: &[u8]) -> ProtocolError {
         _ => "",
     };
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    ProtocolError::invalid(format!("a frame begins with `MSGI`, not with the bytes {hex}{hint}"))
+    ProtocolError::invalid(format!(
+        "a frame begins with `MSGI`, not with the bytes {hex}{hint}"
+    ))
 }

@@ -10,5 +10,10 @@ pub(super) fn decode(buffer: &[u8], message_limit: usize, spans: &mut Vec<Span>)
         spans.push(Span::data(at, len, false));
         at += len;
     }
-    Decoded { consumed: at, needed: 0, error: None }
+    Decoded {
+        consumed: at,
+        needed: 0,
+        plain: 0,
+        error: None,
+    }
 }

@@ -2,6 +2,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::session::inbound::Inbound;
 use crate::session::output::Output;
 
 const LIMIT: usize = 2_000;
@@ -18,7 +19,13 @@ fn encode(framing: Framing, frames: &[Plain]) -> Vec<u8> {
     let mut output = Output::default();
     for frame in frames {
         let payload = Bytes::from(frame.payload.clone());
-        output.push(framing, FrameType(frame.frame_type), false, frame.id, payload);
+        output.push(
+            framing,
+            FrameType(frame.frame_type),
+            false,
+            frame.id,
+            payload,
+        );
     }
     output.to_vec()
 }
@@ -38,11 +45,20 @@ fn decode_in_pieces(
         start = end;
         let mut spans = Vec::new();
         let decoded = decoder.decode(&buffer, &mut spans);
-        frames.extend(spans.iter().map(|span| Plain {
-            frame_type: span.frame_type.0,
-            id: span.id,
-            payload: buffer[span.start as usize..][..span.len as usize].to_vec(),
-        }));
+        assert!(decoded.plain == 0 || spans.is_empty());
+        let data = Bytes::copy_from_slice(&buffer[..decoded.consumed]);
+        let mut inbound = match decoded.plain {
+            0 => Inbound::new(data, spans),
+            count => Inbound::plain(data, count, spans),
+        };
+        while let Some((span, message)) = inbound.take_next() {
+            let payload = message.payload().to_vec();
+            frames.push(Plain {
+                frame_type: span.frame_type.0,
+                id: span.id,
+                payload,
+            });
+        }
         assert!(decoded.consumed <= buffer.len());
         assert!(decoded.needed == 0 || decoded.needed > buffer.len() - decoded.consumed);
         if decoded.error.is_some() {
@@ -56,12 +72,30 @@ fn decode_in_pieces(
 fn a_frame() -> impl Strategy<Value = Plain> {
     let payload = |most: usize| proptest::collection::vec(any::<u8>(), 0..=most);
     prop_oneof![
-        (payload(125), prop_oneof![Just(1_u16), Just(2), Just(0x40)])
-            .prop_map(|(payload, frame_type)| Plain { frame_type, id: 0, payload }),
-        (payload(LIMIT), prop_oneof![Just(0x10_u16), 0x8000_u16..])
-            .prop_map(|(payload, frame_type)| Plain { frame_type, id: 0, payload }),
-        (payload(LIMIT), any::<u64>(), prop_oneof![Just(0x11_u16), Just(0x12)])
-            .prop_map(|(payload, id, frame_type)| Plain { frame_type, id, payload }),
+        (payload(125), prop_oneof![Just(1_u16), Just(2), Just(0x40)]).prop_map(
+            |(payload, frame_type)| Plain {
+                frame_type,
+                id: 0,
+                payload
+            }
+        ),
+        (payload(LIMIT), prop_oneof![Just(0x10_u16), 0x8000_u16..]).prop_map(
+            |(payload, frame_type)| Plain {
+                frame_type,
+                id: 0,
+                payload
+            }
+        ),
+        (
+            payload(LIMIT),
+            any::<u64>(),
+            prop_oneof![Just(0x11_u16), Just(0x12)]
+        )
+            .prop_map(|(payload, id, frame_type)| Plain {
+                frame_type,
+                id,
+                payload
+            }),
     ]
 }
 
@@ -71,8 +105,11 @@ fn a_message(codec: Framing) -> impl Strategy<Value = Plain> {
         Framing::Lines if matches!(byte, b'\n' | b'\r') => b'.',
         _ => byte,
     });
-    proptest::collection::vec(byte, 0..=LIMIT)
-        .prop_map(|payload| Plain { frame_type: 0x10, id: 0, payload })
+    proptest::collection::vec(byte, 0..=LIMIT).prop_map(|payload| Plain {
+        frame_type: 0x10,
+        id: 0,
+        payload,
+    })
 }
 
 proptest! {
@@ -141,7 +178,9 @@ trait ConcatPayloads {
 
 impl ConcatPayloads for Vec<Plain> {
     fn concat_payloads(&self) -> Vec<u8> {
-        self.iter().flat_map(|frame| frame.payload.iter().copied()).collect()
+        self.iter()
+            .flat_map(|frame| frame.payload.iter().copied())
+            .collect()
     }
 }
 
@@ -153,7 +192,12 @@ fn refusal(bytes: &[u8]) -> Option<ErrorCode> {
 }
 
 fn head(frame_type: u16, length: u32) -> Vec<u8> {
-    [&msgi::MAGIC[..], &length.to_be_bytes(), &frame_type.to_be_bytes()].concat()
+    [
+        &msgi::MAGIC[..],
+        &length.to_be_bytes(),
+        &frame_type.to_be_bytes(),
+    ]
+    .concat()
 }
 
 #[test]
@@ -163,39 +207,79 @@ fn a_bad_header_is_refused_as_soon_as_its_bytes_are_there() {
     assert_eq!(refusal(b"MSGI\0\0\0"), None);
     assert_eq!(refusal(b"MSGI\0\0\0\x09"), Some(ErrorCode::InvalidFrame));
     assert_eq!(refusal(&head(0x7777, 10)), Some(ErrorCode::InvalidFrame));
-    assert_eq!(refusal(&head(0x0001, 10 + 126)), Some(ErrorCode::InvalidFrame));
+    assert_eq!(
+        refusal(&head(0x0001, 10 + 126)),
+        Some(ErrorCode::InvalidFrame)
+    );
     assert_eq!(refusal(&head(0x0001, 10 + 125)), None);
-    assert_eq!(refusal(&head(0x0011, 10 + 7)), Some(ErrorCode::InvalidFrame));
-    assert_eq!(refusal(&head(0x0013, 10 + 11)), Some(ErrorCode::InvalidFrame));
-    assert_eq!(refusal(&head(0x0030, 10 + 3)), Some(ErrorCode::InvalidFrame));
-    assert_eq!(refusal(&head(0x0030, 10 + 4 + 1025)), Some(ErrorCode::InvalidFrame));
-    assert_eq!(refusal(&head(0x0020, 10 + 65_537)), Some(ErrorCode::InvalidFrame));
-    assert_eq!(refusal(&head(0x0050, 10 + 1025)), Some(ErrorCode::InvalidFrame));
+    assert_eq!(
+        refusal(&head(0x0011, 10 + 7)),
+        Some(ErrorCode::InvalidFrame)
+    );
+    assert_eq!(
+        refusal(&head(0x0013, 10 + 11)),
+        Some(ErrorCode::InvalidFrame)
+    );
+    assert_eq!(
+        refusal(&head(0x0030, 10 + 3)),
+        Some(ErrorCode::InvalidFrame)
+    );
+    assert_eq!(
+        refusal(&head(0x0030, 10 + 4 + 1025)),
+        Some(ErrorCode::InvalidFrame)
+    );
+    assert_eq!(
+        refusal(&head(0x0020, 10 + 65_537)),
+        Some(ErrorCode::InvalidFrame)
+    );
+    assert_eq!(
+        refusal(&head(0x0050, 10 + 1025)),
+        Some(ErrorCode::InvalidFrame)
+    );
 }
 
 #[test]
 fn a_message_of_exactly_the_limit_passes_and_one_byte_more_is_refused_from_its_header() {
     let limit = LIMIT as u32;
     assert_eq!(refusal(&head(0x0010, 10 + limit)), None);
-    assert_eq!(refusal(&head(0x0010, 11 + limit)), Some(ErrorCode::MessageTooLarge));
-    assert_eq!(refusal(&head(0x8000, 11 + limit)), Some(ErrorCode::MessageTooLarge));
-    assert_eq!(refusal(&head(0x0010, u32::MAX)), Some(ErrorCode::MessageTooLarge));
+    assert_eq!(
+        refusal(&head(0x0010, 11 + limit)),
+        Some(ErrorCode::MessageTooLarge)
+    );
+    assert_eq!(
+        refusal(&head(0x8000, 11 + limit)),
+        Some(ErrorCode::MessageTooLarge)
+    );
+    assert_eq!(
+        refusal(&head(0x0010, u32::MAX)),
+        Some(ErrorCode::MessageTooLarge)
+    );
     // The correlation id does not count.
     assert_eq!(refusal(&head(0x0011, 18 + limit)), None);
-    assert_eq!(refusal(&head(0x0011, 19 + limit)), Some(ErrorCode::MessageTooLarge));
+    assert_eq!(
+        refusal(&head(0x0011, 19 + limit)),
+        Some(ErrorCode::MessageTooLarge)
+    );
 }
 
 #[test]
 fn frames_before_a_bad_one_are_still_found() {
     let mut bytes = encode(
         Framing::Msgi,
-        &[Plain { frame_type: 0x10, id: 0, payload: b"good".to_vec() }],
+        &[Plain {
+            frame_type: 0x10,
+            id: 0,
+            payload: b"good".to_vec(),
+        }],
     );
     bytes.extend_from_slice(b"bad bytes that are no frame");
     let mut spans = Vec::new();
     let decoded = Decoder::new(Framing::Msgi, LIMIT).decode(&bytes, &mut spans);
-    assert_eq!((spans.len(), decoded.consumed), (1, 14));
-    assert_eq!(decoded.error.map(|error| error.code), Some(ErrorCode::InvalidFrame));
+    assert_eq!((spans.len(), decoded.plain, decoded.consumed), (1, 0, 14));
+    assert_eq!(
+        decoded.error.map(|error| error.code),
+        Some(ErrorCode::InvalidFrame)
+    );
 }
 
 #[test]
@@ -215,14 +299,20 @@ fn a_line_over_the_limit_is_refused_before_its_end_arrives() {
     let exact = decoder.decode(b"0123456789\r", &mut Vec::new());
     assert!(exact.error.is_none());
     let longer = decoder.decode(b"0123456789ab", &mut Vec::new());
-    assert_eq!(longer.error.map(|error| error.code), Some(ErrorCode::MessageTooLarge));
+    assert_eq!(
+        longer.error.map(|error| error.code),
+        Some(ErrorCode::MessageTooLarge)
+    );
 }
 
 #[test]
 fn a_length_over_the_limit_is_refused_from_its_four_bytes() {
     let mut decoder = Decoder::new(Framing::Length, LIMIT);
     let decoded = decoder.decode(&(LIMIT as u32 + 1).to_be_bytes(), &mut Vec::new());
-    assert_eq!(decoded.error.map(|error| error.code), Some(ErrorCode::MessageTooLarge));
+    assert_eq!(
+        decoded.error.map(|error| error.code),
+        Some(ErrorCode::MessageTooLarge)
+    );
 }
 
 #[test]

@@ -55,7 +55,9 @@ pub(crate) struct Groups {
 
 impl fmt::Debug for Groups {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Groups").field("count", &lock(&self.groups).len()).finish()
+        f.debug_struct("Groups")
+            .field("count", &lock(&self.groups).len())
+            .finish()
     }
 }
 
@@ -84,7 +86,9 @@ impl Groups {
 
     pub(crate) fn leave(&self, session: &Session, name: &GroupName) -> bool {
         let mut groups = lock(&self.groups);
-        let Some(extra) = session.shared.extra_if_any() else { return false };
+        let Some(extra) = session.shared.extra_if_any() else {
+            return false;
+        };
         if !lock(&extra.groups).remove(name) {
             return false;
         }
@@ -94,7 +98,9 @@ impl Groups {
 
     /// A session that ends leaves its groups.
     pub(crate) fn leave_all(&self, session: &Session) {
-        let Some(extra) = session.shared.extra_if_any() else { return };
+        let Some(extra) = session.shared.extra_if_any() else {
+            return;
+        };
         let mut groups = lock(&self.groups);
         for name in std::mem::take(&mut *lock(&extra.groups)) {
             remove(&mut groups, session, &name);
@@ -104,14 +110,26 @@ impl Groups {
     /// The members of a group, by worker.
     pub(crate) fn by_worker(&self, name: &GroupName) -> Vec<(usize, Members)> {
         let groups = lock(&self.groups);
-        let Some(group) = groups.get(name) else { return Vec::new() };
-        group.members.iter().map(|(&worker, members)| (worker, Arc::clone(members))).collect()
+        let Some(group) = groups.get(name) else {
+            return Vec::new();
+        };
+        group
+            .members
+            .iter()
+            .map(|(&worker, members)| (worker, Arc::clone(members)))
+            .collect()
     }
 
     pub(crate) fn members(&self, name: &GroupName) -> Vec<SessionId> {
         let groups = lock(&self.groups);
-        let Some(group) = groups.get(name) else { return Vec::new() };
-        group.members.values().flat_map(|members| members.iter().map(|&(_, id)| id)).collect()
+        let Some(group) = groups.get(name) else {
+            return Vec::new();
+        };
+        group
+            .members
+            .values()
+            .flat_map(|members| members.iter().map(|&(_, id)| id))
+            .collect()
     }
 
     pub(crate) fn names(&self) -> Vec<GroupName> {
@@ -120,7 +138,9 @@ impl Groups {
 }
 
 fn remove(groups: &mut HashMap<GroupName, Group>, session: &Session, name: &GroupName) {
-    let Some(group) = groups.get_mut(name) else { return };
+    let Some(group) = groups.get_mut(name) else {
+        return;
+    };
     let worker = session.shared.worker().index();
     if let Some(members) = group.members.get_mut(&worker) {
         let id = session.id();

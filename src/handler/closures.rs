@@ -47,7 +47,7 @@ impl Closures {
             let handler = Arc::clone(&handler);
             Box::pin(async move {
                 while let Some(message) = inbound.next_message() {
-                    let message = message.to_message();
+                    let message = message.clone();
                     handler(session.clone(), message).await;
                 }
                 inbound
@@ -60,7 +60,9 @@ impl Closures {
         F: Fn(Session, Message) -> R + Send + Sync + 'static,
         R: Future<Output = Result<Message, RequestError>> + Send + 'static,
     {
-        self.request = Some(Box::new(move |session, request| Box::pin(handler(session, request))));
+        self.request = Some(Box::new(move |session, request| {
+            Box::pin(handler(session, request))
+        }));
     }
 
     pub(crate) fn on_disconnect<F, R>(&mut self, handler: F)
@@ -68,8 +70,9 @@ impl Closures {
         F: Fn(Session, CloseReason) -> R + Send + Sync + 'static,
         R: Future<Output = ()> + Send + 'static,
     {
-        self.disconnect =
-            Some(Box::new(move |session, reason| Box::pin(handler(session, reason))));
+        self.disconnect = Some(Box::new(move |session, reason| {
+            Box::pin(handler(session, reason))
+        }));
     }
 
     pub(crate) fn on_error<F>(&mut self, handler: F)

@@ -5,16 +5,21 @@
 //! counts a message (`perf/`, cases echo-64 with the closure server).
 
 mod closures;
+mod executor;
+mod router;
 mod service;
 
 use std::future::Future;
 use std::pin::Pin;
 
 pub(crate) use closures::Closures;
+pub(crate) use executor::Executed;
+pub use executor::Executor;
+pub use router::Router;
 pub(crate) use service::{HandlerService, Service, Wants};
 
 use crate::error::{CloseReason, ErrorCode, RequestError};
-use crate::message::{Message, MessageRef};
+use crate::message::Message;
 use crate::session::Session;
 
 /// A boxed future.
@@ -43,11 +48,7 @@ pub trait Handler: Send + Sync + 'static {
     }
 
     /// A message came.
-    fn on_message(
-        &self,
-        session: &Session,
-        message: MessageRef<'_>,
-    ) -> impl Future<Output = ()> + Send {
+    fn on_message(&self, session: &Session, message: &Message) -> impl Future<Output = ()> + Send {
         let _ = (session, message);
         async {}
     }
@@ -56,7 +57,7 @@ pub trait Handler: Send + Sync + 'static {
     fn on_request(
         &self,
         session: &Session,
-        request: MessageRef<'_>,
+        request: &Message,
     ) -> impl Future<Output = Result<Message, RequestError>> + Send {
         let _ = (session, request);
         async { Err(no_request_handler()) }

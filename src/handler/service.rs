@@ -18,8 +18,12 @@ pub(crate) struct Wants {
 }
 
 impl Wants {
-    pub(crate) const ALL: Wants =
-        Wants { connect: true, message: true, request: true, disconnect: true };
+    pub(crate) const ALL: Wants = Wants {
+        connect: true,
+        message: true,
+        request: true,
+        disconnect: true,
+    };
 }
 
 /// A handler of any kind.
@@ -27,21 +31,15 @@ pub(crate) trait Service: Send + Sync {
     fn wants(&self) -> Wants;
     fn connect(self: Arc<Self>, session: Session) -> BoxFuture<'static, ()>;
     /// Handles messages up to the first frame of another kind, and returns the rest.
-    fn messages(
-        self: Arc<Self>,
-        session: Session,
-        inbound: Inbound,
-    ) -> BoxFuture<'static, Inbound>;
+    fn messages(self: Arc<Self>, session: Session, inbound: Inbound)
+    -> BoxFuture<'static, Inbound>;
     fn request(
         self: Arc<Self>,
         session: Session,
         request: Message,
     ) -> BoxFuture<'static, Result<Message, RequestError>>;
-    fn disconnect(
-        self: Arc<Self>,
-        session: Session,
-        reason: CloseReason,
-    ) -> BoxFuture<'static, ()>;
+    fn disconnect(self: Arc<Self>, session: Session, reason: CloseReason)
+    -> BoxFuture<'static, ()>;
     fn error(&self, session: &Session, code: ErrorCode, text: &str);
 }
 
@@ -75,7 +73,7 @@ impl<H: Handler> Service for HandlerService<H> {
         session: Session,
         request: Message,
     ) -> BoxFuture<'static, Result<Message, RequestError>> {
-        Box::pin(async move { self.0.on_request(&session, request.as_ref()).await })
+        Box::pin(async move { self.0.on_request(&session, &request).await })
     }
 
     fn disconnect(

@@ -13,7 +13,7 @@ use super::{Running, Server};
 use crate::error::{CloseReason, ErrorCode};
 use crate::session::shared::lock;
 use crate::transport::{Incoming, Listener};
-use crate::worker::NewSession;
+use crate::worker::{NewSession, Placed};
 
 /// Refusals a second that are told why; beyond that the connection is only closed.
 const TOLD_REFUSALS: u32 = 100;
@@ -85,7 +85,16 @@ fn admit(server: &Server, running: &Running, incoming: Incoming, refusals: &mut 
         }
     };
     let permit = permit.map(|permit| Box::new(permit) as Box<dyn std::any::Any + Send>);
-    running.workers.open(hub, NewSession { link, peer, permit, opened: None, refused });
+    running.workers.open(
+        hub,
+        NewSession {
+            link: Placed::Here(link),
+            peer,
+            permit,
+            opened: None,
+            refused,
+        },
+    );
 }
 
 /// A place among the connections, freed when it is dropped.
@@ -100,7 +109,10 @@ impl Permit {
         let limits = &hub.limits;
         let full = |text: String| Err(CloseReason::with_code(ErrorCode::TooManyConnections, text));
         if !hub.take_place() {
-            return full(format!("the limit of {} connections is reached", limits.max_connections));
+            return full(format!(
+                "the limit of {} connections is reached",
+                limits.max_connections
+            ));
         }
         let ip = ip.filter(|_| limits.max_connections_per_ip > 0);
         if let Some(ip) = ip {
@@ -116,7 +128,10 @@ impl Permit {
             }
             *count += 1;
         }
-        Ok(Permit { server: server.clone(), ip })
+        Ok(Permit {
+            server: server.clone(),
+            ip,
+        })
     }
 }
 
@@ -142,7 +157,10 @@ struct Refusals {
 
 impl Refusals {
     fn new() -> Self {
-        Refusals { second: Instant::now(), told: 0 }
+        Refusals {
+            second: Instant::now(),
+            told: 0,
+        }
     }
 
     fn may_tell(&mut self) -> bool {

@@ -12,10 +12,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::{Inner, Phase, Server, ServerStats, Stage};
-use crate::config::{Limits, SocketOptions, Timeouts};
+use crate::config::{Limits, SocketOptions, Timeouts, WorkerThreads};
 use crate::endpoint::{Address, CodecKind, Endpoint, Host};
 use crate::error::{CloseReason, ConfigError, ErrorCode, RequestError, ServerError};
-use crate::handler::{Authenticator, Closures, GroupGuard, Handler, HandlerService, Service};
+use crate::handler::{
+    Authenticator, Closures, Executed, Executor, GroupGuard, Handler, HandlerService, Service,
+};
 use crate::hub::{Hub, Role};
 use crate::message::Message;
 use crate::session::Session;
@@ -33,11 +35,13 @@ pub struct ServerBuilder {
     timeouts: Timeouts,
     socket: SocketOptions,
     workers: usize,
+    worker_threads: WorkerThreads,
     goaway: Option<Duration>,
     closures: Closures,
     handler: Option<Arc<dyn Service>>,
     authenticator: Option<Arc<dyn Authenticator>>,
     group_guard: Option<Arc<dyn GroupGuard>>,
+    executor: Option<Arc<dyn Executor>>,
 }
 
 /// Where to listen.
@@ -63,11 +67,13 @@ impl ServerBuilder {
             timeouts: Timeouts::default(),
             socket: SocketOptions::default(),
             workers: 0,
+            worker_threads: WorkerThreads::Runtime,
             goaway: None,
             closures: Closures::default(),
             handler: None,
             authenticator: None,
             group_guard: None,
+            executor: None,
         }
     }
 
@@ -76,7 +82,8 @@ impl ServerBuilder {
     ///
     /// Without any listener a server listens on `tcp://127.0.0.1:8080`.
     pub fn listen(mut self, url: impl AsRef<str>) -> Self {
-        self.listen.push(Endpoint::parse(url.as_ref()).map(Listen::Endpoint));
+        self.listen
+            .push(Endpoint::parse(url.as_ref()).map(Listen::Endpoint));
         self
     }
 
@@ -91,7 +98,11 @@ impl ServerBuilder {
     /// Stopping the server closes the socket. A server that is started again binds its address anew.
     pub fn listen_socket(mut self, socket: std::net::TcpListener, codec: CodecKind) -> Self {
         let addr = socket.local_addr();
-        self.listen.push(Ok(Listen::Socket(Given { socket: Mutex::new(Some(socket)), addr, codec })));
+        self.listen.push(Ok(Listen::Socket(Given {
+            socket: Mutex::new(Some(socket)),
+            addr,
+            codec,
+        })));
         self
     }
 
@@ -117,6 +128,12 @@ impl ServerBuilder {
     /// the runtime.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = workers;
+        self
+    }
+
+    /// Sets which threads run the workers. Default [`WorkerThreads::Runtime`].
+    pub fn worker_threads(mut self, threads: WorkerThreads) -> Self {
+        self.worker_threads = threads;
         self
     }
 
@@ -194,6 +211,12 @@ impl ServerBuilder {
         self
     }
 
+    /// Runs handlers on an executor instead of on the workers.
+    pub fn executor(mut self, executor: impl Executor) -> Self {
+        self.executor = Some(Arc::new(executor));
+        self
+    }
+
     /// Checks the configuration and makes the server, which does nothing before
     /// [`start`](Server::start).
     ///
@@ -203,6 +226,12 @@ impl ServerBuilder {
         self.limits.check()?;
         self.timeouts.check()?;
         self.socket.check()?;
+        if self.worker_threads == WorkerThreads::Pinned && !crate::worker::CAN_PIN {
+            return Err(ConfigError::new(
+                ErrorCode::NotSupported,
+                "worker_threads: workers can be pinned to cores on Linux only",
+            ));
+        }
         let mut listen = self.listen.into_iter().collect::<Result<Vec<_>, _>>()?;
         if listen.is_empty() {
             listen.push(Listen::Endpoint(Endpoint::tcp("127.0.0.1", 8080)?));
@@ -226,6 +255,10 @@ impl ServerBuilder {
             Some(handler) => handler,
             None => Arc::new(self.closures),
         };
+        let service = match self.executor {
+            Some(executor) => Arc::new(Executed { service, executor }),
+            None => service,
+        };
         let hub = Hub::new(
             Role::Server,
             self.limits,
@@ -240,6 +273,7 @@ impl ServerBuilder {
                 listen,
                 socket: self.socket,
                 workers: self.workers,
+                worker_threads: self.worker_threads,
                 goaway: self.goaway,
                 stage: Mutex::new(Stage::Stopped),
                 phase: watch::Sender::new(Phase::Stopped(None)),

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 pub use builder::ServerBuilder;
 
 use self::builder::Listen;
-use crate::config::SocketOptions;
+use crate::config::{SocketOptions, WorkerThreads};
 use crate::error::{CloseReason, ErrorCode, SendError, ServerError};
 use crate::group::GroupName;
 use crate::hub::Hub;
@@ -28,8 +28,8 @@ use crate::transport::{self, LinkConfig};
 use crate::worker::BroadcastFrames;
 use crate::worker::pool::Workers;
 
-/// After the deadline of a stop, how long handlers that were begun by it have, each time.
-const KILL_AGAIN: Duration = Duration::from_millis(100);
+/// After the deadline of a stop, how often what is left is cut off.
+const ENFORCE_EVERY: Duration = Duration::from_millis(100);
 
 /// A server: any number of listeners, and the sessions that they bring.
 ///
@@ -64,6 +64,7 @@ struct Inner {
     listen: Vec<Listen>,
     socket: SocketOptions,
     workers: usize,
+    worker_threads: WorkerThreads,
     goaway: Option<Duration>,
     stage: Mutex<Stage>,
     /// What the stage is, for those who wait for it.
@@ -183,18 +184,33 @@ impl Server {
         let listeners = inner.bind().await?;
         let mut tasks = JoinSet::new();
         let count = match inner.workers {
-            0 => tokio::runtime::Handle::current().metrics().num_workers().max(1),
+            0 => tokio::runtime::Handle::current()
+                .metrics()
+                .num_workers()
+                .max(1),
             count => count,
         };
         inner.hub.ensure_workers(count);
-        inner.hub.set_drain_millis(inner.hub.timeouts.drain.as_millis() as u64);
+        inner
+            .hub
+            .set_drain_millis(inner.hub.timeouts.drain.as_millis() as u64);
         inner.draining.store(false, Ordering::Release);
-        let workers = Workers::start(count, &inner.hub, &mut tasks);
+        let workers = match inner.worker_threads {
+            WorkerThreads::Runtime => Workers::start(count, &inner.hub, &mut tasks),
+            threads => {
+                let pinned = threads == WorkerThreads::Pinned;
+                Workers::start_dedicated(count, pinned, &inner.hub, &mut tasks)
+                    .map_err(ServerError::threads)?
+            }
+        };
         let (stop_accepting, stopped) = watch::channel(false);
         let running = Arc::new(Running {
             workers,
             urls: listeners.iter().map(|listener| listener.url()).collect(),
-            addrs: listeners.iter().filter_map(|listener| listener.local_addr()).collect(),
+            addrs: listeners
+                .iter()
+                .filter_map(|listener| listener.local_addr())
+                .collect(),
             stop_accepting,
             stopping: AtomicBool::new(false),
         });
@@ -254,11 +270,17 @@ impl Server {
         if first || millis < inner.hub.drain_millis() {
             inner.hub.set_drain_millis(millis);
         }
-        inner.hub.set_goaway(inner.goaway.map(|retry| retry.as_millis() as u64));
+        inner
+            .hub
+            .set_goaway(inner.goaway.map(|retry| retry.as_millis() as u64));
         inner.draining.store(true, Ordering::Release);
-        let inside = inner.hub.sessions_with_handlers().into_iter().find(|session| {
-            current::is_inside(&session.shared) && !session.shared.set_stops_itself()
-        });
+        let inside = inner
+            .hub
+            .sessions_with_handlers()
+            .into_iter()
+            .find(|session| {
+                current::is_inside(&session.shared) && !session.shared.set_stops_itself()
+            });
         inner.phase.send_replace(Phase::Draining);
         running.stop_accepting.send_replace(true);
         running.workers.drain();
@@ -267,16 +289,16 @@ impl Server {
         let mut phase = inner.phase.subscribe();
         // The deadline is enforced whether or not the caller goes on waiting.
         let enforce = tokio::spawn(async move {
-            // The sessions have deadlines of their own; this one is for handlers that do not end.
-            // Killing a session lets its disconnect handler begin, which must not last for ever either.
-            let mut at = at + KILL_AGAIN;
+            // The sessions have deadlines of their own; this one is for handlers that do not end, again
+            // and again for what began only when the deadline passed.
+            let mut at = at + ENFORCE_EVERY;
             loop {
                 let stopped = phase.wait_for(|phase| matches!(phase, Phase::Stopped(_)));
                 if tokio::time::timeout_at(at, stopped).await.is_ok() {
                     return;
                 }
                 kill.workers.abort();
-                at += KILL_AGAIN;
+                at += ENFORCE_EVERY;
             }
         });
         let report = match inside {
@@ -292,7 +314,10 @@ impl Server {
     /// Dropping the future has no effect.
     pub async fn wait_for_stop(&self) -> StopReport {
         let mut phase = self.inner.phase.subscribe();
-        match phase.wait_for(|phase| matches!(phase, Phase::Stopped(_))).await {
+        match phase
+            .wait_for(|phase| matches!(phase, Phase::Stopped(_)))
+            .await
+        {
             Ok(phase) => match &*phase {
                 Phase::Stopped(report) => report.unwrap_or_default(),
                 _ => StopReport::default(),
@@ -308,12 +333,18 @@ impl Server {
 
     /// The URLs of the listeners, with the real ports; empty when the server does not run.
     pub fn urls(&self) -> Vec<String> {
-        self.inner.running().map(|running| running.urls.clone()).unwrap_or_default()
+        self.inner
+            .running()
+            .map(|running| running.urls.clone())
+            .unwrap_or_default()
     }
 
     /// The addresses of the listeners that have one; empty when the server does not run.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.inner.running().map(|running| running.addrs.clone()).unwrap_or_default()
+        self.inner
+            .running()
+            .map(|running| running.addrs.clone())
+            .unwrap_or_default()
     }
 
     // Sessions
@@ -445,7 +476,10 @@ impl Server {
         let payload = message.clone().into_payload();
         let frames = Arc::new(BroadcastFrames::new(frame_type, text, payload));
         let outcome = running.workers.broadcast(hub, frames, group, except).await;
-        let mut report = BroadcastReport { sent: outcome.sent, missed: outcome.missed };
+        let mut report = BroadcastReport {
+            sent: outcome.sent,
+            missed: outcome.missed,
+        };
         for session in outcome.full {
             match session.send(message.clone()).await {
                 Ok(()) => report.sent += 1,
@@ -480,7 +514,10 @@ impl Server {
 }
 
 fn not_found(id: SessionId) -> ServerError {
-    ServerError::new(ErrorCode::SessionNotFound, format!("there is no session {id}"))
+    ServerError::new(
+        ErrorCode::SessionNotFound,
+        format!("there is no session {id}"),
+    )
 }
 
 impl fmt::Debug for Server {
@@ -546,7 +583,10 @@ impl Inner {
             let mut ended = std::pin::pin!(ended);
             ended.as_mut().enable();
             let sessions = self.hub.sessions_with_handlers();
-            let waiting = sessions.iter().filter(|session| session.shared.stops_itself()).count();
+            let waiting = sessions
+                .iter()
+                .filter(|session| session.shared.stops_itself())
+                .count();
             if self.hub.live() <= waiting.max(1) {
                 return running.report();
             }
@@ -575,7 +615,9 @@ async fn supervise(inner: Arc<Inner>, running: Arc<Running>, mut tasks: JoinSet<
         }
     }
     *lock(&inner.stage) = Stage::Stopped;
-    inner.phase.send_replace(Phase::Stopped(Some(running.report())));
+    inner
+        .phase
+        .send_replace(Phase::Stopped(Some(running.report())));
     tracing::info!("stopped");
 }
 

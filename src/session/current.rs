@@ -6,30 +6,47 @@
 //! so bytes of one session can never reach another.
 
 use std::cell::RefCell;
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use super::output::Output;
 use super::shared::Shared;
-use crate::codec::{FrameType, Framing};
+use crate::codec::{FrameType, Framing, msgi};
+use crate::hub::Hub;
 use crate::message::{MessageKind, Outgoing, SHARE_THRESHOLD};
+
+/// Room that is made when collected answers outgrow their buffer.
+const ROOM: usize = 4 * 1024;
 
 struct Current {
     /// Address of the session's shared part: its identity while it lives.
     session: *const Shared,
-    output: Output,
+    /// Address of what the sessions of its server or client share.
+    hub: *const Hub,
+    output: Box<Output>,
     /// Whether nothing queued has to leave before what the handler sends now.
     direct: bool,
     /// Whether a send waits for the collected answers to be written.
     flush_wanted: bool,
+    /// Messages that [`send_plain`] takes are shorter: 0, which takes none, unless the framing is MSGI.
+    plain_below: usize,
+    /// Where the collected bytes have to end for [`send_plain`].
+    plain_end: usize,
+    /// Collected bytes and frames at which a send has to wait.
+    byte_limit: usize,
+    frame_limit: u32,
 }
 
 thread_local! {
-    static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
+    /// Without a destructor, access needs no check whether the thread is ending. Nothing is ever left
+    /// in it: [`enter`] takes out what it has put in.
+    static CURRENT: RefCell<Option<ManuallyDrop<Current>>> = const { RefCell::new(None) };
 }
 
 /// What a poll of a handler left behind.
 pub(crate) struct Polled<T> {
-    pub(crate) output: Output,
+    pub(crate) output: Box<Output>,
     pub(crate) flush_wanted: bool,
     /// `Err` when the handler panicked.
     pub(crate) result: Result<T, ()>,
@@ -38,21 +55,44 @@ pub(crate) struct Polled<T> {
 /// Polls a handler of `session`. Sends on that session are collected in `output`.
 #[inline]
 pub(crate) fn enter<T>(
-    session: *const Shared,
-    output: Output,
+    session: &Arc<Shared>,
+    output: Box<Output>,
     direct: bool,
     poll: impl FnOnce() -> T,
 ) -> Polled<T> {
-    let entered = Current { session, output, direct, flush_wanted: false };
+    let limits = session.limits();
+    let entered = Current {
+        session: Arc::as_ptr(session),
+        hub: Arc::as_ptr(session.hub()),
+        direct,
+        flush_wanted: false,
+        plain_below: match session.framing() {
+            Framing::Msgi if direct => (session.message_limit() + 1).min(SHARE_THRESHOLD),
+            _ => 0,
+        },
+        plain_end: output.plain_end(limits.outbox_bytes),
+        byte_limit: limits.outbox_bytes,
+        frame_limit: u32::try_from(limits.outbox_messages).unwrap_or(u32::MAX),
+        output,
+    };
     // A handler that blocks on another session's handler nests; what was there comes back after.
-    let outer = CURRENT.replace(Some(entered));
+    let outer = CURRENT.replace(Some(ManuallyDrop::new(entered)));
     let result = catch_unwind(AssertUnwindSafe(poll)).map_err(drop);
     match CURRENT.replace(outer) {
         Some(current) => {
-            Polled { output: current.output, flush_wanted: current.flush_wanted, result }
+            let current = ManuallyDrop::into_inner(current);
+            Polled {
+                output: current.output,
+                flush_wanted: current.flush_wanted,
+                result,
+            }
         }
         // Nothing takes the value out while it is entered.
-        None => Polled { output: Output::default(), flush_wanted: false, result },
+        None => Polled {
+            output: Box::default(),
+            flush_wanted: false,
+            result,
+        },
     }
 }
 
@@ -68,8 +108,29 @@ pub(crate) enum Direct {
     Full,
 }
 
-/// Collects a frame if the thread runs the handler of `session`.
+/// Collects a small message if the thread runs the handler of `session`, its link speaks MSGI and
+/// nothing stands in the way; otherwise does nothing and returns false. Nearly all answers go this way.
 #[inline]
+pub(crate) fn send_plain(session: &Shared, frame_type: FrameType, message: &[u8]) -> bool {
+    CURRENT.with(|current| {
+        let Ok(mut current) = current.try_borrow_mut() else {
+            return false;
+        };
+        let Some(current) = current.as_deref_mut() else {
+            return false;
+        };
+        let fits = message.len() < current.plain_below
+            && current.output.end() + msgi::HEADER + message.len() <= current.plain_end
+            && current.output.pending_frames() < current.frame_limit;
+        if !fits || !std::ptr::eq(current.session, session) || session.must_queue() {
+            return false;
+        }
+        current.output.push_msgi(frame_type, message);
+        true
+    })
+}
+
+/// Collects a frame if the thread runs the handler of `session`.
 pub(crate) fn send<M: Outgoing>(
     session: &Shared,
     frame_type: FrameType,
@@ -77,32 +138,37 @@ pub(crate) fn send<M: Outgoing>(
     message: &mut Option<M>,
 ) -> Direct {
     CURRENT.with(|current| {
-        let Ok(mut current) = current.try_borrow_mut() else { return Direct::Elsewhere };
-        let Some(current) = current.as_mut() else { return Direct::Elsewhere };
-        if !std::ptr::eq(current.session, session)
-            || !current.direct
-            || session.has_queued()
-            || session.is_outbox_closed()
-        {
+        let Ok(mut current) = current.try_borrow_mut() else {
+            return Direct::Elsewhere;
+        };
+        let Some(current) = current.as_deref_mut() else {
+            return Direct::Elsewhere;
+        };
+        if !std::ptr::eq(current.session, session) || !current.direct || session.must_queue() {
             return Direct::Elsewhere;
         }
-        let Some(lent) = message.as_ref() else { return Direct::Elsewhere };
+        let Some(lent) = message.as_ref() else {
+            return Direct::Elsewhere;
+        };
         let bytes = lent.bytes();
         let output = &mut current.output;
         if !output.is_empty()
-            && (output.remaining() + bytes.len() > session.limits().outbox_bytes
-                || output.pending_frames() as usize >= session.limits().outbox_messages)
+            && (output.remaining() + bytes.len() > current.byte_limit
+                || output.pending_frames() >= current.frame_limit)
         {
             return Direct::Full;
         }
         let framing = session.framing();
         if bytes.len() < SHARE_THRESHOLD && framing != Framing::Frames {
+            // Room for a few more, so that the next ones take the short way.
+            output.reserve(bytes.len() + ROOM);
             output.push_slice(framing, frame_type, id, bytes);
         } else if let Some(message) = message.take() {
             let message = message.into_message();
             let text = message.kind() == MessageKind::Text;
             output.push(framing, frame_type, text, id, message.into_payload());
         }
+        current.plain_end = current.output.plain_end(current.byte_limit);
         Direct::Taken
     })
 }
@@ -121,6 +187,17 @@ pub(crate) fn want_flush(session: &Shared) {
 /// Whether the thread is running a handler of `session`.
 pub(crate) fn is_inside(session: &Shared) -> bool {
     CURRENT.with_borrow(|current| {
-        current.as_ref().is_some_and(|current| std::ptr::eq(current.session, session))
+        current
+            .as_ref()
+            .is_some_and(|current| std::ptr::eq(current.session, session))
+    })
+}
+
+/// Whether the thread is running a handler of any session of this server or client, ended ones included.
+pub(crate) fn is_inside_hub(hub: &Hub) -> bool {
+    CURRENT.with_borrow(|current| {
+        current
+            .as_ref()
+            .is_some_and(|current| std::ptr::eq(current.hub, hub))
     })
 }

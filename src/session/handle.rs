@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::current::{self, Direct};
@@ -18,6 +19,7 @@ use super::output::Frame;
 use super::shared::{Shared, lock, signal};
 use super::{SessionId, State, Transport};
 use crate::codec::FrameType;
+use crate::codec::control::Control;
 use crate::config::QueuePolicy;
 use crate::error::{CloseReason, ErrorCode, RequestError, SendError};
 use crate::group::{GroupError, GroupName};
@@ -80,7 +82,11 @@ impl Session {
 
     /// The identity that the authentication hook gave the peer.
     pub fn identity(&self) -> Option<&str> {
-        self.shared.extra_if_any()?.identity.get().map(String::as_str)
+        self.shared
+            .extra_if_any()?
+            .identity
+            .get()
+            .map(String::as_str)
     }
 
     /// What carries the session.
@@ -112,7 +118,12 @@ impl Session {
     /// codec cannot carry the message. The error gives the message back.
     #[inline]
     pub fn send<M: Outgoing>(&self, message: M) -> Sending<'_, M> {
-        Sending { session: self, state: SendState::New(Some(message)) }
+        Sending {
+            session: self,
+            message: Some(message),
+            waiting: None,
+            request: 0,
+        }
     }
 
     /// Sends a message if that is possible without waiting.
@@ -188,14 +199,24 @@ impl Session {
         timeout: Duration,
     ) -> Result<Message, RequestError> {
         let shared = &self.shared;
-        if let Some(text) = shared.framing().refuses(FrameType::REQUEST, message.bytes()) {
+        if let Some(text) = shared
+            .framing()
+            .refuses(FrameType::REQUEST, message.bytes())
+        {
             return Err(RequestError::with_code(ErrorCode::NotSupported, text));
         }
         let limit = shared.limits().pending_requests;
         let (id, answer) = lock(&shared.extra().requests).open(limit)?;
         let _forget = ForgetRequest { shared, id };
         let exchange = async {
-            let sent = Request { session: self, id, state: SendState::New(Some(message)) }.await;
+            let message = Some(message);
+            let sent = Sending {
+                session: self,
+                message,
+                waiting: None,
+                request: id,
+            }
+            .await;
             if let Err(error) = sent {
                 return Err(RequestError::with_code(error.code(), error.to_string()));
             }
@@ -206,26 +227,29 @@ impl Session {
                 ))
             })
         };
-        tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_| {
-            Err(RequestError::with_code(
-                ErrorCode::RequestTimeout,
-                format!("no answer within {timeout:?}"),
-            ))
-        })
+        tokio::time::timeout(timeout, exchange)
+            .await
+            .unwrap_or_else(|_| {
+                Err(RequestError::with_code(
+                    ErrorCode::RequestTimeout,
+                    format!("no answer within {timeout:?}"),
+                ))
+            })
     }
 
     /// Tries once to get the message on its way; takes it when that worked.
     #[inline]
     fn offer<M: Outgoing>(&self, message: &mut Option<M>) -> Result<(), Refused> {
-        let Some(lent) = message.as_ref() else { return Ok(()) };
-        let frame_type = match lent.kind() {
-            MessageKind::Application(number) => FrameType(number),
-            _ => FrameType::DATA,
+        let Some(lent) = message.as_ref() else {
+            return Ok(());
         };
+        let frame_type = frame_type(lent);
+        if current::send_plain(&self.shared, frame_type, lent.bytes()) {
+            return Ok(());
+        }
         self.offer_frame(frame_type, 0, message)
     }
 
-    #[inline]
     fn offer_frame<M: Outgoing>(
         &self,
         frame_type: FrameType,
@@ -233,7 +257,9 @@ impl Session {
         message: &mut Option<M>,
     ) -> Result<(), Refused> {
         let shared = &*self.shared;
-        let Some(lent) = message.as_ref() else { return Ok(()) };
+        let Some(lent) = message.as_ref() else {
+            return Ok(());
+        };
         let len = lent.bytes().len();
         if len > shared.message_limit() {
             return Err(too_large(len, shared.message_limit()));
@@ -266,7 +292,12 @@ impl Session {
         let offered = shared.offer(len, policy, || {
             let message = into_message(message.take());
             let text = message.kind() == MessageKind::Text;
-            Frame { frame_type, text, id, payload: message.into_payload() }
+            Frame {
+                frame_type,
+                text,
+                id,
+                payload: message.into_payload(),
+            }
         });
         match offered {
             Offered::Queued { .. } => Ok(()),
@@ -390,8 +421,7 @@ impl Session {
             queued_messages,
             queued_bytes,
             round_trip: (round_trip > 0).then(|| Duration::from_micros(round_trip.into())),
-            last_message: (last_message > 0)
-                .then(|| self.shared.hub().clock.instant(last_message)),
+            last_message: (last_message > 0).then(|| self.shared.hub().clock.instant(last_message)),
         }
     }
 
@@ -462,6 +492,41 @@ impl Session {
         self.shared.hub().groups.leave(self, group)
     }
 
+    /// Asks the server to put this client into a group, or to take it out; says where the answer comes.
+    pub(crate) fn change_group(
+        &self,
+        join: bool,
+        group: &GroupName,
+    ) -> Result<oneshot::Receiver<Result<(), RequestError>>, RequestError> {
+        let shared = &self.shared;
+        if !shared.framing().has_control() {
+            let text = "this codec carries messages only: clients cannot join groups";
+            return Err(RequestError::with_code(ErrorCode::NotSupported, text));
+        }
+        if shared.is_outbox_closed() {
+            let text = "the session is closing";
+            return Err(RequestError::with_code(ErrorCode::ConnectionClosed, text));
+        }
+        let group = group.to_string();
+        // Held until the frame is queued, so that both have the same order.
+        let mut changes = lock(&shared.extra().group_changes);
+        let answer = changes.open(join, &group, shared.limits().pending_requests)?;
+        let control = if join {
+            Control::Join { group }
+        } else {
+            Control::Leave { group }
+        };
+        let payload = control.to_bytes();
+        let frame = Frame {
+            frame_type: FrameType::CONTROL,
+            text: false,
+            id: 0,
+            payload,
+        };
+        shared.push_protocol_frame(frame);
+        Ok(answer)
+    }
+
     /// The groups that the session is in, in order of their names.
     pub fn groups(&self) -> Vec<GroupName> {
         match self.shared.extra_if_any() {
@@ -472,7 +537,9 @@ impl Session {
 
     /// Whether the session is in a group.
     pub fn is_in(&self, group: &GroupName) -> bool {
-        self.shared.extra_if_any().is_some_and(|extra| lock(&extra.groups).contains(group))
+        self.shared
+            .extra_if_any()
+            .is_some_and(|extra| lock(&extra.groups).contains(group))
     }
 }
 
@@ -515,115 +582,93 @@ fn into_message<M: Outgoing>(message: Option<M>) -> Message {
     message.map(Outgoing::into_message).unwrap_or_default()
 }
 
-enum SendState<M> {
-    /// Not tried yet.
-    New(Option<M>),
-    /// There was no room.
-    Waiting(Option<Message>),
+/// The future of [`Session::send`].
+#[must_use = "a message is sent when the future is awaited"]
+pub struct Sending<'a, M: Outgoing> {
+    session: &'a Session,
+    message: Option<M>,
+    /// The message, owned, once there was no room for it.
+    waiting: Option<Message>,
+    /// The correlation id of a request, 0 for a message.
+    request: u64,
 }
 
-impl<M: Outgoing> SendState<M> {
-    /// Tries to get the message on its way; registers for a wake-up when there is no room.
-    #[inline]
-    fn poll(
-        &mut self,
-        session: &Session,
-        request: Option<u64>,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<(), SendError>> {
-        let offered = match self {
-            SendState::New(message) => match request {
-                None => session.offer(message),
-                Some(id) => session.offer_frame(FrameType::REQUEST, id, message),
-            },
-            SendState::Waiting(message) => match request {
-                None => session.offer(message),
-                Some(id) => session.offer_frame(FrameType::REQUEST, id, message),
-            },
-        };
-        match offered {
-            Ok(()) => Poll::Ready(Ok(())),
-            Err(refused) => self.refused(session, refused, context),
-        }
+impl<M: Outgoing> Sending<'_, M> {
+    fn into_message(self) -> Message {
+        self.waiting.unwrap_or_else(|| into_message(self.message))
     }
 
-    #[cold]
-    fn refused(
-        &mut self,
-        session: &Session,
-        refused: Refused,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<(), SendError>> {
-        let message = self.take();
+    /// Everything but the usual case.
+    #[inline(never)]
+    fn poll_slowly(&mut self, context: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        let offered = match (&mut self.waiting, self.request) {
+            (None, 0) => self.session.offer(&mut self.message),
+            (None, id) => self
+                .session
+                .offer_frame(FrameType::REQUEST, id, &mut self.message),
+            (waiting, 0) => self.session.offer(waiting),
+            (waiting, id) => self.session.offer_frame(FrameType::REQUEST, id, waiting),
+        };
+        let refused = match offered {
+            Ok(()) => return Poll::Ready(Ok(())),
+            Err(refused) => refused,
+        };
+        let message = self
+            .waiting
+            .take()
+            .unwrap_or_else(|| into_message(self.message.take()));
         match refused {
             Refused::Never(code, text) => {
                 return Poll::Ready(Err(SendError::new(code, text, message)));
             }
             Refused::FlushFirst => {
-                current::want_flush(&session.shared);
+                current::want_flush(&self.session.shared);
                 context.waker().wake_by_ref();
             }
             Refused::Full => {
-                if !session.shared.wait_for_room(message.len(), context.waker()) {
+                if !self
+                    .session
+                    .shared
+                    .wait_for_room(message.len(), context.waker())
+                {
                     // Room came in between.
                     context.waker().wake_by_ref();
                 }
             }
         }
-        *self = SendState::Waiting(Some(message));
+        self.waiting = Some(message);
         Poll::Pending
     }
-
-    fn take(&mut self) -> Message {
-        match self {
-            SendState::New(message) => into_message(message.take()),
-            SendState::Waiting(message) => message.take().unwrap_or_default(),
-        }
-    }
 }
 
-/// The future of [`Session::send`].
-#[must_use = "a message is sent when the future is awaited"]
-pub struct Sending<'a, M: Outgoing> {
-    session: &'a Session,
-    state: SendState<M>,
-}
-
-impl<M: Outgoing> Sending<'_, M> {
-    fn into_message(mut self) -> Message {
-        self.state.take()
-    }
-}
-
-impl<M: Outgoing + Unpin> Future for Sending<'_, M> {
+impl<M: Outgoing> Future for Sending<'_, M> {
     type Output = Result<(), SendError>;
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        this.state.poll(this.session, None, context)
+        if let Some(message) = &self.message
+            && self.request == 0
+            && current::send_plain(&self.session.shared, frame_type(message), message.bytes())
+        {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_slowly(context)
     }
 }
 
 impl<M: Outgoing> fmt::Debug for Sending<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sending").field("session", self.session).finish()
+        f.debug_struct("Sending")
+            .field("session", self.session)
+            .finish()
     }
 }
 
-/// The sending half of [`Session::request`].
-struct Request<'a, M: Outgoing> {
-    session: &'a Session,
-    id: u64,
-    state: SendState<M>,
-}
-
-impl<M: Outgoing + Unpin> Future for Request<'_, M> {
-    type Output = Result<(), SendError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        this.state.poll(this.session, Some(this.id), context)
+#[inline]
+fn frame_type(message: &impl Outgoing) -> FrameType {
+    match message.kind() {
+        MessageKind::Application(number) => FrameType(number),
+        _ => FrameType::DATA,
     }
 }
 

@@ -2,36 +2,74 @@
 
 use bytes::Bytes;
 
-use crate::codec::{FrameType, Span};
-use crate::message::{Message, MessageKind, MessageRef, share};
+use crate::codec::{FrameType, Span, msgi};
+use crate::message::{Message, MessageKind, share};
 
-/// What a frame counts for beside its payload: about the memory that its entry in the list takes.
-const FRAME_COST: usize = size_of::<Span>() + size_of::<Bytes>();
+/// What a look over a batch finds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Census {
+    /// Messages, requests and answers.
+    pub(crate) messages: u64,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+    /// Whether any frame is dealt with on arrival.
+    pub(crate) urgent: bool,
+    /// Whether the peer's last frame is among them.
+    pub(crate) farewell: bool,
+}
 
 /// The frames that one read brought, in order.
 ///
-/// Payloads are parts of `data`, or whole values in `owned` on a link that carries frames. The batch
-/// moves into the handler's future, which lends its messages one by one, and comes back when that
-/// future is done.
+/// Payloads are parts of one buffer, or whole values on a link that carries frames. The batch moves into
+/// the handler's future, which lends its messages one by one, and comes back when that future is done.
 #[derive(Debug, Default)]
 pub(crate) struct Inbound {
-    data: Bytes,
+    /// The message that is lent: a window that moves over the buffer.
+    message: Message,
     spans: Vec<Span>,
     /// Index in `spans` of the next frame.
     next: usize,
     /// Payloads that came as values. When not empty, `spans[i]` is about `owned[i]`.
     owned: Vec<Bytes>,
+    /// MSGI frames at the front of the buffer that are all DATA, and where the next one is. They are not
+    /// listed in `spans`: their heads say where they are.
+    plain: usize,
+    plain_at: usize,
 }
 
 impl Inbound {
     /// `spans` are parts of `data`.
     pub(crate) fn new(data: Bytes, spans: Vec<Span>) -> Self {
-        Inbound { data, spans, next: 0, owned: Vec::new() }
+        Inbound {
+            message: Message::binary(data),
+            spans,
+            ..Inbound::default()
+        }
+    }
+
+    /// `data` is `count` MSGI frames, all of them DATA.
+    pub(crate) fn plain(data: Bytes, count: usize, spans: Vec<Span>) -> Self {
+        debug_assert!(spans.is_empty());
+        Inbound {
+            message: Message::binary(data),
+            spans,
+            plain: count,
+            ..Inbound::default()
+        }
     }
 
     pub(crate) fn from_values(spans: Vec<Span>, owned: Vec<Bytes>) -> Self {
         debug_assert_eq!(spans.len(), owned.len());
-        Inbound { data: Bytes::new(), spans, next: 0, owned }
+        Inbound {
+            spans,
+            owned,
+            ..Inbound::default()
+        }
+    }
+
+    #[inline(always)]
+    fn data(&self) -> &Bytes {
+        self.message.buffer()
     }
 
     /// Gives the memory of the list of frames back.
@@ -42,64 +80,136 @@ impl Inbound {
 
     /// The next frame, which stays.
     #[inline]
-    pub(crate) fn peek(&self) -> Option<&Span> {
-        self.spans.get(self.next)
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.next >= self.spans.len()
-    }
-
-    /// Frames that are left.
-    pub(crate) fn spans(&self) -> &[Span] {
-        &self.spans[self.next..]
-    }
-
-    /// What the frames that are left count for while they are held: payloads, and something for each
-    /// frame, so that empty ones count too.
-    pub(crate) fn held_len(&self) -> usize {
-        self.spans().iter().map(|span| span.len as usize + FRAME_COST).sum()
+    pub(crate) fn peek(&self) -> Option<Span> {
+        if self.plain > 0 {
+            let start = self.plain_at + msgi::HEADER;
+            let len = msgi::payload_len(&self.data()[self.plain_at..]);
+            return Some(Span::data(start, len, false));
+        }
+        self.spans.get(self.next).copied()
     }
 
     #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.plain == 0 && self.next >= self.spans.len()
+    }
+
+    /// What the frames that are left count for while they are held: their payloads and heads, so that
+    /// empty ones count too.
+    pub(crate) fn held_len(&self) -> usize {
+        let plain = match self.plain {
+            0 => 0,
+            _ => self.data().len() - self.plain_at,
+        };
+        let listed = self.spans[self.next..].iter();
+        plain
+            + listed
+                .map(|span| span.len as usize + msgi::HEADER)
+                .sum::<usize>()
+    }
+
+    /// Payload bytes of the frames that are left.
+    fn payload_len(&self) -> usize {
+        let plain = match self.plain {
+            0 => 0,
+            count => self.data().len() - self.plain_at - count * msgi::HEADER,
+        };
+        plain
+            + self.spans[self.next..]
+                .iter()
+                .map(|span| span.len as usize)
+                .sum::<usize>()
+    }
+
+    /// The payload of a listed frame, and the buffer that it is a part of.
     fn slice(&self, index: usize) -> (&[u8], &Bytes) {
         let span = &self.spans[index];
         match self.owned.get(index) {
             Some(value) => (value, value),
-            None => (&self.data[span.start as usize..][..span.len as usize], &self.data),
+            None => (
+                &self.data()[span.start as usize..][..span.len as usize],
+                self.data(),
+            ),
         }
     }
 
+    /// Counts what there is.
+    pub(crate) fn census(&self) -> Census {
+        let mut census = Census::default();
+        if self.plain > 0 {
+            census.messages = self.plain as u64;
+            census.bytes = self.payload_len() as u64;
+            return census;
+        }
+        for span in &self.spans[self.next..] {
+            if span.frame_type.is_message() || span.frame_type.has_id() {
+                census.messages += 1;
+                census.bytes += u64::from(span.len);
+            } else {
+                let last = matches!(span.frame_type, FrameType::DISCONNECT | FrameType::ERROR);
+                census.farewell |= last;
+            }
+            census.urgent |= !span.frame_type.is_ordered();
+        }
+        census
+    }
+
     /// Lends the next frame if it is a message, and moves on.
-    #[inline]
-    pub(crate) fn next_message(&mut self) -> Option<MessageRef<'_>> {
+    #[inline(always)]
+    pub(crate) fn next_message(&mut self) -> Option<&Message> {
+        if self.plain > 0 {
+            let at = self.plain_at;
+            let len = msgi::payload_len(&self.data()[at..]);
+            self.plain -= 1;
+            self.plain_at = at + msgi::HEADER + len;
+            self.message
+                .move_to(MessageKind::Binary, at + msgi::HEADER, len);
+            return Some(&self.message);
+        }
+        self.next_listed_message()
+    }
+
+    fn next_listed_message(&mut self) -> Option<&Message> {
         let span = self.spans.get(self.next)?;
         if !span.frame_type.is_message() {
             return None;
         }
         let kind = kind_of(span);
-        let index = self.next;
+        match self.owned.get_mut(self.next) {
+            Some(value) => self.message = Message::from_parts(kind, std::mem::take(value)),
+            None => self
+                .message
+                .move_to(kind, span.start as usize, span.len as usize),
+        }
         self.next += 1;
-        let (payload, source) = self.slice(index);
-        Some(MessageRef::new(kind, payload, source))
+        Some(&self.message)
     }
 
     /// Takes the next frame, whatever it is.
     pub(crate) fn take_next(&mut self) -> Option<(Span, Message)> {
-        let span = *self.spans.get(self.next)?;
-        let (payload, source) = self.slice(self.next);
-        let message = Message::from_parts(kind_of(&span), share(payload, source));
-        self.next += 1;
+        let span = self.peek()?;
+        let message = match self.next_message() {
+            Some(message) => message.clone(),
+            None => {
+                let (payload, source) = self.slice(self.next);
+                let payload = share(payload, source);
+                self.next += 1;
+                Message::from_parts(kind_of(&span), payload)
+            }
+        };
         Some((span, message))
     }
 
-    /// Skips the messages up to the next frame of another kind; says how many.
-    pub(crate) fn skip_messages(&mut self) -> usize {
-        let before = self.next;
-        while self.peek().is_some_and(|span| span.frame_type.is_message()) {
+    /// Skips the messages up to the next frame of another kind.
+    pub(crate) fn skip_messages(&mut self) {
+        self.plain = 0;
+        while self
+            .spans
+            .get(self.next)
+            .is_some_and(|span| span.frame_type.is_message())
+        {
             self.next += 1;
         }
-        self.next - before
     }
 
     /// Takes out the frames that are dealt with on arrival and hands each to `visit`. When that returns
@@ -127,24 +237,42 @@ impl Inbound {
         }
     }
 
-    /// The first frame, lent.
-    pub(crate) fn first(&self) -> Option<(&Span, &[u8])> {
-        Some((self.peek()?, self.slice(self.next).0))
+    /// The next frame and its payload, lent.
+    pub(crate) fn first(&self) -> Option<(Span, &[u8])> {
+        let span = self.peek()?;
+        let payload = match self.plain {
+            0 => self.slice(self.next).0,
+            _ => &self.data()[span.start as usize..][..span.len as usize],
+        };
+        Some((span, payload))
     }
 
+    /// Skips the next frame.
     pub(crate) fn skip_one(&mut self) {
-        self.next += 1;
+        if self.next_message().is_none() {
+            self.next += 1;
+        }
     }
 
     /// Copies what is left out of a large shared buffer, so that frames that wait do not pin it.
     pub(crate) fn detach(&mut self) {
+        if self.plain > 0 {
+            self.message = Message::binary(Bytes::copy_from_slice(&self.data()[self.plain_at..]));
+            self.plain_at = 0;
+            return;
+        }
         if !self.owned.is_empty() || self.is_empty() {
             return;
         }
-        let left = self.spans();
+        let left = &self.spans[self.next..];
         let start = left.iter().map(|span| span.start).min().unwrap_or(0);
-        let end = left.iter().map(|span| span.start + span.len).max().unwrap_or(0);
-        self.data = Bytes::copy_from_slice(&self.data[start as usize..end as usize]);
+        let end = left
+            .iter()
+            .map(|span| span.start + span.len)
+            .max()
+            .unwrap_or(0);
+        let kept = Bytes::copy_from_slice(&self.data()[start as usize..end as usize]);
+        self.message = Message::binary(kept);
         for span in &mut self.spans[self.next..] {
             span.start -= start;
         }
@@ -154,7 +282,8 @@ impl Inbound {
 #[inline]
 fn kind_of(span: &Span) -> MessageKind {
     match span.frame_type {
-        FrameType::DATA if span.text => MessageKind::Text,
+        FrameType::DATA if !span.text => MessageKind::Binary,
+        FrameType::DATA => MessageKind::Text,
         FrameType(number) if number >= FrameType::APPLICATION => MessageKind::Application(number),
         _ => MessageKind::Binary,
     }

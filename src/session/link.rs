@@ -17,14 +17,75 @@ pub(crate) const READ_CHUNK: usize = 256 * 1024;
 
 /// Buffers that belong to the thread and are lent to one session after the other. A session keeps only
 /// what it has not finished, so an idle one holds no buffer.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Buffers {
     /// Where links read into.
     pub(crate) chunk: BytesMut,
+    /// Buffers that large frames were read into, to be used again.
+    pub(crate) spare: Spare,
     /// Memory for the list of the frames in one read.
     pub(crate) spans: Vec<Span>,
-    /// Where answers are collected.
-    pub(crate) output: Output,
+    /// Where answers are collected. A link that takes no more keeps it, with what is in it.
+    pub(crate) output: Option<Box<Output>>,
+}
+
+impl Buffers {
+    /// Makes sure that the chunk has room for a read that is worth its system call.
+    pub(crate) fn prepare_chunk(&mut self) {
+        debug_assert!(self.chunk.is_empty());
+        if self.chunk.capacity() < READ_CHUNK
+            && !self.chunk.try_reclaim(READ_CHUNK)
+            && self.chunk.capacity() < READ_CHUNK / 2
+        {
+            let full = std::mem::replace(&mut self.chunk, self.spare.take(READ_CHUNK));
+            self.spare.put(full, READ_CHUNK);
+        }
+    }
+}
+
+/// Large buffers between two uses. The system's allocator would hand their pages back and fault them in
+/// again for each large frame, which costs as much as the frame itself.
+#[derive(Debug, Default)]
+pub(crate) struct Spare {
+    /// Buffers and their sizes. Parts of them may still be on their way out.
+    buffers: Vec<(BytesMut, usize)>,
+    /// The sum of the sizes.
+    bytes: usize,
+}
+
+/// Bytes of spare buffers that one worker thread keeps.
+const SPARE_LIMIT: usize = 8 * 1024 * 1024;
+
+impl Spare {
+    /// A buffer with room for `size` bytes.
+    pub(crate) fn take(&mut self, size: usize) -> BytesMut {
+        let fits = self
+            .buffers
+            .iter_mut()
+            .position(|(buffer, known)| *known >= size && buffer.try_reclaim(size));
+        match fits {
+            Some(index) => {
+                let (buffer, known) = self.buffers.swap_remove(index);
+                self.bytes -= known;
+                buffer
+            }
+            None => BytesMut::with_capacity(size),
+        }
+    }
+
+    /// Keeps a buffer that was made with `size` bytes.
+    pub(crate) fn put(&mut self, mut buffer: BytesMut, size: usize) {
+        if !(READ_CHUNK..=SPARE_LIMIT).contains(&size) {
+            return;
+        }
+        while self.bytes + size > SPARE_LIMIT && !self.buffers.is_empty() {
+            let (_, known) = self.buffers.remove(0);
+            self.bytes -= known;
+        }
+        buffer.clear();
+        self.bytes += size;
+        self.buffers.push((buffer, size));
+    }
 }
 
 /// What a link received.
@@ -48,6 +109,9 @@ pub(crate) enum Then {
     /// What follows is not of the protocol.
     Invalid(ProtocolError),
 }
+
+/// A link between two runtimes.
+pub(crate) type Moving = Box<dyn FnOnce() -> io::Result<Box<dyn Link>> + Send>;
 
 /// Carries frames to and from one peer. Each transport implements it once; the session core knows no other.
 ///
@@ -95,6 +159,10 @@ pub(crate) trait Link: Send {
 
     /// Whether part of a frame has arrived and the rest has not.
     fn is_mid_frame(&self) -> bool;
+
+    /// Leaves the runtime that it was made on. What this returns makes it a link again on the runtime
+    /// where it is called.
+    fn leave_runtime(self: Box<Self>) -> io::Result<Moving>;
 
     /// Gives back memory that an unfinished frame holds beyond its need. Called about once a second.
     fn shrink(&mut self) {}

@@ -61,7 +61,13 @@ pub(crate) struct Liveness {
 
 impl Liveness {
     pub(crate) fn new(now: u64) -> Self {
-        Liveness { began: now, received: now, sent: now, mid_frame: 0, open: false }
+        Liveness {
+            began: now,
+            received: now,
+            sent: now,
+            mid_frame: 0,
+            open: false,
+        }
     }
 
     /// The most urgent thing that is due at `now`, or else when to look again.
@@ -73,7 +79,11 @@ impl Liveness {
         let mut at = |from: u64, after: u64, what: Due| {
             if after > 0 && due.is_none() {
                 let deadline = from + after;
-                if deadline <= now { due = Some(what) } else { next = next.min(deadline) }
+                if deadline <= now {
+                    due = Some(what)
+                } else {
+                    next = next.min(deadline)
+                }
             }
         };
         if self.mid_frame > 0 {
@@ -119,31 +129,52 @@ mod tests {
 
     #[test]
     fn an_unfinished_frame_is_due_even_while_bytes_trickle_in() {
-        let liveness =
-            Liveness { open: true, mid_frame: 1_000, received: 5_999, ..Liveness::new(1_000) };
+        let liveness = Liveness {
+            open: true,
+            mid_frame: 1_000,
+            received: 5_999,
+            ..Liveness::new(1_000)
+        };
         assert_eq!(liveness.check(6_000, &timing(), true), Ok(Due::MidFrame));
     }
 
     #[test]
     fn a_quiet_session_pings_and_is_given_up_after_three_heartbeats() {
-        let mut liveness = Liveness { open: true, ..Liveness::new(1_000) };
+        let mut liveness = Liveness {
+            open: true,
+            ..Liveness::new(1_000)
+        };
         assert_eq!(liveness.check(10_999, &timing(), true), Err(11_000));
         assert_eq!(liveness.check(11_000, &timing(), true), Ok(Due::Ping));
         liveness.sent = 30_500;
-        assert_eq!(liveness.check(31_000, &timing(), true), Ok(Due::HeartbeatTimeout));
+        assert_eq!(
+            liveness.check(31_000, &timing(), true),
+            Ok(Due::HeartbeatTimeout)
+        );
     }
 
     #[test]
     fn a_link_without_heartbeats_is_only_ever_idle() {
-        let liveness = Liveness { open: true, ..Liveness::new(1_000) };
+        let liveness = Liveness {
+            open: true,
+            ..Liveness::new(1_000)
+        };
         assert_eq!(liveness.check(30_999, &timing(), false), Err(31_000));
         assert_eq!(liveness.check(31_000, &timing(), false), Ok(Due::Idle));
     }
 
     #[test]
     fn zero_switches_a_deadline_off() {
-        let off = Timing { first_byte: 0, mid_frame: 0, idle: 0, heartbeat: 0 };
-        let liveness = Liveness { mid_frame: 1, ..Liveness::new(1) };
+        let off = Timing {
+            first_byte: 0,
+            mid_frame: 0,
+            idle: 0,
+            heartbeat: 0,
+        };
+        let liveness = Liveness {
+            mid_frame: 1,
+            ..Liveness::new(1)
+        };
         assert_eq!(liveness.check(u64::MAX / 2, &off, true), Err(u64::MAX));
     }
 }

@@ -146,7 +146,9 @@ impl Outbox {
 
     fn drop_oldest(&mut self) -> bool {
         let droppable = |entry: &Entry| entry.frame_type().is_message();
-        let Some(index) = self.entries.iter().position(droppable) else { return false };
+        let Some(index) = self.entries.iter().position(droppable) else {
+            return false;
+        };
         if let Some(entry) = self.entries.remove(index) {
             self.bytes -= entry.len();
         }
@@ -166,7 +168,13 @@ impl Outbox {
             self.bytes -= entry.len();
             match entry {
                 Entry::Frame(frame) => {
-                    output.push(framing, frame.frame_type, frame.text, frame.id, frame.payload);
+                    output.push(
+                        framing,
+                        frame.frame_type,
+                        frame.text,
+                        frame.id,
+                        frame.payload,
+                    );
                 }
                 Entry::Encoded(encoded) => output.push_encoded(&encoded),
             }
@@ -208,11 +216,20 @@ mod tests {
     use super::*;
 
     fn limits() -> Limits {
-        Limits { outbox_bytes: 100, outbox_messages: 3, ..Limits::default() }
+        Limits {
+            outbox_bytes: 100,
+            outbox_messages: 3,
+            ..Limits::default()
+        }
     }
 
     fn frame(frame_type: FrameType, len: usize) -> Frame {
-        Frame { frame_type, text: false, id: 0, payload: Bytes::from(vec![0; len]) }
+        Frame {
+            frame_type,
+            text: false,
+            id: 0,
+            payload: Bytes::from(vec![0; len]),
+        }
     }
 
     fn offer(outbox: &mut Outbox, len: usize, policy: QueuePolicy) -> Offered {
@@ -222,37 +239,67 @@ mod tests {
     #[test]
     fn the_queue_is_bounded_in_bytes_and_in_count() {
         let mut outbox = Outbox::default();
-        assert_eq!(offer(&mut outbox, 60, QueuePolicy::Wait), Offered::Queued { dropped: 0 });
+        assert_eq!(
+            offer(&mut outbox, 60, QueuePolicy::Wait),
+            Offered::Queued { dropped: 0 }
+        );
         assert_eq!(offer(&mut outbox, 60, QueuePolicy::Wait), Offered::Full);
-        assert_eq!(offer(&mut outbox, 1, QueuePolicy::Wait), Offered::Queued { dropped: 0 });
-        assert_eq!(offer(&mut outbox, 1, QueuePolicy::Wait), Offered::Queued { dropped: 0 });
+        assert_eq!(
+            offer(&mut outbox, 1, QueuePolicy::Wait),
+            Offered::Queued { dropped: 0 }
+        );
+        assert_eq!(
+            offer(&mut outbox, 1, QueuePolicy::Wait),
+            Offered::Queued { dropped: 0 }
+        );
         assert_eq!(offer(&mut outbox, 1, QueuePolicy::Wait), Offered::Full);
-        assert_eq!(offer(&mut outbox, 1, QueuePolicy::DropNewest), Offered::Dropped);
-        assert_eq!(offer(&mut outbox, 1, QueuePolicy::Disconnect), Offered::Overflow);
+        assert_eq!(
+            offer(&mut outbox, 1, QueuePolicy::DropNewest),
+            Offered::Dropped
+        );
+        assert_eq!(
+            offer(&mut outbox, 1, QueuePolicy::Disconnect),
+            Offered::Overflow
+        );
         assert_eq!((outbox.len(), outbox.bytes()), (3, 62));
     }
 
     #[test]
     fn one_message_is_always_allowed() {
         let mut outbox = Outbox::default();
-        assert_eq!(offer(&mut outbox, 1_000, QueuePolicy::Wait), Offered::Queued { dropped: 0 });
+        assert_eq!(
+            offer(&mut outbox, 1_000, QueuePolicy::Wait),
+            Offered::Queued { dropped: 0 }
+        );
     }
 
     #[test]
     fn dropping_the_oldest_spares_answers() {
         let mut outbox = Outbox::default();
         outbox.push_frame(frame(FrameType::RESPONSE, 10));
-        assert_eq!(offer(&mut outbox, 10, QueuePolicy::DropOldest), Offered::Queued { dropped: 0 });
-        assert_eq!(offer(&mut outbox, 20, QueuePolicy::DropOldest), Offered::Queued { dropped: 0 });
-        assert_eq!(offer(&mut outbox, 30, QueuePolicy::DropOldest), Offered::Queued { dropped: 1 });
+        assert_eq!(
+            offer(&mut outbox, 10, QueuePolicy::DropOldest),
+            Offered::Queued { dropped: 0 }
+        );
+        assert_eq!(
+            offer(&mut outbox, 20, QueuePolicy::DropOldest),
+            Offered::Queued { dropped: 0 }
+        );
+        assert_eq!(
+            offer(&mut outbox, 30, QueuePolicy::DropOldest),
+            Offered::Queued { dropped: 1 }
+        );
         assert_eq!(outbox.bytes(), 60);
         let mut output = Output::default();
         outbox.drain_into(&mut output, Framing::Frames, usize::MAX);
         let types: Vec<_> = std::iter::from_fn(|| output.pop_frame())
             .map(|frame| (frame.frame_type, frame.payload.len()))
             .collect();
-        let expected =
-            [(FrameType::RESPONSE, 10), (FrameType::DATA, 20), (FrameType::DATA, 30)];
+        let expected = [
+            (FrameType::RESPONSE, 10),
+            (FrameType::DATA, 20),
+            (FrameType::DATA, 30),
+        ];
         assert_eq!(types, expected);
     }
 

@@ -29,18 +29,26 @@ pub(crate) struct Frame {
 /// link that carries frames, they are kept as values instead.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
-    /// Heads and small payloads.
+    /// Heads and small payloads are in `bytes[start..end]`; what is behind `end` is room. Keeping the
+    /// room initialised makes appending a frame two plain copies behind one check.
     bytes: Vec<u8>,
-    /// How much of `bytes` has been written.
+    /// How much of `bytes` has left. At most `end`.
     start: usize,
-    /// Large payloads, each with its position in `bytes`. Positions ascend and are at least `start`.
+    end: usize,
+    /// Large payloads, each with its position in `bytes`. Positions ascend, from `start` to `end`.
     large: VecDeque<(usize, Bytes)>,
     /// Frames for a link that carries values.
     frames: VecDeque<Frame>,
-    /// Bytes that remain to be written, heads included.
-    remaining: usize,
-    /// Frames pushed since the last call of [`take_counts`](Self::take_counts).
+    /// Bytes of `large` and `frames` that remain to be written.
+    apart: usize,
+    /// Frames pushed since the last call of [`take_counts`](Self::take_counts), without the plain ones.
     counts: Counts,
+    /// Frames pushed by [`push_msgi`](Self::push_msgi) since then. Their bytes are what has been added to
+    /// `bytes` without `aside`.
+    plain: u32,
+    /// Bytes that others have added to `bytes` since then, and where `end` was.
+    aside: usize,
+    counted: usize,
 }
 
 /// What went out, for the statistics.
@@ -63,15 +71,20 @@ impl Output {
     ) {
         if framing == Framing::Frames {
             self.count(frame_type, payload.len());
-            self.remaining += payload.len() + msgi::HEADER;
-            self.frames.push_back(Frame { frame_type, text, id, payload });
+            self.apart += payload.len() + msgi::HEADER;
+            self.frames.push_back(Frame {
+                frame_type,
+                text,
+                id,
+                payload,
+            });
         } else if payload.len() < SHARE_THRESHOLD {
             self.push_slice(framing, frame_type, id, &payload);
         } else {
             self.count(frame_type, payload.len());
             self.push_head(framing, frame_type, id, payload.len());
-            self.remaining += payload.len();
-            self.large.push_back((self.bytes.len(), payload));
+            self.apart += payload.len();
+            self.large.push_back((self.end, payload));
             self.push_tail(framing);
         }
     }
@@ -87,47 +100,75 @@ impl Output {
     ) {
         debug_assert!(framing != Framing::Frames);
         self.count(frame_type, payload.len());
-        self.bytes.reserve(msgi::HEADER + msgi::ID + payload.len());
         self.push_head(framing, frame_type, id, payload.len());
-        self.bytes.extend_from_slice(payload);
-        self.remaining += payload.len();
+        self.append(payload);
         self.push_tail(framing);
+    }
+
+    /// Makes room for `len` more bytes.
+    #[inline]
+    pub(crate) fn reserve(&mut self, len: usize) {
+        if self.bytes.len() - self.end < len {
+            self.grow(len);
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self, len: usize) {
+        let least = (self.end + len).max(2 * self.bytes.len()).max(512);
+        self.bytes.resize(least, 0);
+    }
+
+    #[inline]
+    fn append(&mut self, bytes: &[u8]) {
+        self.reserve(bytes.len());
+        self.bytes[self.end..self.end + bytes.len()].copy_from_slice(bytes);
+        self.end += bytes.len();
+        self.aside += bytes.len();
+    }
+
+    /// Appends a message as an MSGI frame by copying it: the shortest path there is. The frame has to
+    /// end before [`plain_end`](Self::plain_end).
+    #[inline(always)]
+    pub(crate) fn push_msgi(&mut self, frame_type: FrameType, message: &[u8]) {
+        let len = msgi::HEADER + message.len();
+        let frame = &mut self.bytes[self.end..self.end + len];
+        if let Some((head, payload)) = frame.split_first_chunk_mut() {
+            *head = msgi::header(frame_type, message.len());
+            payload.copy_from_slice(message);
+        }
+        self.end += len;
+        self.plain += 1;
     }
 
     /// Appends a frame that is encoded already, as a broadcast has it.
     pub(crate) fn push_encoded(&mut self, frame: &Encoded) {
         self.count(frame.frame_type, frame.message_len);
-        self.remaining += frame.bytes.len();
         if frame.bytes.len() < SHARE_THRESHOLD {
-            self.bytes.extend_from_slice(&frame.bytes);
+            self.append(&frame.bytes);
         } else {
-            self.large.push_back((self.bytes.len(), frame.bytes.clone()));
+            self.apart += frame.bytes.len();
+            self.large.push_back((self.end, frame.bytes.clone()));
         }
     }
 
     #[inline]
     fn push_head(&mut self, framing: Framing, frame_type: FrameType, id: u64, payload: usize) {
-        let before = self.bytes.len();
         match framing {
             Framing::Msgi if frame_type.has_id() => {
-                self.bytes.extend_from_slice(&msgi::header(frame_type, payload + msgi::ID));
-                self.bytes.extend_from_slice(&id.to_be_bytes());
+                self.append(&msgi::header(frame_type, payload + msgi::ID));
+                self.append(&id.to_be_bytes());
             }
-            Framing::Msgi => self.bytes.extend_from_slice(&msgi::header(frame_type, payload)),
-            Framing::Length => {
-                self.bytes.extend_from_slice(&(payload as u32).to_be_bytes());
-                debug_assert_eq!(self.bytes.len() - before, length::HEADER);
-            }
+            Framing::Msgi => self.append(&msgi::header(frame_type, payload)),
+            Framing::Length => self.append(&length::header(payload)),
             Framing::Raw | Framing::Lines | Framing::Frames => {}
         }
-        self.remaining += self.bytes.len() - before;
     }
 
     #[inline]
     fn push_tail(&mut self, framing: Framing) {
         if framing == Framing::Lines {
-            self.bytes.push(b'\n');
-            self.remaining += 1;
+            self.append(b"\n");
         }
     }
 
@@ -140,31 +181,54 @@ impl Output {
         }
     }
 
+    /// How far `push_msgi` may go on without growing the buffer or holding more than `limit` bytes.
+    #[inline]
+    pub(crate) fn plain_end(&self, limit: usize) -> usize {
+        self.bytes
+            .len()
+            .min((self.start + limit).saturating_sub(self.apart))
+    }
+
+    /// Where the next frame begins.
+    #[inline(always)]
+    pub(crate) fn end(&self) -> usize {
+        self.end
+    }
+
     /// Bytes that remain to be written.
     #[inline]
     pub(crate) fn remaining(&self) -> usize {
-        self.remaining
+        self.end - self.start + self.apart
     }
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.remaining == 0 && self.frames.is_empty()
+        self.remaining() == 0
     }
 
     /// How many frames were pushed since the counts were last taken.
     #[inline]
     pub(crate) fn pending_frames(&self) -> u32 {
-        self.counts.frames
+        self.counts.frames + self.plain
     }
 
     pub(crate) fn take_counts(&mut self) -> Counts {
-        std::mem::take(&mut self.counts)
+        let mut counts = std::mem::take(&mut self.counts);
+        let plain = std::mem::take(&mut self.plain);
+        let bytes = self.end - self.counted - std::mem::take(&mut self.aside);
+        self.counted = self.end;
+        counts.frames += plain;
+        counts.messages += plain;
+        counts.message_bytes += (bytes - plain as usize * msgi::HEADER) as u64;
+        counts
     }
 
     /// The whole of what remains, when it is one run of bytes.
     #[inline]
     pub(crate) fn as_single(&self) -> Option<&[u8]> {
-        self.large.is_empty().then(|| &self.bytes[self.start..])
+        self.large
+            .is_empty()
+            .then(|| &self.bytes[self.start..self.end])
     }
 
     /// Fills `slices` with what remains, in order, and returns how many were filled.
@@ -183,13 +247,12 @@ impl Output {
             }
             at = *position;
         }
-        add(&self.bytes[at..]);
+        add(&self.bytes[at..self.end]);
         count
     }
 
     /// Takes note that the first `written` bytes have left.
     pub(crate) fn advance(&mut self, mut written: usize) {
-        self.remaining -= written;
         while let Some((position, payload)) = self.large.front_mut() {
             let before = *position - self.start;
             if written < before {
@@ -197,11 +260,13 @@ impl Output {
             }
             written -= before;
             self.start = *position;
-            if written < payload.len() {
-                payload.advance(written);
+            let from_large = written.min(payload.len());
+            self.apart -= from_large;
+            written -= from_large;
+            if from_large < payload.len() {
+                payload.advance(from_large);
                 return;
             }
-            written -= payload.len();
             self.large.pop_front();
         }
         self.start += written;
@@ -210,7 +275,7 @@ impl Output {
     /// Takes the next frame, on a link that carries values.
     pub(crate) fn pop_frame(&mut self) -> Option<Frame> {
         let frame = self.frames.pop_front()?;
-        self.remaining -= frame.payload.len() + msgi::HEADER;
+        self.apart -= frame.payload.len() + msgi::HEADER;
         Some(frame)
     }
 
@@ -222,14 +287,14 @@ impl Output {
     /// Forgets everything and keeps the memory for the next use, unless it has grown beyond `most`.
     pub(crate) fn reset(&mut self, most: usize) {
         self.start = 0;
-        self.remaining = 0;
+        self.end = 0;
+        self.apart = 0;
         self.large.clear();
         self.frames.clear();
         self.counts = Counts::default();
-        if self.bytes.capacity() > most {
+        (self.plain, self.aside, self.counted) = (0, 0, 0);
+        if self.bytes.len() > most {
             self.bytes = Vec::new();
-        } else {
-            self.bytes.clear();
         }
     }
 
@@ -237,7 +302,10 @@ impl Output {
     pub(crate) fn to_vec(&self) -> Vec<u8> {
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
         let count = self.fill(&mut slices);
-        slices[..count].iter().flat_map(|slice| slice.iter().copied()).collect()
+        slices[..count]
+            .iter()
+            .flat_map(|slice| slice.iter().copied())
+            .collect()
     }
 }
 
@@ -253,7 +321,12 @@ impl Encoded {
     pub(crate) fn new(framing: Framing, frame_type: FrameType, payload: &Bytes) -> Self {
         let mut output = Output::default();
         output.push_slice(framing, frame_type, 0, payload);
-        Encoded { bytes: Bytes::from(output.bytes), frame_type, message_len: payload.len() }
+        output.bytes.truncate(output.end);
+        Encoded {
+            bytes: Bytes::from(output.bytes),
+            frame_type,
+            message_len: payload.len(),
+        }
     }
 }
 
@@ -265,10 +338,22 @@ mod tests {
     fn heads_and_large_payloads_leave_in_the_order_in_which_they_were_pushed() {
         let mut output = Output::default();
         let large = Bytes::from(vec![b'L'; SHARE_THRESHOLD]);
-        output.push(Framing::Length, FrameType::DATA, false, 0, Bytes::from_static(b"ab"));
+        output.push(
+            Framing::Length,
+            FrameType::DATA,
+            false,
+            0,
+            Bytes::from_static(b"ab"),
+        );
         output.push(Framing::Length, FrameType::DATA, false, 0, large.clone());
         output.push(Framing::Length, FrameType::DATA, false, 0, large);
-        output.push(Framing::Length, FrameType::DATA, false, 0, Bytes::from_static(b"c"));
+        output.push(
+            Framing::Length,
+            FrameType::DATA,
+            false,
+            0,
+            Bytes::from_static(b"c"),
+        );
         let whole = output.to_vec();
         assert_eq!(whole.len(), output.remaining());
         assert_eq!(&whole[..10], b"\0\0\0\x02ab\0\0\x10\0");
@@ -277,10 +362,22 @@ mod tests {
         for step in [1, 3, 7, 4096, 5000] {
             let mut rest = Output::default();
             let large = Bytes::from(vec![b'L'; SHARE_THRESHOLD]);
-            rest.push(Framing::Length, FrameType::DATA, false, 0, Bytes::from_static(b"ab"));
+            rest.push(
+                Framing::Length,
+                FrameType::DATA,
+                false,
+                0,
+                Bytes::from_static(b"ab"),
+            );
             rest.push(Framing::Length, FrameType::DATA, false, 0, large.clone());
             rest.push(Framing::Length, FrameType::DATA, false, 0, large);
-            rest.push(Framing::Length, FrameType::DATA, false, 0, Bytes::from_static(b"c"));
+            rest.push(
+                Framing::Length,
+                FrameType::DATA,
+                false,
+                0,
+                Bytes::from_static(b"c"),
+            );
             let mut written = Vec::new();
             while !rest.is_empty() {
                 let next = rest.to_vec();

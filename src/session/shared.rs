@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::outbox::{Offered, Outbox};
 use super::output::{Encoded, Frame, Output};
-use super::requests::Requests;
+use super::requests::{GroupChanges, Requests};
 use super::{SessionId, State, Transport};
 use crate::codec::Framing;
 use crate::config::{Limits, QueuePolicy};
@@ -34,9 +34,12 @@ pub(crate) mod signal {
     pub(crate) const ABORT: u8 = 2;
     /// The server or client is stopping: settle, then close in order.
     pub(crate) const DRAIN: u8 = 4;
-    /// The deadline of the stop has passed: close at once, and drop handlers that are running.
-    pub(crate) const KILL: u8 = 8;
+    /// The deadline of a stop has passed: whatever runs is dropped, a disconnect handler included.
+    pub(crate) const CUT: u8 = 8;
 }
+
+/// The bit of [`Shared::queued`] that says that nothing more is accepted for sending.
+const OUTBOX_CLOSED: u32 = 1 << 31;
 
 /// Where a session comes from.
 #[derive(Clone, Debug)]
@@ -71,6 +74,8 @@ pub(crate) struct Extra {
     pub(crate) extensions: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     pub(crate) groups: Mutex<BTreeSet<GroupName>>,
     pub(crate) requests: Mutex<Requests>,
+    /// Joins and leaves of a client that its server has not answered.
+    pub(crate) group_changes: Mutex<GroupChanges>,
     pub(crate) close_request: OnceLock<CloseReason>,
     pub(crate) closed: OnceLock<CloseReason>,
     pub(crate) state_changed: Notify,
@@ -95,10 +100,8 @@ pub(crate) struct Shared {
     pub(crate) has_own_service: AtomicBool,
     /// Whether a handler of the session waits for its own server to stop.
     stops_itself: AtomicBool,
-    /// Frames in the outbox, readable without its lock.
+    /// Frames in the outbox, and [`OUTBOX_CLOSED`] when it takes no more: readable without its lock.
     queued: AtomicU32,
-    /// Whether nothing more is accepted for sending, readable without the outbox's lock.
-    outbox_closed: AtomicBool,
     /// The longest message that the other side takes.
     message_limit: AtomicU32,
     outbox: Mutex<Outbox>,
@@ -134,7 +137,6 @@ impl Shared {
             has_own_service: AtomicBool::new(false),
             stops_itself: AtomicBool::new(false),
             queued: AtomicU32::new(0),
-            outbox_closed: AtomicBool::new(false),
             message_limit,
             outbox: Mutex::new(Outbox::default()),
             counters: Counters::default(),
@@ -254,10 +256,16 @@ impl Shared {
 
     // Outbox
 
-    /// Whether frames wait in the outbox, so that what is sent now has to queue behind them.
+    /// Whether what is sent now has to go through the outbox: frames wait there, or it takes no more.
+    #[inline]
+    pub(crate) fn must_queue(&self) -> bool {
+        self.queued.load(Ordering::Acquire) != 0
+    }
+
+    /// Whether frames wait in the outbox.
     #[inline]
     pub(crate) fn has_queued(&self) -> bool {
-        self.queued.load(Ordering::Acquire) != 0
+        self.queued.load(Ordering::Acquire) & !OUTBOX_CLOSED != 0
     }
 
     pub(crate) fn queued(&self) -> (usize, usize) {
@@ -268,7 +276,9 @@ impl Shared {
     fn with_outbox<T>(&self, change: impl FnOnce(&mut Outbox) -> T) -> T {
         let mut outbox = lock(&self.outbox);
         let result = change(&mut outbox);
-        self.queued.store(outbox.len() as u32, Ordering::Release);
+        let closed = if outbox.is_closed() { OUTBOX_CLOSED } else { 0 };
+        self.queued
+            .store(outbox.len() as u32 | closed, Ordering::Release);
         result
     }
 
@@ -311,7 +321,10 @@ impl Shared {
     fn note_dropped(&self, dropped: u32) {
         if dropped > 0 {
             self.counters.dropped.fetch_add(dropped, Ordering::Relaxed);
-            self.hub.totals.dropped.fetch_add(dropped.into(), Ordering::Relaxed);
+            self.hub
+                .totals
+                .dropped
+                .fetch_add(dropped.into(), Ordering::Relaxed);
         }
     }
 
@@ -342,14 +355,13 @@ impl Shared {
 
     /// Accepts nothing more for sending; what is queued still leaves.
     pub(crate) fn close_outbox(&self) {
-        self.outbox_closed.store(true, Ordering::Release);
         let wakers = self.with_outbox(Outbox::close);
         wakers.into_iter().for_each(Waker::wake);
     }
 
     #[inline]
     pub(crate) fn is_outbox_closed(&self) -> bool {
-        self.outbox_closed.load(Ordering::Acquire)
+        self.queued.load(Ordering::Acquire) & OUTBOX_CLOSED != 0
     }
 
     /// Forgets what is queued; returns the number of messages lost.

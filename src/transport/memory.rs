@@ -15,7 +15,7 @@ use super::{Incoming, LinkConfig, Listener};
 use crate::codec::{EndOfStream, Framing, Span, msgi};
 use crate::session::Transport;
 use crate::session::inbound::Inbound;
-use crate::session::link::{Buffers, Link, Received, Then};
+use crate::session::link::{Buffers, Link, Moving, Received, Then};
 use crate::session::output::{Frame, Output};
 use crate::session::shared::{PeerInfo, lock};
 
@@ -279,6 +279,11 @@ struct MemoryLink {
 }
 
 impl Link for MemoryLink {
+    fn leave_runtime(self: Box<Self>) -> io::Result<Moving> {
+        // It is of no runtime.
+        Ok(Box::new(move || Ok(self as Box<dyn Link>)))
+    }
+
     fn framing(&self) -> Framing {
         Framing::Frames
     }
@@ -416,7 +421,9 @@ mod tests {
 
     fn receive(link: &mut Box<dyn Link>, context: &mut Context<'_>) -> Option<(usize, Then)> {
         match link.poll_receive(context, &mut Buffers::default(), usize::MAX) {
-            Poll::Ready(Ok(received)) => Some((received.frames.spans().len(), received.then)),
+            Poll::Ready(Ok(received)) => {
+                Some((received.frames.census().messages as usize, received.then))
+            }
             Poll::Ready(Err(error)) => panic!("{error}"),
             Poll::Pending => None,
         }

@@ -1,5 +1,6 @@
 //! The only place that names sockets. Each transport is a small adapter that makes links.
 
+pub(crate) mod dial;
 pub(crate) mod happy_eyeballs;
 pub(crate) mod memory;
 pub(crate) mod stream;

@@ -11,15 +11,12 @@ use tokio::task::coop::unconstrained;
 
 use crate::codec::{Decoder, Framing, Span};
 use crate::session::inbound::Inbound;
-use crate::session::link::{Buffers, Link, READ_CHUNK, Received, Then};
+use crate::session::link::{Buffers, Link, Moving, READ_CHUNK, Received, Spare, Then};
 use crate::session::output::{MAX_SLICES, Output};
 
 /// An unfinished frame below this size is copied out of the worker's buffer and put back in front of the
 /// next read; from this size on the connection keeps the buffer it arrived in and reads on into it.
 const KEEP_THRESHOLD: usize = 16 * 1024;
-
-/// The least room that is worth a read into what is left of a worker's buffer.
-const MIN_READ: usize = READ_CHUNK / 2;
 
 /// How many times the bytes that have arrived a buffer may grow to at once. What a peer declares is
 /// never allocated ahead of this.
@@ -34,20 +31,50 @@ pub(crate) struct StreamLink<S> {
     partial: BytesMut,
     /// The length of that frame when its header has arrived, otherwise 0.
     needed: usize,
+    /// The size of the buffer that `partial` is in, when it is a large one.
+    size: usize,
 }
 
 impl<S> StreamLink<S> {
     pub(crate) fn new(stream: S, decoder: Decoder) -> Self {
-        StreamLink { stream, decoder, partial: BytesMut::new(), needed: 0 }
+        StreamLink {
+            stream,
+            decoder,
+            partial: BytesMut::new(),
+            needed: 0,
+            size: 0,
+        }
     }
 
-    /// Makes `partial` ready to be read into, when a large frame is on its way.
-    fn grow_partial(&mut self) {
-        let arrived = self.partial.len();
-        if self.partial.capacity() - arrived < READ_CHUNK / 4 {
-            let missing = self.needed.saturating_sub(arrived).max(1);
-            self.partial.reserve(missing.min(arrived * (GROWTH - 1)));
+    /// Puts the unfinished large frame at the front of `rest` where the rest of it can be read.
+    fn keep(&mut self, rest: &mut BytesMut, size: usize, spare: &mut Spare) {
+        if self.needed <= rest.capacity() {
+            self.size = size;
+            self.partial = std::mem::take(rest);
+        } else {
+            self.size = self.needed.min(rest.len() * GROWTH).max(READ_CHUNK);
+            self.partial = spare.take(self.size);
+            self.partial.extend_from_slice(rest);
+            rest.clear();
         }
+    }
+
+    /// Makes room behind what has arrived of a large frame.
+    fn grow(&mut self, spare: &mut Spare) {
+        let arrived = self.partial.len();
+        if self.partial.capacity() > arrived {
+            return;
+        }
+        let known = if self.needed > arrived {
+            self.needed
+        } else {
+            usize::MAX
+        };
+        let size = known.min(arrived * GROWTH);
+        let mut larger = spare.take(size);
+        larger.extend_from_slice(&self.partial);
+        let smaller = std::mem::replace(&mut self.partial, larger);
+        spare.put(smaller, std::mem::replace(&mut self.size, size));
     }
 
     /// Splits what was read into complete frames and the unfinished rest.
@@ -67,7 +94,11 @@ impl<S> StreamLink<S> {
             }
             None => Then::More,
         };
-        (Inbound::new(data, spans), then)
+        let frames = match decoded.plain {
+            0 => Inbound::new(data, spans),
+            count => Inbound::plain(data, count, spans),
+        };
+        (frames, then)
     }
 
     /// The stream ended; what is left may be a last line.
@@ -75,13 +106,59 @@ impl<S> StreamLink<S> {
         let mut spans = Vec::new();
         let end = self.decoder.finish(&self.partial, &mut spans);
         let data = std::mem::take(&mut self.partial).freeze();
-        Received { frames: Inbound::new(data, spans), bytes: 0, then: Then::End(end) }
+        Received {
+            frames: Inbound::new(data, spans),
+            bytes: 0,
+            then: Then::End(end),
+        }
     }
 }
 
 impl<S: AsyncRead + Unpin> StreamLink<S> {
-    fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut BytesMut, room: usize) -> Poll<io::Result<usize>> {
-        poll_read(&mut self.stream, context, buffer, room)
+    /// Reads on into the buffer that a large frame has begun in.
+    fn poll_receive_large(
+        &mut self,
+        context: &mut Context<'_>,
+        buffers: &mut Buffers,
+        room: usize,
+    ) -> Poll<io::Result<Received>> {
+        self.grow(&mut buffers.spare);
+        // Not further than the end of the frame, so that nothing of the next has to be moved.
+        let missing = match self.needed.saturating_sub(self.partial.len()) {
+            // A line has no length that is known before its end.
+            0 => READ_CHUNK,
+            missing => missing,
+        };
+        let read = poll_read(
+            &mut self.stream,
+            context,
+            &mut self.partial,
+            room.min(missing),
+        );
+        let Poll::Ready(Ok(bytes @ 1..)) = read else {
+            ready!(read)?;
+            return Poll::Ready(Ok(self.end()));
+        };
+        if self.partial.len() < self.needed {
+            let frames = Inbound::default();
+            return Poll::Ready(Ok(Received {
+                frames,
+                bytes,
+                then: Then::More,
+            }));
+        }
+        let mut own = std::mem::take(&mut self.partial);
+        let (frames, then) = self.split(&mut own, &mut buffers.spans);
+        if own.is_empty() {
+            buffers.spare.put(own, self.size);
+        } else {
+            self.partial = own;
+        }
+        Poll::Ready(Ok(Received {
+            frames,
+            bytes,
+            then,
+        }))
     }
 }
 
@@ -100,15 +177,34 @@ fn poll_read<S: AsyncRead + Unpin>(
     pin!(unconstrained(stream.read_buf(&mut limited))).poll(context)
 }
 
-/// Makes sure that the worker's buffer has room for a read that is worth its system call.
-pub(crate) fn prepare_chunk(chunk: &mut BytesMut) {
-    debug_assert!(chunk.is_empty());
-    if chunk.capacity() < READ_CHUNK && !chunk.try_reclaim(READ_CHUNK) && chunk.capacity() < MIN_READ {
-        *chunk = BytesMut::with_capacity(READ_CHUNK);
-    }
+/// A byte stream that can move to another runtime.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin + Sized + 'static {
+    /// Leaves the runtime that it was made on; what this returns joins the one where it is called.
+    fn leave_runtime(self) -> io::Result<Box<dyn FnOnce() -> io::Result<Self> + Send>>;
 }
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Link for StreamLink<S> {
+impl<S: Stream> Link for StreamLink<S> {
+    fn leave_runtime(self: Box<Self>) -> io::Result<Moving> {
+        let StreamLink {
+            stream,
+            decoder,
+            partial,
+            needed,
+            size,
+        } = *self;
+        let join = stream.leave_runtime()?;
+        Ok(Box::new(move || {
+            let stream = join()?;
+            Ok(Box::new(StreamLink {
+                stream,
+                decoder,
+                partial,
+                needed,
+                size,
+            }))
+        }))
+    }
+
     fn framing(&self) -> Framing {
         self.decoder.framing()
     }
@@ -120,24 +216,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Link for StreamLink<S> {
         room: usize,
     ) -> Poll<io::Result<Received>> {
         if self.partial.len() >= KEEP_THRESHOLD {
-            self.grow_partial();
-            let mut own = std::mem::take(&mut self.partial);
-            let read = self.poll_read(context, &mut own, room);
-            let Poll::Ready(Ok(bytes @ 1..)) = read else {
-                self.partial = own;
-                ready!(read)?;
-                return Poll::Ready(Ok(self.end()));
-            };
-            if self.needed > own.len() {
-                self.partial = own;
-                return Poll::Ready(Ok(Received { frames: Inbound::default(), bytes, then: Then::More }));
-            }
-            let (frames, then) = self.split(&mut own, &mut buffers.spans);
-            self.partial = if own.len() < KEEP_THRESHOLD { BytesMut::from(&own[..]) } else { own };
-            return Poll::Ready(Ok(Received { frames, bytes, then }));
+            return self.poll_receive_large(context, buffers, room);
         }
-
-        prepare_chunk(&mut buffers.chunk);
+        buffers.prepare_chunk();
         let chunk = &mut buffers.chunk;
         let before = self.partial.len();
         if before > 0 {
@@ -151,16 +232,16 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Link for StreamLink<S> {
         };
         let (frames, then) = self.split(chunk, &mut buffers.spans);
         if chunk.len() >= KEEP_THRESHOLD {
-            self.partial = std::mem::take(chunk);
-        } else {
-            if chunk.is_empty() && before == 0 {
-                // Nothing was kept and nothing is: the usual case.
-            } else {
-                self.partial = BytesMut::from(&chunk[..]);
-            }
-            chunk.clear();
+            self.keep(chunk, READ_CHUNK, &mut buffers.spare);
+        } else if !chunk.is_empty() || before > 0 {
+            self.partial = BytesMut::from(&chunk[..]);
         }
-        Poll::Ready(Ok(Received { frames, bytes, then }))
+        chunk.clear();
+        Poll::Ready(Ok(Received {
+            frames,
+            bytes,
+            then,
+        }))
     }
 
     fn poll_transmit(
@@ -204,7 +285,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Link for StreamLink<S> {
         buffers: &mut Buffers,
     ) -> Poll<io::Result<usize>> {
         self.partial = BytesMut::new();
-        prepare_chunk(&mut buffers.chunk);
+        buffers.prepare_chunk();
         let read = poll_read(&mut self.stream, context, &mut buffers.chunk, READ_CHUNK);
         buffers.chunk.clear();
         read
@@ -217,6 +298,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Link for StreamLink<S> {
     fn shrink(&mut self) {
         if self.partial.capacity() > 2 * self.partial.len().max(1024) {
             self.partial = BytesMut::from(&self.partial[..]);
+            self.size = 0;
         }
     }
 }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::stream::StreamLink;
+use super::stream::{Stream, StreamLink};
 use super::{Incoming, LinkConfig, Listener};
 use crate::codec::{Decoder, Framing};
 use crate::config::SocketOptions;
@@ -53,7 +53,12 @@ impl Tcp {
             apply(&SockRef::from(&listener), &config.socket)?;
         }
         let local = listener.local_addr()?;
-        Ok(Tcp { listener: TcpListener::from_std(listener)?, local, codec, config })
+        Ok(Tcp {
+            listener: TcpListener::from_std(listener)?,
+            local,
+            codec,
+            config,
+        })
     }
 }
 
@@ -82,9 +87,15 @@ impl Listener for Tcp {
             true => stream.local_addr()?,
             false => self.local,
         };
-        let peer =
-            PeerInfo { transport: Transport::Tcp, remote: Some(remote), local: Some(local) };
-        Poll::Ready(Ok(Incoming { link: link(stream, self.codec, &self.config), peer }))
+        let peer = PeerInfo {
+            transport: Transport::Tcp,
+            remote: Some(remote),
+            local: Some(local),
+        };
+        Poll::Ready(Ok(Incoming {
+            link: link(stream, self.codec, &self.config),
+            peer,
+        }))
     }
 
     fn url(&self) -> String {
@@ -119,5 +130,15 @@ pub(crate) async fn connect(
 
 fn link(stream: TcpStream, codec: CodecKind, config: &LinkConfig) -> Box<dyn Link> {
     let framing = Framing::from(codec);
-    Box::new(StreamLink::new(stream, Decoder::new(framing, config.message_limit)))
+    Box::new(StreamLink::new(
+        stream,
+        Decoder::new(framing, config.message_limit),
+    ))
+}
+
+impl Stream for TcpStream {
+    fn leave_runtime(self) -> io::Result<Box<dyn FnOnce() -> io::Result<Self> + Send>> {
+        let socket = self.into_std()?;
+        Ok(Box::new(move || TcpStream::from_std(socket)))
+    }
 }

@@ -16,7 +16,7 @@ use std::task::{Context, Poll, ready};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use tokio::net::{UnixListener, UnixStream};
 
-use super::stream::StreamLink;
+use super::stream::{Stream, StreamLink};
 use super::{Incoming, LinkConfig, Listener};
 use crate::codec::{Decoder, Framing};
 use crate::config::SocketOptions;
@@ -268,6 +268,13 @@ impl SocketFile {
         if identity(&self.path).is_ok_and(|found| found == self.identity) {
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+impl Stream for UnixStream {
+    fn leave_runtime(self) -> io::Result<Box<dyn FnOnce() -> io::Result<Self> + Send>> {
+        let socket = self.into_std()?;
+        Ok(Box::new(move || UnixStream::from_std(socket)))
     }
 }
 

@@ -31,5 +31,8 @@ pub(crate) async fn connect(
 }
 
 fn missing() -> io::Error {
-    io::Error::new(io::ErrorKind::Unsupported, "this platform has no Unix sockets")
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        "this platform has no Unix sockets",
+    )
 }

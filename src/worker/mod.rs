@@ -7,6 +7,7 @@
 
 pub(crate) mod pool;
 pub(crate) mod queue;
+mod threads;
 
 use std::cell::Cell;
 use std::future::Future;
@@ -18,11 +19,12 @@ use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
 use self::queue::WorkerQueue;
+pub(crate) use self::threads::CAN_PIN;
 use crate::codec::Framing;
 use crate::error::CloseReason;
 use crate::hub::{Hub, Traffic};
 use crate::session::driver::{Driver, Opened, Turn, TurnContext};
-use crate::session::link::{Buffers, Link};
+use crate::session::link::{Buffers, Link, Moving};
 use crate::session::liveness::Timing;
 use crate::session::output::Encoded;
 use crate::session::shared::{PeerInfo, Shared, signal};
@@ -35,12 +37,20 @@ thread_local! {
 
 /// A connection on its way to becoming a session.
 pub(crate) struct NewSession {
-    pub(crate) link: Box<dyn Link>,
+    pub(crate) link: Placed,
     pub(crate) peer: PeerInfo,
     pub(crate) permit: Option<Box<dyn std::any::Any + Send>>,
     pub(crate) opened: Option<Box<Opened>>,
     /// Why the connection is refused, if it is. The session then only says so.
     pub(crate) refused: Option<CloseReason>,
+}
+
+/// Where a link is.
+pub(crate) enum Placed {
+    /// On the runtime of its worker.
+    Here(Box<dyn Link>),
+    /// On its way there.
+    Moving(Moving),
 }
 
 /// One message for many sessions of one worker.
@@ -72,7 +82,12 @@ impl BroadcastFrames {
         text: bool,
         payload: bytes::Bytes,
     ) -> Self {
-        BroadcastFrames { frame_type, text, payload, encoded: Default::default() }
+        BroadcastFrames {
+            frame_type,
+            text,
+            payload,
+            encoded: Default::default(),
+        }
     }
 
     /// The frame for links with this framing; `None` for links that carry frames as values.
@@ -129,7 +144,8 @@ pub(crate) struct Worker {
     free: Vec<u32>,
     ready: Vec<u32>,
     commands: Vec<Command>,
-    timer: Pin<Box<Sleep>>,
+    /// Made on the runtime of the worker, when it is first needed.
+    timer: Option<Pin<Box<Sleep>>>,
     timer_set: bool,
     /// Whether every session is to close in order.
     draining: bool,
@@ -147,15 +163,10 @@ pub(crate) struct Tally {
 }
 
 impl Worker {
-    pub(crate) fn new(
-        index: usize,
-        queue: Arc<WorkerQueue>,
-        hub: Arc<Hub>,
-        tally: Arc<Tally>,
-    ) -> Self {
+    pub(crate) fn new(queue: Arc<WorkerQueue>, hub: Arc<Hub>, tally: Arc<Tally>) -> Self {
         let timing = Timing::new(&hub.timeouts);
         Worker {
-            traffic: hub.worker_traffic(index),
+            traffic: hub.worker_traffic(queue.index()),
             queue,
             hub,
             timing,
@@ -163,7 +174,7 @@ impl Worker {
             free: Vec::new(),
             ready: Vec::new(),
             commands: Vec::new(),
-            timer: Box::pin(tokio::time::sleep(std::time::Duration::ZERO)),
+            timer: None,
             timer_set: false,
             draining: false,
             stopping: false,
@@ -177,7 +188,10 @@ impl Worker {
 
     fn run(&mut self, context: &mut Context<'_>, buffers: &mut Buffers) -> Poll<()> {
         let now = self.hub.clock.now();
-        if self.timer_set && self.timer.as_mut().poll(context).is_ready() {
+        if self.timer_set
+            && let Some(timer) = &mut self.timer
+            && timer.as_mut().poll(context).is_ready()
+        {
             self.timer_set = false;
             self.sweep(buffers, now);
         }
@@ -213,7 +227,9 @@ impl Worker {
     }
 
     fn give_turn(&mut self, index: u32, buffers: &mut Buffers, now: u64) {
-        let Some(Some(slot)) = self.slots.get_mut(index as usize) else { return };
+        let Some(Some(slot)) = self.slots.get_mut(index as usize) else {
+            return;
+        };
         let Slot { waker, driver } = &mut **slot;
         let mut turn = TurnContext {
             buffers,
@@ -228,10 +244,15 @@ impl Worker {
 
     fn remove(&mut self, index: u32) {
         use std::sync::atomic::Ordering;
-        let Some(slot) = self.slots.get_mut(index as usize).and_then(Option::take) else { return };
+        let Some(slot) = self.slots.get_mut(index as usize).and_then(Option::take) else {
+            return;
+        };
         if self.draining {
-            let tally =
-                if slot.driver.was_aborted() { &self.tally.aborted } else { &self.tally.drained };
+            let tally = if slot.driver.was_aborted() {
+                &self.tally.aborted
+            } else {
+                &self.tally.drained
+            };
             tally.fetch_add(1, Ordering::Relaxed);
         }
         let id = slot.driver.shared().id();
@@ -248,16 +269,31 @@ impl Worker {
                 self.draining = true;
                 self.for_each(|driver| driver.shared().signal(signal::DRAIN));
             }
-            Command::Abort => self.for_each(|driver| driver.shared().signal(signal::KILL)),
+            Command::Abort => self.for_each(|driver| driver.shared().signal(signal::CUT)),
             Command::Stop => self.stopping = true,
         }
     }
 
     fn for_each(&self, visit: impl Fn(&Driver)) {
-        self.slots.iter().flatten().for_each(|slot| visit(&slot.driver));
+        self.slots
+            .iter()
+            .flatten()
+            .for_each(|slot| visit(&slot.driver));
     }
 
     fn open(&mut self, new: NewSession, buffers: &mut Buffers, now: u64) {
+        let arrived = match new.link {
+            Placed::Here(link) => Ok(link),
+            Placed::Moving(join) => join(),
+        };
+        let link = match arrived {
+            Ok(link) => link,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be taken over by its worker");
+                self.hub.session_ended();
+                return;
+            }
+        };
         let index = self.free.pop().unwrap_or(self.slots.len() as u32);
         if index as usize == self.slots.len() {
             self.slots.push(None);
@@ -267,12 +303,12 @@ impl Worker {
             Arc::clone(&self.hub),
             Arc::clone(&self.queue),
             index,
-            new.link.framing(),
+            link.framing(),
             new.peer,
             now,
         );
         let waker = Waker::from(Arc::clone(&shared));
-        let driver = Driver::new(shared, new.link, new.permit, new.opened, now);
+        let driver = Driver::new(shared, link, new.permit, new.opened, now);
         let mut slot = Box::new(Slot { waker, driver });
         let mut turn = TurnContext {
             buffers,
@@ -320,7 +356,9 @@ impl Worker {
         buffers: &mut Buffers,
         now: u64,
     ) {
-        let Some(Some(slot)) = self.slots.get_mut(index) else { return };
+        let Some(Some(slot)) = self.slots.get_mut(index) else {
+            return;
+        };
         let Slot { waker, driver } = &mut **slot;
         let id = driver.shared().id();
         if expected.is_some_and(|expected| expected != id)
@@ -361,9 +399,12 @@ impl Worker {
             return;
         }
         let next = self.hub.clock.instant(now + self.timing.granularity());
-        self.timer.as_mut().reset(next);
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next)));
+        timer.as_mut().reset(next);
         self.timer_set = true;
-        if self.timer.as_mut().poll(context).is_ready() {
+        if timer.as_mut().poll(context).is_ready() {
             context.waker().wake_by_ref();
         }
     }

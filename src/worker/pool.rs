@@ -1,5 +1,6 @@
 //! The workers of one server or client, and what is asked of all of them.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -7,7 +8,10 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::queue::WorkerQueue;
-use super::{Broadcast, BroadcastFrames, Command, NewSession, Outcome, Tally, Targets, Worker};
+use super::{
+    Broadcast, BroadcastFrames, Command, NewSession, Outcome, Placed, Tally, Targets, Worker,
+    threads,
+};
 use crate::group::GroupName;
 use crate::hub::Hub;
 use crate::session::SessionId;
@@ -17,26 +21,87 @@ pub(crate) struct Workers {
     queues: Vec<Arc<WorkerQueue>>,
     next: AtomicUsize,
     pub(crate) tally: Arc<Tally>,
+    /// Whether the workers have runtimes of their own.
+    dedicated: bool,
 }
 
 impl Workers {
     /// Starts `count` workers on the current runtime; their tasks are in `tasks`.
     pub(crate) fn start(count: usize, hub: &Arc<Hub>, tasks: &mut JoinSet<()>) -> Self {
-        let tally = Arc::new(Tally::default());
-        let queues: Vec<_> = (0..count).map(|index| Arc::new(WorkerQueue::new(index))).collect();
-        for (index, queue) in queues.iter().enumerate() {
-            let worker =
-                Worker::new(index, Arc::clone(queue), Arc::clone(hub), Arc::clone(&tally));
-            tasks.spawn(worker);
+        let workers = Workers::new(count, false);
+        for queue in &workers.queues {
+            let (queue, hub, tally) = (
+                Arc::clone(queue),
+                Arc::clone(hub),
+                Arc::clone(&workers.tally),
+            );
+            tasks.spawn(async move { Worker::new(queue, hub, tally).await });
         }
-        Workers { queues, next: AtomicUsize::new(0), tally }
+        workers
+    }
+
+    /// Starts `count` workers on threads of their own; tasks in `tasks` wait for their ends.
+    ///
+    /// # Errors
+    /// A thread, its runtime or its place on a core could not be had. Nothing is left running.
+    pub(crate) fn start_dedicated(
+        count: usize,
+        pinned: bool,
+        hub: &Arc<Hub>,
+        tasks: &mut JoinSet<()>,
+    ) -> io::Result<Self> {
+        let workers = Workers::new(count, true);
+        let started = threads::start(&workers.queues, pinned, |queue| {
+            Worker::new(queue, Arc::clone(hub), Arc::clone(&workers.tally))
+        });
+        match started {
+            Ok(ends) => {
+                for end in ends {
+                    tasks.spawn(async move {
+                        // The sender is dropped when the thread has ended.
+                        let _ = end.await;
+                    });
+                }
+                Ok(workers)
+            }
+            Err(error) => {
+                // Threads that did start end by themselves: they have no sessions.
+                workers.stop();
+                Err(error)
+            }
+        }
+    }
+
+    fn new(count: usize, dedicated: bool) -> Self {
+        Workers {
+            queues: (0..count)
+                .map(|index| Arc::new(WorkerQueue::new(index)))
+                .collect(),
+            next: AtomicUsize::new(0),
+            tally: Arc::new(Tally::default()),
+            dedicated,
+        }
     }
 
     /// Gives a connection to the next worker.
-    pub(crate) fn open(&self, hub: &Hub, new: NewSession) {
+    pub(crate) fn open(&self, hub: &Hub, mut new: NewSession) {
+        if self.dedicated
+            && let Placed::Here(link) = new.link
+        {
+            match link.leave_runtime() {
+                Ok(moving) => new.link = Placed::Moving(moving),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be handed to its worker");
+                    return;
+                }
+            }
+        }
         hub.session_began();
         let index = self.next.fetch_add(1, Ordering::Relaxed) % self.queues.len();
-        if self.queues[index].push_command(Command::Open(Box::new(new))).is_err() {
+        if self.queues[index]
+            .push_command(Command::Open(Box::new(new)))
+            .is_err()
+        {
             // The worker has ended; the connection is dropped with the command.
             hub.session_ended();
         }
@@ -72,7 +137,9 @@ impl Workers {
     ) -> Outcome {
         let except: Arc<[SessionId]> = except.into();
         let targets: Vec<(usize, Targets)> = match group {
-            None => (0..self.queues.len()).map(|index| (index, Targets::All)).collect(),
+            None => (0..self.queues.len())
+                .map(|index| (index, Targets::All))
+                .collect(),
             Some(group) => hub
                 .groups
                 .by_worker(group)
@@ -89,7 +156,10 @@ impl Workers {
                 except: Arc::clone(&except),
                 done,
             };
-            if self.queues[index].push_command(Command::Broadcast(Box::new(broadcast))).is_ok() {
+            if self.queues[index]
+                .push_command(Command::Broadcast(Box::new(broadcast)))
+                .is_ok()
+            {
                 waiting.push(outcome);
             }
         }

@@ -26,7 +26,10 @@ struct Inner {
 
 impl WorkerQueue {
     pub(crate) fn new(index: usize) -> Self {
-        WorkerQueue { index, inner: Mutex::new(Inner::default()) }
+        WorkerQueue {
+            index,
+            inner: Mutex::new(Inner::default()),
+        }
     }
 
     /// Which of the workers it is.
@@ -76,7 +79,11 @@ impl WorkerQueue {
         let mut inner = lock(&self.inner);
         if inner.ready.is_empty() && inner.commands.is_empty() {
             inner.idle = true;
-            if !inner.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            if !inner
+                .waker
+                .as_ref()
+                .is_some_and(|known| known.will_wake(waker))
+            {
                 inner.waker = Some(waker.clone());
             }
             return false;

@@ -129,8 +129,10 @@ async fn what_waits_for_a_slow_reader_is_bounded_in_bytes(over: Over) {
     let error = session.try_send(numbered(sent, LEN)).unwrap_err();
     assert_eq!(error.code(), ErrorCode::QueueFull);
     assert_eq!(number_of(error.into_message().payload()), sent);
-    let error =
-        session.send_timeout(numbered(sent, LEN), Duration::from_millis(1)).await.unwrap_err();
+    let error = session
+        .send_timeout(numbered(sent, LEN), Duration::from_millis(1))
+        .await
+        .unwrap_err();
     assert_eq!(error.code(), ErrorCode::QueueFull);
     assert_eq!(number_of(error.message().payload()), sent);
     for number in 0..sent {
@@ -196,8 +198,16 @@ async fn a_dropped_send_sends_nothing(over: Over) {
     });
     settle().await;
     sending.abort();
-    assert!(within("the task", sending).await.unwrap_err().is_cancelled());
-    session.send_timeout(vec![2; LEN], Duration::from_millis(1)).await.unwrap_err();
+    assert!(
+        within("the task", sending)
+            .await
+            .unwrap_err()
+            .is_cancelled()
+    );
+    session
+        .send_timeout(vec![2; LEN], Duration::from_millis(1))
+        .await
+        .unwrap_err();
     for number in 0..sent {
         assert_eq!(number_of(&peer.expect_data().await), number);
     }
@@ -259,13 +269,18 @@ async fn dropping_the_oldest_keeps_order_and_counts(over: Over) {
 
 async fn disconnecting_a_slow_consumer_says_so(over: Over) {
     let (log, mut events) = log();
-    let net =
-        serve(over, |builder| policy(QueuePolicy::Disconnect)(record(builder, &log))).await;
+    let net = serve(over, |builder| {
+        policy(QueuePolicy::Disconnect)(record(builder, &log))
+    })
+    .await;
     let (mut peer, session) = net.pair().await;
     let mut other = net.open_peer().await;
     let (mut number, error): (u64, SendError) = (0, loop_until_refused(&session).await);
     assert_eq!(error.code(), ErrorCode::SlowConsumer);
-    assert_eq!(session.send("late").await.unwrap_err().code(), ErrorCode::ConnectionClosed);
+    assert_eq!(
+        session.send("late").await.unwrap_err().code(),
+        ErrorCode::ConnectionClosed
+    );
     other.ping_pong(b"unharmed").await;
     // What had left before arrives, then the reason.
     loop {
@@ -337,7 +352,9 @@ async fn a_broadcast_with_a_dropping_policy_waits_for_nobody(over: Over) {
     overfill(&session, 10).await;
     settle().await;
     let before = session.stats().dropped;
-    let report = within("a broadcast", net.server.broadcast(numbered(1, LEN))).await.unwrap();
+    let report = within("a broadcast", net.server.broadcast(numbered(1, LEN)))
+        .await
+        .unwrap();
     assert_eq!((report.sent, report.missed), (1, 1));
     assert_eq!(session.stats().dropped, before + 1);
     assert_eq!(number_of(&quick.expect_data().await), 1);
@@ -346,12 +363,12 @@ async fn a_broadcast_with_a_dropping_policy_waits_for_nobody(over: Over) {
 
 async fn a_message_larger_than_the_outbox_passes_alone(over: Over) {
     let net = serve(over, |builder| {
-        builder.limits(limits(|limits: &mut Limits| limits.outbox_bytes = 1_000)).on_message(
-            |session: Session, message: Message| async move {
+        builder
+            .limits(limits(|limits: &mut Limits| limits.outbox_bytes = 1_000))
+            .on_message(|session: Session, message: Message| async move {
                 session.send(message.clone()).await.unwrap();
                 session.send(message).await.unwrap();
-            },
-        )
+            })
     })
     .await;
     let (mut peer, session) = net.pair().await;
@@ -462,8 +479,10 @@ async fn a_flood_of_requests_by_a_slow_reader_is_held_back(over: Over) {
     let ask = |id| Frame::with_id(kind::REQUEST, id, numbered(id, LEN));
     let sent = flood(&mut peer, 50_000, ask).await;
     assert!(sent < 50_000, "200 MB and still no back-pressure");
-    eventually("what waits is bounded", || session.stats().queued_bytes <= 100_000 + 33 * LEN)
-        .await;
+    eventually("what waits is bounded", || {
+        session.stats().queued_bytes <= 100_000 + 33 * LEN
+    })
+    .await;
     for id in 0..sent {
         let answer = peer.expect(kind::RESPONSE).await;
         assert_eq!((answer.id, number_of(&answer.payload)), (id, id));
@@ -477,15 +496,25 @@ async fn a_flood_of_control_frames_by_a_slow_reader_is_held_back(over: Over) {
     // Each is answered with about as many bytes, and no policy may drop an answer.
     let join = |number| {
         let group = format!("{number:03000}");
-        Frame::new(kind::CONTROL, serde_json::json!({"op": "join", "group": group}).to_string())
+        Frame::new(
+            kind::CONTROL,
+            serde_json::json!({"op": "join", "group": group}).to_string(),
+        )
     };
     let sent = flood(&mut peer, 50_000, join).await;
     assert!(sent < 50_000, "150 MB and still no back-pressure");
     let stats = session.stats();
-    assert!(stats.queued_bytes < 1024 * 1024, "{} bytes of answers wait", stats.queued_bytes);
+    assert!(
+        stats.queued_bytes < 1024 * 1024,
+        "{} bytes of answers wait",
+        stats.queued_bytes
+    );
     for number in 0..sent {
         let refused = peer.receive().await.unwrap().json();
-        assert_eq!(refused["group"].as_str().unwrap().parse::<u64>().unwrap(), number);
+        assert_eq!(
+            refused["group"].as_str().unwrap().parse::<u64>().unwrap(),
+            number
+        );
     }
     net.stop().await;
 }

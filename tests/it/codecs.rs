@@ -67,20 +67,30 @@ async fn lines_are_text_messages(over: Over) {
     peer.write(b"one\ntwo\r\n\nthr").await;
     for expected in ["one", "two", ""] {
         let message = events.message().await;
-        assert_eq!((message.kind(), message.as_text()), (MessageKind::Text, Some(expected)));
+        assert_eq!(
+            (message.kind(), message.as_text()),
+            (MessageKind::Text, Some(expected))
+        );
     }
     peer.write(b"ee\nlast, without an end").await;
     peer.shutdown().await;
     assert_eq!(events.message().await.as_text(), Some("three"));
-    assert_eq!(events.message().await.as_text(), Some("last, without an end"));
+    assert_eq!(
+        events.message().await.as_text(),
+        Some("last, without an end")
+    );
     assert!(events.disconnected().await.is_orderly());
     // The limit counts the line, not its end.
     let mut peer = net.peer().await;
-    peer.write(&[&[b'x'; 1_000][..], b"\r\n", &[b'y'; 1_001], b"\n"].concat()).await;
+    peer.write(&[&[b'x'; 1_000][..], b"\r\n", &[b'y'; 1_001], b"\n"].concat())
+        .await;
     assert_eq!(events.message().await.len(), 1_000);
     assert!(peer.read_to_end().await.is_empty());
     drop(peer);
-    assert_eq!(events.disconnected().await.code(), Some(ErrorCode::MessageTooLarge));
+    assert_eq!(
+        events.disconnected().await.code(),
+        Some(ErrorCode::MessageTooLarge)
+    );
     net.stop().await;
 }
 
@@ -107,7 +117,9 @@ async fn a_session_without_hello_opens_at_once(over: Over) {
         let (log, mut events) = log();
         let net = serve(over, codec, |builder| record(builder, &log)).await;
         let peer = net.peer().await;
-        let Event::Connected(session) = events.next().await else { panic!("not connected") };
+        let Event::Connected(session) = events.next().await else {
+            panic!("not connected")
+        };
         assert!(session.is_connected());
         drop(peer);
         assert!(events.disconnected().await.is_orderly());
@@ -125,7 +137,10 @@ async fn what_needs_control_frames_is_not_supported(over: Over) {
     for codec in CODECS {
         let net = serve(over, codec, echo).await;
         let (mut peer, session) = connected(&net).await;
-        let error = session.request("?", Duration::from_secs(60)).await.unwrap_err();
+        let error = session
+            .request("?", Duration::from_secs(60))
+            .await
+            .unwrap_err();
         assert_eq!(error.code(), ErrorCode::NotSupported);
         let typed = Message::application(0x8000, "typed").unwrap();
         let error = session.send(typed.clone()).await.unwrap_err();
@@ -150,7 +165,10 @@ async fn what_a_codec_cannot_carry_is_refused_and_comes_back(over: Over) {
         let error = session.send(payload).await.unwrap_err();
         assert_eq!(error.code(), ErrorCode::NotSupported);
         assert_eq!(error.into_message().payload(), payload.as_bytes());
-        assert_eq!(session.try_send(payload).unwrap_err().code(), ErrorCode::NotSupported);
+        assert_eq!(
+            session.try_send(payload).unwrap_err().code(),
+            ErrorCode::NotSupported
+        );
         assert!(session.is_connected());
         net.stop().await;
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use network_system::{
-    CloseReason, ErrorCode, GroupName, Handler, Message, MessageRef, RequestError, Server, Session,
+    CloseReason, ErrorCode, GroupName, Handler, Message, RequestError, Server, Session,
 };
 use tokio::sync::{Semaphore, mpsc};
 
@@ -99,7 +99,10 @@ async fn a_panic_in_a_message_handler_ends_that_session_only(over: Over) {
         }
         assert_eq!(peer.expect_error_and_end().await.0, -647);
         drop(peer);
-        assert_eq!(events.disconnected().await.code(), Some(ErrorCode::RequestFailed));
+        assert_eq!(
+            events.disconnected().await.code(),
+            Some(ErrorCode::RequestFailed)
+        );
         others_are_well(&net, &mut others).await;
         net.stop().await;
     }
@@ -126,7 +129,10 @@ async fn a_panic_in_a_request_handler_ends_that_session_only(over: Over) {
         peer.request(2, "boom").await;
         assert_eq!(peer.expect_error_and_end().await.0, -647);
         drop(peer);
-        assert_eq!(events.disconnected().await.code(), Some(ErrorCode::RequestFailed));
+        assert_eq!(
+            events.disconnected().await.code(),
+            Some(ErrorCode::RequestFailed)
+        );
         others_are_well(&net, &mut others).await;
         net.stop().await;
     }
@@ -149,7 +155,10 @@ async fn a_panic_in_a_connect_handler_ends_that_session_only(over: Over) {
         peer.heartbeat().await;
         assert_eq!(peer.expect_error_and_end().await.0, -647);
         drop(peer);
-        assert_eq!(events.disconnected().await.code(), Some(ErrorCode::RequestFailed));
+        assert_eq!(
+            events.disconnected().await.code(),
+            Some(ErrorCode::RequestFailed)
+        );
         others_are_well(&net, &mut others).await;
         net.stop().await;
     }
@@ -174,13 +183,18 @@ async fn a_panic_in_a_disconnect_handler_hurts_nobody(over: Over) {
         peer.expect_end().await;
         within("the call", called.recv()).await.unwrap();
         others_are_well(&net, &mut others).await;
-        let report = within("stop", net.server.stop_within(Duration::ZERO)).await.unwrap();
+        let report = within("stop", net.server.stop_within(Duration::ZERO))
+            .await
+            .unwrap();
         assert!(report.drained + report.aborted >= 5, "{report:?}");
     }
 }
 
 async fn a_panic_in_an_error_handler_hurts_nobody(over: Over) {
-    let net = serve(over, |builder| builder.on_error(|_, _, _| panic!("on purpose"))).await;
+    let net = serve(over, |builder| {
+        builder.on_error(|_, _, _| panic!("on purpose"))
+    })
+    .await;
     let mut others = bystanders(&net).await;
     let mut peer = net.open_peer().await;
     peer.control("wrong").await;
@@ -211,23 +225,21 @@ impl Handler for Trait {
         session.send("hello").await.unwrap();
     }
 
-    async fn on_message(&self, session: &Session, message: MessageRef<'_>) {
+    async fn on_message(&self, session: &Session, message: &Message) {
         if message.payload() == b"boom" {
             panic!("on purpose");
         }
         session.send(message).await.unwrap();
     }
 
-    async fn on_request(
-        &self,
-        _: &Session,
-        request: MessageRef<'_>,
-    ) -> Result<Message, RequestError> {
-        Ok(request.to_message())
+    async fn on_request(&self, _: &Session, request: &Message) -> Result<Message, RequestError> {
+        Ok(request.clone())
     }
 
     async fn on_disconnect(&self, session: &Session, reason: &CloseReason) {
-        self.log.send(Event::Disconnected(session.clone(), reason.clone())).unwrap();
+        self.log
+            .send(Event::Disconnected(session.clone(), reason.clone()))
+            .unwrap();
     }
 }
 
@@ -240,13 +252,20 @@ async fn a_panic_in_a_handler_of_the_trait_ends_that_session_only(over: Over) {
     assert_eq!(peer.expect_data().await, "hello");
     peer.request(3, "?").await;
     assert_eq!(peer.expect(kind::RESPONSE).await.payload, "?");
-    peer.send_together(["a", "b", "boom", "c"].map(|text| Frame::new(kind::DATA, text)).into())
-        .await;
+    peer.send_together(
+        ["a", "b", "boom", "c"]
+            .map(|text| Frame::new(kind::DATA, text))
+            .into(),
+    )
+    .await;
     assert_eq!(peer.expect_data().await, "a");
     assert_eq!(peer.expect_data().await, "b");
     assert_eq!(peer.expect_error_and_end().await.0, -647);
     drop(peer);
-    assert_eq!(events.disconnected().await.code(), Some(ErrorCode::RequestFailed));
+    assert_eq!(
+        events.disconnected().await.code(),
+        Some(ErrorCode::RequestFailed)
+    );
     other.ping_pong(b"well").await;
     net.stop().await;
 }
@@ -286,26 +305,31 @@ async fn a_handler_waits_for_the_end_of_its_own_session(over: Over) {
         })
     })
     .await;
-    let mut peer = net.peer().await;
-    peer.data("x").await;
-    peer.expect(kind::DISCONNECT).await;
-    peer.shutdown().await;
-    assert_eq!(events.disconnected().await.text(), "enough");
+    for says_goodbye in [false, true] {
+        let mut peer = net.peer().await;
+        peer.data("x").await;
+        peer.expect(kind::DISCONNECT).await;
+        if says_goodbye {
+            peer.send(Frame::new(kind::DISCONNECT, "")).await;
+        }
+        peer.shutdown().await;
+        assert_eq!(events.disconnected().await.text(), "enough");
+    }
     net.stop().await;
 }
 
 async fn a_handler_sends_more_to_its_own_session_than_the_outbox_holds(over: Over) {
     let net = serve(over, |builder| {
-        builder.limits(limits(|limits| limits.outbox_bytes = 10_000)).on_message(
-            |session: Session, _| async move {
+        builder
+            .limits(limits(|limits| limits.outbox_bytes = 10_000))
+            .on_message(|session: Session, _| async move {
                 for number in 0..1_000 {
                     session.send(numbered(number, 1_000)).await.unwrap();
                 }
                 for number in 1_000..2_000 {
                     session.send(numbered(number, 8)).await.unwrap();
                 }
-            },
-        )
+            })
     })
     .await;
     let mut peer = net.peer().await;
@@ -320,7 +344,10 @@ async fn a_handler_sends_more_to_its_own_session_than_the_outbox_holds(over: Ove
 /// A server whose handlers can reach it.
 async fn with_itself(
     over: Over,
-    configure: impl FnOnce(network_system::ServerBuilder, Arc<std::sync::OnceLock<Server>>) -> network_system::ServerBuilder,
+    configure: impl FnOnce(
+        network_system::ServerBuilder,
+        Arc<std::sync::OnceLock<Server>>,
+    ) -> network_system::ServerBuilder,
 ) -> Net {
     let itself = Arc::new(std::sync::OnceLock::new());
     let handle = Arc::clone(&itself);
@@ -338,7 +365,10 @@ async fn a_handler_broadcasts_and_is_among_the_receivers(over: Over) {
                 let report = server.broadcast(message.clone()).await.unwrap();
                 assert_eq!(report.sent, 5);
                 session.join(&group("g")).unwrap();
-                let report = server.broadcast_to(&group("g"), message, &[]).await.unwrap();
+                let report = server
+                    .broadcast_to(&group("g"), message, &[])
+                    .await
+                    .unwrap();
                 assert_eq!(report.sent, 1);
                 session.send("last").await.unwrap();
             }
@@ -414,7 +444,11 @@ async fn a_handler_that_waits_lets_its_outbox_be_written(over: Over) {
 }
 
 /// Sends while the handler waits; returns how many the server and the connection took.
-async fn fill(over: Over, payload: &[u8], most: usize) -> (Net, crate::support::Peer, Events, Arc<Semaphore>, usize) {
+async fn fill(
+    over: Over,
+    payload: &[u8],
+    most: usize,
+) -> (Net, crate::support::Peer, Events, Arc<Semaphore>, usize) {
     let (log, events) = log();
     let gate = Arc::new(Semaphore::new(0));
     let opens = Arc::clone(&gate);
@@ -464,7 +498,10 @@ async fn a_waiting_handler_bounds_what_is_held_for_it(over: Over) {
 
 async fn a_waiting_handler_bounds_the_number_of_empty_messages_held_for_it(over: Over) {
     let (net, _peer, mut events, gate, sent) = fill(over, b"", 3_000_000).await;
-    assert!(sent < 3_000_000, "three million empty messages and still no back-pressure");
+    assert!(
+        sent < 3_000_000,
+        "three million empty messages and still no back-pressure"
+    );
     let session = net.server.sessions().remove(0);
     let received = session.stats().messages_received;
     assert!(received < 100_000, "{received} messages were taken in");
@@ -478,8 +515,8 @@ async fn a_waiting_handler_bounds_the_number_of_empty_messages_held_for_it(over:
 async fn a_lent_message_can_be_sent_on_and_kept(over: Over) {
     struct Keeps(std::sync::Mutex<Vec<Message>>);
     impl Handler for Keeps {
-        async fn on_message(&self, session: &Session, message: MessageRef<'_>) {
-            self.0.lock().unwrap().push(message.to_message());
+        async fn on_message(&self, session: &Session, message: &Message) {
+            self.0.lock().unwrap().push(message.clone());
             session.send(message).await.unwrap();
             tokio::task::yield_now().await;
             if message.payload() == b"last" {
@@ -490,8 +527,10 @@ async fn a_lent_message_can_be_sent_on_and_kept(over: Over) {
     }
     let net = serve(over, |builder| builder.handler(Keeps(Default::default()))).await;
     let mut peer = net.peer().await;
-    let mut payloads: Vec<Vec<u8>> =
-        [8, 4_095, 4_096, 100_000].iter().map(|&len| numbered(len as u64, len)).collect();
+    let mut payloads: Vec<Vec<u8>> = [8, 4_095, 4_096, 100_000]
+        .iter()
+        .map(|&len| numbered(len as u64, len))
+        .collect();
     payloads.push(b"last".to_vec());
     for payload in &payloads {
         peer.data(payload.clone()).await;
@@ -516,11 +555,13 @@ async fn a_handler_awaits_a_request_on_its_own_session(over: Over) {
         peer.data("ask me").await;
         let request = peer.expect(kind::REQUEST).await;
         peer.data("meanwhile").await;
-        peer.send(Frame::with_id(kind::RESPONSE, request.id, "answer")).await;
+        peer.send(Frame::with_id(kind::RESPONSE, request.id, "answer"))
+            .await;
         assert_eq!(peer.expect_data().await, "answer");
         let request = peer.expect(kind::REQUEST).await;
         assert_eq!(request.payload, "meanwhile");
-        peer.send(Frame::with_id(kind::RESPONSE, request.id, "second")).await;
+        peer.send(Frame::with_id(kind::RESPONSE, request.id, "second"))
+            .await;
         assert_eq!(peer.expect_data().await, "second");
     }
     net.stop().await;
@@ -537,7 +578,8 @@ async fn a_connect_handler_awaits_a_request_on_its_own_session(over: Over) {
     let mut peer = net.peer().await;
     peer.data("message").await;
     let request = peer.expect(kind::REQUEST).await;
-    peer.send(Frame::with_id(kind::RESPONSE, request.id, "me")).await;
+    peer.send(Frame::with_id(kind::RESPONSE, request.id, "me"))
+        .await;
     assert_eq!(peer.expect_data().await, "me");
     assert_eq!(peer.expect_data().await, "message");
     net.stop().await;
@@ -545,9 +587,12 @@ async fn a_connect_handler_awaits_a_request_on_its_own_session(over: Over) {
 
 /// The peers of a server that stops: every one is told, and answers.
 async fn all_are_told(peers: Vec<crate::support::Peer>) {
-    for mut peer in peers {
+    for (index, mut peer) in peers.into_iter().enumerate() {
         peer.expect(kind::DISCONNECT).await;
         peer.expect_end().await;
+        if index % 2 == 0 {
+            peer.send(Frame::new(kind::DISCONNECT, "")).await;
+        }
         peer.shutdown().await;
     }
 }

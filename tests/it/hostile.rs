@@ -7,7 +7,7 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use crate::support::{
-    Event, Frame, Net, Over, Peer, PATIENCE, alloc, echo, eventually, kind, limits, log, record,
+    Event, Frame, Net, Over, PATIENCE, Peer, alloc, echo, eventually, kind, limits, log, record,
     record_messages, serve, within,
 };
 
@@ -52,16 +52,37 @@ async fn a_frame_that_breaks_the_rules_is_answered_with_one_error(over: Over) {
     for (frame, why) in [
         (Frame::new(0x0000, ""), "an unknown type"),
         (Frame::new(0x0003, "x"), "an unknown type"),
-        (Frame::new(0x7FFF, ""), "the last type before the application's"),
+        (
+            Frame::new(0x7FFF, ""),
+            "the last type before the application's",
+        ),
         (Frame::new(kind::PING, vec![0; 126]), "a long PING"),
         (Frame::new(kind::PONG, vec![0; 126]), "a long PONG"),
-        (Frame::new(kind::HEARTBEAT, vec![0; 126]), "a long HEARTBEAT"),
+        (
+            Frame::new(kind::HEARTBEAT, vec![0; 126]),
+            "a long HEARTBEAT",
+        ),
         (Frame::new(kind::ERROR, "abc"), "an ERROR without a code"),
-        (Frame::new(kind::ERROR, vec![b'x'; 4 + 1_025]), "a long ERROR"),
-        (Frame::with_id(kind::FAILURE, 1, "abc"), "a FAILURE without a code"),
-        (Frame::with_id(kind::FAILURE, 1, vec![b'x'; 4 + 1_025]), "a long FAILURE"),
-        (Frame::new(kind::DISCONNECT, vec![b'x'; 1_025]), "a long DISCONNECT"),
-        (Frame::new(kind::CONTROL, vec![b' '; 64 * 1024 + 1]), "a long CONTROL"),
+        (
+            Frame::new(kind::ERROR, vec![b'x'; 4 + 1_025]),
+            "a long ERROR",
+        ),
+        (
+            Frame::with_id(kind::FAILURE, 1, "abc"),
+            "a FAILURE without a code",
+        ),
+        (
+            Frame::with_id(kind::FAILURE, 1, vec![b'x'; 4 + 1_025]),
+            "a long FAILURE",
+        ),
+        (
+            Frame::new(kind::DISCONNECT, vec![b'x'; 1_025]),
+            "a long DISCONNECT",
+        ),
+        (
+            Frame::new(kind::CONTROL, vec![b' '; 64 * 1024 + 1]),
+            "a long CONTROL",
+        ),
     ] {
         for opened in [false, true] {
             let mut peer = net.peer().await;
@@ -89,7 +110,8 @@ async fn a_frame_that_breaks_the_rules_is_answered_with_one_error(over: Over) {
     let failure = [&(-647_i32).to_be_bytes()[..], &[b'x'; 1_024]].concat();
     peer.send(Frame::with_id(kind::FAILURE, 1, failure)).await;
     peer.ping_pong(&[7; 125]).await;
-    peer.send(Frame::new(kind::DISCONNECT, vec![b'x'; 1_024])).await;
+    peer.send(Frame::new(kind::DISCONNECT, vec![b'x'; 1_024]))
+        .await;
     peer.expect(kind::DISCONNECT).await;
     assert_eq!(net.server.stats().errors, 24);
     net.stop().await;
@@ -194,7 +216,8 @@ async fn invalid_utf8_in_a_text_is_replaced(over: Over) {
     let (log, mut events) = log();
     let net = serve(over, |builder| record(builder, &log)).await;
     let mut peer = net.open_peer().await;
-    peer.send(Frame::new(kind::DISCONNECT, &b"good\xFFbye"[..])).await;
+    peer.send(Frame::new(kind::DISCONNECT, &b"good\xFFbye"[..]))
+        .await;
     peer.expect(kind::DISCONNECT).await;
     assert_eq!(events.disconnected().await.text(), "good\u{FFFD}bye");
     net.stop().await;
@@ -217,7 +240,8 @@ async fn a_message_over_the_limit_is_refused_and_one_of_the_limit_is_not(over: O
         assert_eq!(peer.expect_error_and_end().await.0, -642);
     }
     let mut peer = net.peer().await;
-    peer.send(Frame::with_id(kind::RESPONSE, 1, vec![1; LIMIT + 1])).await;
+    peer.send(Frame::with_id(kind::RESPONSE, 1, vec![1; LIMIT + 1]))
+        .await;
     assert_eq!(peer.expect_error_and_end().await.0, -642);
     unharmed(&mut others).await;
     net.stop().await;
@@ -242,7 +266,10 @@ async fn bytes_that_are_no_frame_are_answered_with_one_error(over: Over) {
         header(17, kind::RESPONSE),
         header(21, kind::FAILURE),
         header(13, kind::ERROR),
-        header(10, kind::HEARTBEAT).into_iter().chain(*b"JUNK").collect(),
+        header(10, kind::HEARTBEAT)
+            .into_iter()
+            .chain(*b"JUNK")
+            .collect(),
     ] {
         let mut peer = net.peer().await;
         peer.write(&bytes).await;
@@ -258,9 +285,10 @@ async fn bytes_that_are_no_frame_are_answered_with_one_error(over: Over) {
 }
 
 async fn a_frame_may_arrive_in_any_pieces(over: Over) {
-    let net =
-        serve(over, |builder| echo(builder).on_request(|_, request| async move { Ok(request) }))
-            .await;
+    let net = serve(over, |builder| {
+        echo(builder).on_request(|_, request| async move { Ok(request) })
+    })
+    .await;
     // The request is last: requests run beside messages.
     let frames = [
         Frame::new(kind::DATA, ""),
@@ -281,7 +309,11 @@ async fn a_frame_may_arrive_in_any_pieces(over: Over) {
             if expected.kind == kind::REQUEST {
                 expected.kind = kind::RESPONSE;
             }
-            assert_eq!(peer.receive().await.unwrap(), expected, "in steps of {step}");
+            assert_eq!(
+                peer.receive().await.unwrap(),
+                expected,
+                "in steps of {step}"
+            );
         }
     }
     // A large one, cut where buffers change hands.
@@ -332,7 +364,8 @@ async fn a_stream_that_ends_inside_a_frame_is_connection_closed(over: Over) {
     for cut in [3, 9, 10, 12] {
         let mut peer = net.peer().await;
         peer.data("whole").await;
-        peer.write(&Frame::new(kind::DATA, "half").encode()[..cut]).await;
+        peer.write(&Frame::new(kind::DATA, "half").encode()[..cut])
+            .await;
         peer.shutdown().await;
         peer.expect_end().await;
         assert_eq!(events.message().await.payload(), b"whole");
@@ -364,7 +397,12 @@ async fn a_declared_length_allocates_nothing(over: Over) {
     for _ in 0..8 {
         let mut peer = net.peer().await;
         let length = 1024 * 1024 * 1024_u32;
-        let mut bytes = [b"MSGI", &length.to_be_bytes()[..], &kind::DATA.to_be_bytes()].concat();
+        let mut bytes = [
+            b"MSGI",
+            &length.to_be_bytes()[..],
+            &kind::DATA.to_be_bytes(),
+        ]
+        .concat();
         bytes.extend([7; 20]);
         for piece in bytes.chunks(7) {
             peer.write(piece).await;
@@ -372,7 +410,11 @@ async fn a_declared_length_allocates_nothing(over: Over) {
         }
         peers.push(peer);
     }
-    assert!(alloc::largest() <= 256 * 1024, "allocated {} at once", alloc::largest());
+    assert!(
+        alloc::largest() <= 256 * 1024,
+        "allocated {} at once",
+        alloc::largest()
+    );
     let grown = (alloc::held() - held) / 8;
     assert!(grown < 32 * 1024, "{grown} bytes held for each");
     net.stop().await;
@@ -386,7 +428,15 @@ async fn a_large_frame_holds_little_more_than_what_arrived(over: Over) {
     let mut warm = net.open_peer().await;
     let mut peer = net.peer().await;
     let length = 1024 * 1024 * 1024_u32;
-    peer.write(&[b"MSGI", &length.to_be_bytes()[..], &kind::DATA.to_be_bytes()].concat()).await;
+    peer.write(
+        &[
+            b"MSGI",
+            &length.to_be_bytes()[..],
+            &kind::DATA.to_be_bytes(),
+        ]
+        .concat(),
+    )
+    .await;
     let (mut arrived, piece) = (0_usize, vec![7; 50_000]);
     for _ in 0..60 {
         alloc::reset_largest();
@@ -394,7 +444,11 @@ async fn a_large_frame_holds_little_more_than_what_arrived(over: Over) {
         warm.ping_pong(b"it was read").await;
         arrived += piece.len();
         let most = (arrived * 4 + 1_000).max(512 * 1024);
-        assert!(alloc::largest() <= most, "{} for {arrived} bytes", alloc::largest());
+        assert!(
+            alloc::largest() <= most,
+            "{} for {arrived} bytes",
+            alloc::largest()
+        );
     }
     net.stop().await;
 }
@@ -406,7 +460,9 @@ async fn a_burst_of_300_resets_hurts_nobody(over: Over) {
     let addr = net.server.local_addrs()[0];
     for number in 0..300 {
         let stream = TcpStream::connect(addr).await.unwrap();
-        SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+        SockRef::from(&stream)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
         // Some say nothing, some half of a frame, some a whole one.
         let bytes = Frame::new(kind::DATA, vec![1; 100]).encode();
         let said = match number % 3 {
@@ -445,7 +501,10 @@ async fn a_burst_of_300_resets_hurts_nobody(over: Over) {
 #[tokio::test]
 #[ignore = "started by the test below"]
 async fn out_of_descriptors_child() {
-    let server = echo(Server::builder()).listen("tcp://127.0.0.1:0").build().unwrap();
+    let server = echo(Server::builder())
+        .listen("tcp://127.0.0.1:0")
+        .build()
+        .unwrap();
     server.start().await.unwrap();
     let url = server.urls().remove(0);
     let mut first = Peer::connect(&url).await;
@@ -485,13 +544,25 @@ async fn a_server_out_of_descriptors_goes_on_accepting_later() {
         std::process::Command::new("sh")
             .args(["-c", "ulimit -n 80 && exec \"$0\" \"$@\""])
             .arg(binary)
-            .args(["--exact", "hostile::out_of_descriptors_child", "--ignored", "--nocapture"])
+            .args([
+                "--exact",
+                "hostile::out_of_descriptors_child",
+                "--ignored",
+                "--nocapture",
+            ])
             .output()
     });
-    let output = tokio::time::timeout(PATIENCE * 2, child).await.unwrap().unwrap().unwrap();
+    let output = tokio::time::timeout(PATIENCE * 2, child)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}\n{}",
-        String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[tokio::test]

@@ -55,10 +55,16 @@ async fn a_server_can_be_started_once_at_a_time(over: Over) {
 
 async fn a_server_that_was_not_started_cannot_be_stopped(over: Over) {
     let server = Server::builder().listen(over.listen_url()).build().unwrap();
-    assert_eq!(server.stop().await.unwrap_err().code(), ErrorCode::ServerNotStarted);
+    assert_eq!(
+        server.stop().await.unwrap_err().code(),
+        ErrorCode::ServerNotStarted
+    );
     server.start().await.unwrap();
     server.stop().await.unwrap();
-    assert_eq!(server.stop().await.unwrap_err().code(), ErrorCode::ServerNotStarted);
+    assert_eq!(
+        server.stop().await.unwrap_err().code(),
+        ErrorCode::ServerNotStarted
+    );
 }
 
 async fn a_stopped_server_starts_again_and_forgets_nothing_it_counted(over: Over) {
@@ -69,7 +75,10 @@ async fn a_stopped_server_starts_again_and_forgets_nothing_it_counted(over: Over
         peer.data("again").await;
         assert_eq!(peer.expect_data().await, "again");
         let stats = net.server.stats();
-        assert_eq!((stats.total_connections, stats.messages_received), (round, round));
+        assert_eq!(
+            (stats.total_connections, stats.messages_received),
+            (round, round)
+        );
         net.stop().await;
         assert!(Peer::try_connect(&url).await.is_err());
         net.server.start().await.unwrap();
@@ -98,10 +107,18 @@ async fn an_address_that_is_taken_is_bind_failed(over: Over) {
 async fn a_start_that_fails_half_way_leaves_nothing_bound(over: Over) {
     let taken = serve(over, echo).await;
     let others = [Over::Tcp, Over::Mem].map(Over::listen_url);
-    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let tasks = || {
+        tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks()
+    };
     let before = tasks();
     // A port that was free a moment ago.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let mut builder = Server::builder().listen(format!("tcp://127.0.0.1:{port}"));
     for url in &others {
         builder = builder.listen(url);
@@ -113,7 +130,10 @@ async fn a_start_that_fails_half_way_leaves_nothing_bound(over: Over) {
         builder = builder.listen(format!("unix://{}", path.display()));
     }
     let server = builder.listen(&taken.url).build().unwrap();
-    assert_eq!(server.start().await.unwrap_err().code(), ErrorCode::BindFailed);
+    assert_eq!(
+        server.start().await.unwrap_err().code(),
+        ErrorCode::BindFailed
+    );
     assert!(!server.is_running());
     assert_eq!(tasks(), before);
     std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
@@ -134,7 +154,10 @@ async fn a_start_that_fails_half_way_leaves_nothing_bound(over: Over) {
 }
 
 async fn run_returns_when_the_server_was_stopped(over: Over) {
-    let server = echo(Server::builder()).listen(over.listen_url()).build().unwrap();
+    let server = echo(Server::builder())
+        .listen(over.listen_url())
+        .build()
+        .unwrap();
     let running = tokio::spawn({
         let server = server.clone();
         async move { server.run().await }
@@ -175,8 +198,10 @@ async fn dropping_every_handle_leaves_the_server_running(over: Over) {
 async fn a_bound_socket_can_be_given_and_is_closed_in_the_end(_: Over) {
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = socket.local_addr().unwrap();
-    let server =
-        echo(Server::builder()).listen_socket(socket, CodecKind::Msgi).build().unwrap();
+    let server = echo(Server::builder())
+        .listen_socket(socket, CodecKind::Msgi)
+        .build()
+        .unwrap();
     for _ in 0..2 {
         server.start().await.unwrap();
         assert_eq!(server.local_addrs(), [addr]);
@@ -190,7 +215,10 @@ async fn a_bound_socket_can_be_given_and_is_closed_in_the_end(_: Over) {
 }
 
 async fn a_name_is_bound_at_all_its_addresses(_: Over) {
-    let server = echo(Server::builder()).listen("tcp://localhost:0").build().unwrap();
+    let server = echo(Server::builder())
+        .listen("tcp://localhost:0")
+        .build()
+        .unwrap();
     server.start().await.unwrap();
     assert!(!server.urls().is_empty());
     for url in server.urls() {
@@ -203,11 +231,19 @@ async fn a_name_is_bound_at_all_its_addresses(_: Over) {
 
 #[test]
 fn a_configuration_that_cannot_be_used_is_refused_when_it_is_built() {
-    for url in ["tcp://127.0.0.1", "nonsense", "mem://", "tcp://127.0.0.1:1?codec=none"] {
+    for url in [
+        "tcp://127.0.0.1",
+        "nonsense",
+        "mem://",
+        "tcp://127.0.0.1:1?codec=none",
+    ] {
         let error = Server::builder().listen(url).build().unwrap_err();
         assert_eq!(error.code(), ErrorCode::InvalidConfiguration, "{url}");
     }
-    let error = Server::builder().listen("quic://127.0.0.1:1").build().unwrap_err();
+    let error = Server::builder()
+        .listen("quic://127.0.0.1:1")
+        .build()
+        .unwrap_err();
     assert_eq!(error.code(), ErrorCode::NotSupported);
     let limits = crate::support::limits(|limits| limits.message_size = 0);
     let error = Server::builder().limits(limits).build().unwrap_err();
@@ -229,7 +265,10 @@ async fn a_unix_sockets_file_is_its_owners_alone_and_goes_with_the_server() {
 /// Dropping the runtime ends everything, and says so to whoever waits.
 #[test]
 fn a_runtime_that_ends_ends_its_sessions() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let (session, server) = runtime.block_on(async {
         let net = serve(Over::Mem, echo).await;
         let (_peer, session) = net.pair().await;
@@ -237,6 +276,9 @@ fn a_runtime_that_ends_ends_its_sessions() {
     });
     drop(runtime);
     assert!(session.state().is_final());
-    assert_eq!(session.close_reason().unwrap().code(), Some(ErrorCode::ShuttingDown));
+    assert_eq!(
+        session.close_reason().unwrap().code(),
+        Some(ErrorCode::ShuttingDown)
+    );
     assert_eq!(server.session_count(), 0);
 }

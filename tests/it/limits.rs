@@ -120,7 +120,10 @@ async fn beyond_100_refusals_a_second_connections_are_only_closed(over: Over) {
         }
     }
     let seconds = began.elapsed().as_secs_f64().ceil() as usize + 1;
-    assert!(told >= 100 && told <= 100 * seconds, "{told} told in {seconds} s");
+    assert!(
+        told >= 100 && told <= 100 * seconds,
+        "{told} told in {seconds} s"
+    );
     assert!(closed > 0 || seconds > 2, "{closed} only closed");
     assert_eq!(net.server.stats().refused_connections, 250);
     inside.data("inside").await;
@@ -137,7 +140,10 @@ async fn connections_from_one_address_are_limited(over: Over) {
         .build()
         .unwrap();
     server.start().await.unwrap();
-    let net = Net { url: server.urls().remove(0), server };
+    let net = Net {
+        url: server.urls().remove(0),
+        server,
+    };
     let six = net.server.urls().remove(1);
     let one = net.open_peer().await;
     let _two = net.open_peer().await;

@@ -3,7 +3,10 @@
 //! `suite` and its neighbours are written once; [`support::over`] instantiates each test for every
 //! transport that has the capability which the test names. `TRANSPORTS.md` is the resulting table.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails, and says where"
+)]
 #![allow(missing_docs, reason = "a test's name is its documentation")]
 #![allow(unreachable_pub, reason = "nothing is public in a test binary")]
 

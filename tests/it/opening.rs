@@ -43,7 +43,11 @@ async fn a_hello_is_answered_with_welcome_before_anything_else(over: Over) {
     .await;
     let mut peer = net.peer().await;
     let hello = json!({"op": "hello", "version": 3, "client_id": "sensor 7"}).to_string();
-    peer.send_together(vec![Frame::new(kind::CONTROL, hello), Frame::new(kind::DATA, "hi")]).await;
+    peer.send_together(vec![
+        Frame::new(kind::CONTROL, hello),
+        Frame::new(kind::DATA, "hi"),
+    ])
+    .await;
     let welcome = peer.receive().await.unwrap().json();
     assert_eq!(welcome["op"], "welcome");
     assert_eq!(welcome["version"], 1);
@@ -103,7 +107,11 @@ async fn unknown_operations_and_fields_are_ignored(over: Over) {
     let mut peer = net.peer().await;
     peer.control(r#"{"op":"hello","later":{"a":[1]}}"#).await;
     assert_eq!(peer.receive().await.unwrap().json()["op"], "welcome");
-    for ignored in [r#"{"op":"dance"}"#, r#"{"op":"ack","received":9}"#, r#"{"op":"goaway"}"#] {
+    for ignored in [
+        r#"{"op":"dance"}"#,
+        r#"{"op":"ack","received":9}"#,
+        r#"{"op":"goaway"}"#,
+    ] {
         peer.control(ignored).await;
     }
     peer.ping_pong(b"still here").await;
@@ -113,8 +121,17 @@ async fn unknown_operations_and_fields_are_ignored(over: Over) {
 async fn a_control_frame_that_is_not_one_object_with_an_op_is_an_error(over: Over) {
     let net = serve(over, echo).await;
     for wrong in [
-        "", "{", "[]", "null", "\"hello\"", "{}", r#"{"op":1}"#, r#"{"op":"join","op":"join"}"#,
-        r#"{"op":"join","group":"a","group":"b"}"#, "\u{0}", r#"{"op":"join"} {}"#,
+        "",
+        "{",
+        "[]",
+        "null",
+        "\"hello\"",
+        "{}",
+        r#"{"op":1}"#,
+        r#"{"op":"join","op":"join"}"#,
+        r#"{"op":"join","group":"a","group":"b"}"#,
+        "\u{0}",
+        r#"{"op":"join"} {}"#,
     ] {
         // As the first frame, and later on.
         for opened in [false, true] {
@@ -176,7 +193,11 @@ async fn a_peer_that_leaves_without_opening_is_no_session(over: Over) {
         assert_eq!(frame.kind, kind::DISCONNECT);
     }
     let mut peer = net.peer().await;
-    peer.send(Frame::new(kind::ERROR, [&(-602_i32).to_be_bytes()[..], b"oops"].concat())).await;
+    peer.send(Frame::new(
+        kind::ERROR,
+        [&(-602_i32).to_be_bytes()[..], b"oops"].concat(),
+    ))
+    .await;
     // ERROR is never answered by ERROR.
     peer.expect_end().await;
     let mut last = net.open_peer().await;
@@ -204,9 +225,7 @@ impl Authenticator for Doorkeeper {
             assert!(!session.is_connected());
             match credentials.token.as_deref() {
                 Some("secret") => Ok(credentials.client_id.map(|id| format!("user {id}"))),
-                Some("banned") => {
-                    Err(RequestError::with_code(ErrorCode::AccessDenied, "not you"))
-                }
+                Some("banned") => Err(RequestError::with_code(ErrorCode::AccessDenied, "not you")),
                 _ => Err(RequestError::failed("who are you?")),
             }
         })
@@ -221,18 +240,23 @@ fn hello(token: &str) -> Frame {
 async fn the_authenticator_decides_and_names_the_peer(over: Over) {
     let (log, mut events) = log();
     let gate = Arc::new(Semaphore::new(1));
-    let net =
-        serve(over, |builder| record(echo(builder), &log).authenticator(Doorkeeper { gate })).await;
+    let net = serve(over, |builder| {
+        record(echo(builder), &log).authenticator(Doorkeeper { gate })
+    })
+    .await;
     let mut peer = net.peer().await;
     peer.send(hello("secret")).await;
     assert_eq!(peer.receive().await.unwrap().json()["op"], "welcome");
-    let Event::Connected(session) = events.next().await else { panic!("not connected") };
+    let Event::Connected(session) = events.next().await else {
+        panic!("not connected")
+    };
     assert_eq!(session.identity(), Some("user eve"));
     peer.data("in").await;
     assert_eq!(peer.expect_data().await, "in");
     for (token, code) in [("wrong", -623), ("banned", -624)] {
         let mut peer = net.peer().await;
-        peer.send_together(vec![hello(token), Frame::new(kind::DATA, "let me in")]).await;
+        peer.send_together(vec![hello(token), Frame::new(kind::DATA, "let me in")])
+            .await;
         let (refused, text) = peer.expect_error_and_end().await;
         assert_eq!(refused, code);
         assert!(!text.contains(token), "a token is never shown");
@@ -271,9 +295,16 @@ async fn with_an_authenticator_hello_comes_first(over: Over) {
 async fn what_follows_a_hello_waits_for_the_authenticator(over: Over) {
     let gate = Arc::new(Semaphore::new(0));
     let opens = Arc::clone(&gate);
-    let net = serve(over, |builder| echo(builder).authenticator(Doorkeeper { gate })).await;
+    let net = serve(over, |builder| {
+        echo(builder).authenticator(Doorkeeper { gate })
+    })
+    .await;
     let mut peer = net.peer().await;
-    let first = vec![hello("secret"), Frame::new(kind::DATA, "a"), Frame::new(kind::PING, "p")];
+    let first = vec![
+        hello("secret"),
+        Frame::new(kind::DATA, "a"),
+        Frame::new(kind::PING, "p"),
+    ];
     peer.send_together(first).await;
     peer.send(Frame::new(kind::DATA, "b")).await;
     crate::support::settle().await;
@@ -321,7 +352,10 @@ async fn nothing_of_a_peer_that_was_not_let_in_is_handled(over: Over) {
         crate::support::settle().await;
         opens.add_permits(1);
         while let Some(frame) = peer.receive().await {
-            assert!(matches!(frame.kind, kind::ERROR | kind::CONTROL), "{frame:?}");
+            assert!(
+                matches!(frame.kind, kind::ERROR | kind::CONTROL),
+                "{frame:?}"
+            );
         }
         drop(peer);
         net.stop().await;
@@ -333,12 +367,16 @@ async fn nothing_of_a_peer_that_was_not_let_in_is_handled(over: Over) {
 
 async fn an_authenticator_that_panics_lets_nobody_in(over: Over) {
     let gate = Arc::new(Semaphore::new(1));
-    let net = serve(over, |builder| echo(builder).authenticator(Doorkeeper { gate })).await;
+    let net = serve(over, |builder| {
+        echo(builder).authenticator(Doorkeeper { gate })
+    })
+    .await;
     let mut other = net.peer().await;
     other.send(hello("secret")).await;
     other.expect(kind::CONTROL).await;
     let mut peer = net.peer().await;
-    peer.send_together(vec![hello("panic"), Frame::new(kind::DATA, "x")]).await;
+    peer.send_together(vec![hello("panic"), Frame::new(kind::DATA, "x")])
+        .await;
     peer.expect_error_and_end().await;
     assert_eq!(net.server.session_count(), 1);
     other.ping_pong(b"nothing happened").await;
@@ -357,10 +395,16 @@ async fn clients_join_and_leave_groups_where_the_guard_allows_it(over: Over) {
     assert!(session.is_in(&group("open-1")));
     peer.control(r#"{"op":"join","group":"secret"}"#).await;
     let refused = peer.receive().await.unwrap().json();
-    assert_eq!((&refused["op"], &refused["group"]), (&json!("refused"), &json!("secret")));
+    assert_eq!(
+        (&refused["op"], &refused["group"]),
+        (&json!("refused"), &json!("secret"))
+    );
     assert_eq!(refused["code"], -624);
     assert!(!session.is_in(&group("secret")));
-    net.server.broadcast_to(&group("open-1"), "to members", &[]).await.unwrap();
+    net.server
+        .broadcast_to(&group("open-1"), "to members", &[])
+        .await
+        .unwrap();
     assert_eq!(peer.expect_data().await, "to members");
     peer.control(r#"{"op":"leave","group":"open-1"}"#).await;
     let left = peer.receive().await.unwrap().json();
@@ -378,9 +422,13 @@ async fn without_a_guard_clients_are_refused(over: Over) {
     let net = serve(over, |builder| builder).await;
     let (mut peer, session) = net.pair().await;
     for op in ["join", "leave"] {
-        peer.control(json!({"op": op, "group": "g"}).to_string()).await;
+        peer.control(json!({"op": op, "group": "g"}).to_string())
+            .await;
         let refused = peer.receive().await.unwrap().json();
-        assert_eq!((&refused["op"], &refused["code"]), (&json!("refused"), &json!(-624)));
+        assert_eq!(
+            (&refused["op"], &refused["code"]),
+            (&json!("refused"), &json!(-624))
+        );
     }
     assert!(session.groups().is_empty());
     peer.ping_pong(b"on").await;
@@ -388,16 +436,20 @@ async fn without_a_guard_clients_are_refused(over: Over) {
 }
 
 async fn group_names_and_their_number_are_limited(over: Over) {
-    let net =
-        serve(over, |builder| builder.group_guard(|_: &Session, _: &GroupName| true)).await;
+    let net = serve(over, |builder| {
+        builder.group_guard(|_: &Session, _: &GroupName| true)
+    })
+    .await;
     let (mut peer, session) = net.pair().await;
     for name in [String::new(), "n".repeat(129)] {
-        peer.control(json!({"op": "join", "group": name}).to_string()).await;
+        peer.control(json!({"op": "join", "group": name}).to_string())
+            .await;
         assert_eq!(peer.receive().await.unwrap().json()["op"], "refused");
     }
     for number in 0..65 {
         let name = format!("{number:0128}");
-        peer.control(json!({"op": "join", "group": name}).to_string()).await;
+        peer.control(json!({"op": "join", "group": name}).to_string())
+            .await;
         let expected = if number < 64 { "joined" } else { "refused" };
         assert_eq!(peer.receive().await.unwrap().json()["op"], expected);
     }

@@ -42,7 +42,10 @@ async fn a_request_is_answered_under_its_id(over: Over) {
     let mut peer = net.peer().await;
     for (id, payload) in [(0, "a"), (u64::MAX, "b"), (7, ""), (7, "again")] {
         peer.request(id, payload).await;
-        assert_eq!(peer.receive().await, Some(Frame::with_id(kind::RESPONSE, id, payload)));
+        assert_eq!(
+            peer.receive().await,
+            Some(Frame::with_id(kind::RESPONSE, id, payload))
+        );
     }
     let largest = vec![3; 1024 * 1024];
     peer.request(1, largest.clone()).await;
@@ -63,15 +66,20 @@ async fn a_request_of_the_server_is_answered_by_the_peer(over: Over) {
     });
     let question = peer.expect(kind::REQUEST).await;
     assert_eq!(question.payload, "question");
-    peer.send(Frame::with_id(kind::RESPONSE, question.id, "answer")).await;
+    peer.send(Frame::with_id(kind::RESPONSE, question.id, "answer"))
+        .await;
     let another = peer.expect(kind::REQUEST).await;
     assert_ne!(another.id, question.id);
     let failure = [&(-620_i32).to_be_bytes()[..], b"not here"].concat();
-    peer.send(Frame::with_id(kind::FAILURE, another.id, failure)).await;
+    peer.send(Frame::with_id(kind::FAILURE, another.id, failure))
+        .await;
     let (first, second) = within("answers", asking).await.unwrap();
     assert_eq!(first.unwrap().payload(), b"answer");
     let error = second.unwrap_err();
-    assert_eq!((error.code(), error.to_string().as_str()), (ErrorCode::SessionNotFound, "not here"));
+    assert_eq!(
+        (error.code(), error.to_string().as_str()),
+        (ErrorCode::SessionNotFound, "not here")
+    );
     net.stop().await;
 }
 
@@ -87,8 +95,12 @@ async fn ids_belong_to_the_requester(over: Over) {
     for id in 1..4 {
         peer.request(id, "ping").await;
         let back = peer.expect(kind::REQUEST).await;
-        peer.send(Frame::with_id(kind::RESPONSE, back.id, "pong")).await;
-        assert_eq!(peer.receive().await, Some(Frame::with_id(kind::RESPONSE, id, "pong")));
+        peer.send(Frame::with_id(kind::RESPONSE, back.id, "pong"))
+            .await;
+        assert_eq!(
+            peer.receive().await,
+            Some(Frame::with_id(kind::RESPONSE, id, "pong"))
+        );
     }
     net.stop().await;
 }
@@ -112,10 +124,15 @@ async fn many_requests_of_the_server_are_told_apart(over: Over) {
     for request in asked.iter().rev() {
         let number = u32::from_be_bytes(request.payload[..].try_into().unwrap());
         let answer = (number * 3).to_be_bytes().to_vec();
-        peer.send(Frame::with_id(kind::RESPONSE, request.id, answer)).await;
+        peer.send(Frame::with_id(kind::RESPONSE, request.id, answer))
+            .await;
     }
-    within("answers", async { while let Some(asked) = asking.join_next().await { asked.unwrap() } })
-        .await;
+    within("answers", async {
+        while let Some(asked) = asking.join_next().await {
+            asked.unwrap()
+        }
+    })
+    .await;
     net.stop().await;
 }
 
@@ -124,7 +141,10 @@ async fn a_failed_request_says_why(over: Over) {
     let mut peer = net.peer().await;
     peer.request(5, "fail because of rain").await;
     let failure = peer.expect(kind::FAILURE).await;
-    assert_eq!((failure.id, failure.code_and_text()), (5, (-647, "fail because of rain".into())));
+    assert_eq!(
+        (failure.id, failure.code_and_text()),
+        (5, (-647, "fail because of rain".into()))
+    );
     // The session goes on.
     peer.request(6, "fine").await;
     assert_eq!(peer.expect(kind::RESPONSE).await.id, 6);
@@ -158,7 +178,11 @@ async fn an_answer_over_the_limit_becomes_a_failure(over: Over) {
 /// Requests wait until they are let go; says how many run.
 fn gated(
     builder: network_system::ServerBuilder,
-) -> (network_system::ServerBuilder, Arc<Semaphore>, Arc<AtomicUsize>) {
+) -> (
+    network_system::ServerBuilder,
+    Arc<Semaphore>,
+    Arc<AtomicUsize>,
+) {
     let (gate, running) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
     let (waits, counts) = (Arc::clone(&gate), Arc::clone(&running));
     let builder = builder.on_request(move |_, request: Message| {
@@ -189,10 +213,16 @@ async fn an_id_in_use_is_refused_and_the_first_request_goes_on(over: Over) {
     assert_eq!((failure.id, failure.code_and_text().0), (9, -647));
     assert_eq!(running.load(Ordering::SeqCst), 1);
     gate.add_permits(2);
-    assert_eq!(peer.receive().await, Some(Frame::with_id(kind::RESPONSE, 9, "first")));
+    assert_eq!(
+        peer.receive().await,
+        Some(Frame::with_id(kind::RESPONSE, 9, "first"))
+    );
     // Free again.
     peer.request(9, "third").await;
-    assert_eq!(peer.receive().await, Some(Frame::with_id(kind::RESPONSE, 9, "third")));
+    assert_eq!(
+        peer.receive().await,
+        Some(Frame::with_id(kind::RESPONSE, 9, "third"))
+    );
     net.stop().await;
 }
 
@@ -270,7 +300,8 @@ async fn an_answer_to_nothing_is_counted_and_dropped(over: Over) {
     let request = peer.expect(kind::REQUEST).await;
     asking.abort();
     let _ = asking.await;
-    peer.send(Frame::with_id(kind::RESPONSE, request.id, "late")).await;
+    peer.send(Frame::with_id(kind::RESPONSE, request.id, "late"))
+        .await;
     peer.ping_pong(b"on").await;
     assert_eq!(net.server.stats().unknown_responses, 3);
     net.server.reset_stats();
@@ -290,7 +321,8 @@ async fn pending_requests_are_bounded(over: Over) {
     peer.expect(kind::REQUEST).await;
     let error = session.request("?", LONG).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::QueueFull);
-    peer.send(Frame::with_id(kind::RESPONSE, first.id, "!")).await;
+    peer.send(Frame::with_id(kind::RESPONSE, first.id, "!"))
+        .await;
     let [one, two] = asking;
     within("an answer", one).await.unwrap().unwrap();
     two.abort();
@@ -298,7 +330,8 @@ async fn pending_requests_are_bounded(over: Over) {
     // Both places are free again.
     let third = ask(session.clone());
     let request = peer.expect(kind::REQUEST).await;
-    peer.send(Frame::with_id(kind::RESPONSE, request.id, "!")).await;
+    peer.send(Frame::with_id(kind::RESPONSE, request.id, "!"))
+        .await;
     within("an answer", third).await.unwrap().unwrap();
     net.stop().await;
 }
@@ -332,7 +365,8 @@ async fn answers_of_requests_leave_before_an_orderly_end(over: Over) {
     let mut peer = net.peer().await;
     let requests = (0..3).map(|id| Frame::with_id(kind::REQUEST, id, vec![id as u8]));
     peer.send_together(requests.collect()).await;
-    peer.send(Frame::new(kind::DISCONNECT, "that was all")).await;
+    peer.send(Frame::new(kind::DISCONNECT, "that was all"))
+        .await;
     peer.shutdown().await;
     eventually("they run", || running.load(Ordering::SeqCst) == 3).await;
     gate.add_permits(3);

@@ -110,7 +110,10 @@ async fn stopping_flushes_what_was_accepted(over: Over) {
         }
         assert!(sent < 50_000, "no back-pressure");
     }
-    assert!(session.stats().queued_messages > 0, "something has to be flushed");
+    assert!(
+        session.stats().queued_messages > 0,
+        "something has to be flushed"
+    );
     let server = net.server.clone();
     let stopping = tokio::spawn(async move { server.stop_within(LONG).await });
     settle().await;
@@ -128,7 +131,10 @@ async fn stopping_flushes_what_was_accepted(over: Over) {
 
 async fn stopping_delivers_what_peers_still_say(over: Over) {
     let (log, mut events) = log();
-    let net = serve(over, |builder| crate::support::record_messages(builder, &log)).await;
+    let net = serve(over, |builder| {
+        crate::support::record_messages(builder, &log)
+    })
+    .await;
     let (mut peer, _) = net.pair().await;
     let server = net.server.clone();
     let stopping = tokio::spawn(async move { server.stop_within(LONG).await });
@@ -177,7 +183,10 @@ async fn stopping_lets_handlers_finish_and_their_answers_leave(over: Over) {
     settle().await;
     gate.add_permits(2);
     assert_eq!(one.expect_data().await, "working");
-    assert_eq!(two.receive().await, Some(Frame::with_id(kind::RESPONSE, 5, "working")));
+    assert_eq!(
+        two.receive().await,
+        Some(Frame::with_id(kind::RESPONSE, 5, "working"))
+    );
     for mut peer in [one, two] {
         peer.expect(kind::DISCONNECT).await;
         peer.expect_end().await;
@@ -188,7 +197,11 @@ async fn stopping_lets_handlers_finish_and_their_answers_leave(over: Over) {
 }
 
 async fn stopping_leaves_no_task_and_no_session(over: Over) {
-    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let tasks = || {
+        tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks()
+    };
     let before = tasks();
     let (log, mut events) = log();
     let net = serve(over, |builder| record(echo(builder), &log)).await;
@@ -203,7 +216,9 @@ async fn stopping_leaves_no_task_and_no_session(over: Over) {
         peers.push(peer);
     }
     assert!(tasks() > before);
-    let report = within("stop", net.server.stop_within(Duration::ZERO)).await.unwrap();
+    let report = within("stop", net.server.stop_within(Duration::ZERO))
+        .await
+        .unwrap();
     assert_eq!(report.drained + report.aborted, 10);
     assert_eq!(net.server.session_count(), 0);
     eventually("no task is left", || tasks() == before).await;
@@ -244,7 +259,9 @@ async fn stopping_with_no_time_cuts_off_and_says_so(over: Over) {
     let mut peer = net.open_peer().await;
     peer.data("never answered").await;
     peer.ping_pong(b"it runs").await;
-    let report = within("stop", net.server.stop_within(Duration::ZERO)).await.unwrap();
+    let report = within("stop", net.server.stop_within(Duration::ZERO))
+        .await
+        .unwrap();
     assert_eq!((report.drained, report.aborted), (0, 1));
     assert!(dropped.load(Ordering::SeqCst), "the handler is gone");
 }
@@ -258,9 +275,7 @@ async fn stopping_while_peers_connect_takes_no_longer() {
             while let Ok(mut peer) = Peer::try_connect(&url).await {
                 // Polite: it leaves when it is told to.
                 let _ = peer.try_send(Frame::new(kind::HEARTBEAT, "")).await;
-                tokio::spawn(async move {
-                    while let Ok(Some(_)) = peer.try_receive().await {}
-                });
+                tokio::spawn(async move { while let Ok(Some(_)) = peer.try_receive().await {} });
             }
         });
         eventually("some are in", || net.server.session_count() > 5).await;
@@ -280,7 +295,9 @@ async fn a_second_stop_shortens_the_deadline(over: Over) {
     peer.expect(kind::DISCONNECT).await;
     settle().await;
     assert!(!first.is_finished());
-    let second = within("stop", net.server.stop_within(Duration::ZERO)).await.unwrap();
+    let second = within("stop", net.server.stop_within(Duration::ZERO))
+        .await
+        .unwrap();
     let first = within("the first", first).await.unwrap().unwrap();
     assert_eq!(first, second);
     assert_eq!((first.drained, first.aborted), (0, 1));
@@ -293,7 +310,10 @@ async fn goaway_comes_before_the_disconnect(over: Over) {
     let server = net.server.clone();
     let stopping = tokio::spawn(async move { server.stop_within(LONG).await });
     let goaway = peer.receive().await.unwrap().json();
-    assert_eq!(goaway, serde_json::json!({"op": "goaway", "retry_ms": 1_500}));
+    assert_eq!(
+        goaway,
+        serde_json::json!({"op": "goaway", "retry_ms": 1_500})
+    );
     peer.expect(kind::DISCONNECT).await;
     peer.shutdown().await;
     // One that never opened is not told where to go, only that it is over.
@@ -313,7 +333,10 @@ async fn the_disconnect_handler_learns_of_the_stop(over: Over) {
     peer.expect(kind::DISCONNECT).await;
     drop(peer);
     within("stop", stopping).await.unwrap().unwrap();
-    assert_eq!(events.disconnected().await.code(), Some(ErrorCode::ShuttingDown));
+    assert_eq!(
+        events.disconnected().await.code(),
+        Some(ErrorCode::ShuttingDown)
+    );
 }
 
 async fn after_a_stop_nobody_accepts_and_the_port_is_free(over: Over) {

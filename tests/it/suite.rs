@@ -75,8 +75,7 @@ async fn messages_of_two_tasks_and_a_handler_keep_their_own_order(over: Over) {
     };
     let net = serve(over, |builder| {
         builder.on_message(move |session: Session, _| async move {
-            let tasks =
-                [1, 2].map(|sender| tokio::spawn(send(session.clone(), sender)));
+            let tasks = [1, 2].map(|sender| tokio::spawn(send(session.clone(), sender)));
             send(session, 0).await;
             for task in tasks {
                 task.await.unwrap();
@@ -150,10 +149,18 @@ async fn a_broadcast_to_a_group_reaches_its_members_only(over: Over) {
         session.join(&room).unwrap();
         assert!(session.is_in(&room) && !session.is_in(&other));
     }
-    net.server.session(peers[4].1).unwrap().join(&other).unwrap();
+    net.server
+        .session(peers[4].1)
+        .unwrap()
+        .join(&other)
+        .unwrap();
     assert_eq!(net.server.members(&room).len(), 3);
     assert_eq!(net.server.groups().len(), 2);
-    let report = net.server.broadcast_to(&room, "hi", &[peers[0].1]).await.unwrap();
+    let report = net
+        .server
+        .broadcast_to(&room, "hi", &[peers[0].1])
+        .await
+        .unwrap();
     assert_eq!((report.sent, report.missed), (2, 0));
     let left = net.server.session(peers[1].1).unwrap();
     assert!(left.leave(&room));
@@ -167,7 +174,11 @@ async fn a_broadcast_to_a_group_reaches_its_members_only(over: Over) {
         }
         peer.ping_pong(b"nothing else").await;
     }
-    let nobody = net.server.broadcast_to(&group("empty"), "?", &[]).await.unwrap();
+    let nobody = net
+        .server
+        .broadcast_to(&group("empty"), "?", &[])
+        .await
+        .unwrap();
     assert_eq!((nobody.sent, nobody.missed), (0, 0));
     net.stop().await;
 }
@@ -184,7 +195,10 @@ async fn a_session_that_ends_leaves_its_groups(over: Over) {
     events.disconnected().await;
     assert_eq!(net.server.members(&room), [other.id()]);
     assert!(session.groups().is_empty());
-    assert!(session.join(&room).is_err(), "an ended session joins nothing");
+    assert!(
+        session.join(&room).is_err(),
+        "an ended session joins nothing"
+    );
     assert_eq!(net.server.members(&room), [other.id()]);
     net.stop().await;
     assert!(net.server.groups().is_empty());
@@ -212,7 +226,9 @@ async fn the_connect_handler_runs_before_the_first_message(over: Over) {
     assert!(events.try_next().is_none(), "the message waits");
     gate.add_permits(1);
     assert!(matches!(events.next().await, Event::Connected(_)));
-    assert!(matches!(events.next().await, Event::Message(message) if message.payload() == b"first"));
+    assert!(
+        matches!(events.next().await, Event::Message(message) if message.payload() == b"first")
+    );
     net.stop().await;
 }
 
@@ -229,7 +245,10 @@ async fn the_disconnect_handler_runs_once_with_the_peers_words(over: Over) {
     assert_eq!(reason.closed_by(), network_system::ClosedBy::Remote);
     assert_eq!(session.closed().await, reason);
     assert_eq!(session.state(), State::Disconnected);
-    assert_eq!(session.send("late").await.unwrap_err().code(), network_system::ErrorCode::ConnectionClosed);
+    assert_eq!(
+        session.send("late").await.unwrap_err().code(),
+        network_system::ErrorCode::ConnectionClosed
+    );
     net.stop().await;
     drop(log);
     drop(net);
@@ -324,13 +343,19 @@ async fn a_session_can_be_found_listed_and_ended_by_the_server(over: Over) {
     assert_ne!(first.id(), second.id());
     net.server.send(second.id(), "to the second").await.unwrap();
     assert_eq!(two.expect_data().await, "to the second");
-    net.server.disconnect(first.id(), CloseReason::new("you")).unwrap();
+    net.server
+        .disconnect(first.id(), CloseReason::new("you"))
+        .unwrap();
     assert_eq!(one.expect(kind::DISCONNECT).await.payload, "you");
     one.expect_end().await;
     one.shutdown().await;
     within("closed", first.closed()).await;
     assert_eq!(net.server.session(first.id()), None);
-    let code = net.server.disconnect(first.id(), CloseReason::new("again")).unwrap_err().code();
+    let code = net
+        .server
+        .disconnect(first.id(), CloseReason::new("again"))
+        .unwrap_err()
+        .code();
     assert_eq!(code, network_system::ErrorCode::SessionNotFound);
     let unsent = net.server.send(first.id(), "lost?").await.unwrap_err();
     assert_eq!(unsent.code(), network_system::ErrorCode::SessionNotFound);
@@ -353,7 +378,10 @@ async fn an_aborted_session_ends_at_once(over: Over) {
     // A stream may see a reset, which is as good as an end.
     let _ = within("the end", peer.try_receive()).await;
     let reason = events.disconnected().await;
-    assert_eq!(reason.code(), Some(network_system::ErrorCode::ConnectionClosed));
+    assert_eq!(
+        reason.code(),
+        Some(network_system::ErrorCode::ConnectionClosed)
+    );
     assert_eq!(session.state(), State::Error);
     net.stop().await;
 }
@@ -382,7 +410,10 @@ async fn paused_reading_holds_the_peer_back_and_loses_nothing(over: Over) {
         })
         .await;
         if held {
-            assert!(events.try_next().is_none(), "nothing is delivered while reading is paused");
+            assert!(
+                events.try_next().is_none(),
+                "nothing is delivered while reading is paused"
+            );
             session.resume_reading();
             within("room again", sending).await.unwrap();
             sent += 1;
@@ -408,13 +439,19 @@ async fn statistics_count_messages_and_bytes_each_way(over: Over) {
     let stats = session.stats();
     assert_eq!((stats.messages_received, stats.bytes_received), (4, 5_110));
     assert_eq!((stats.messages_sent, stats.bytes_sent), (4, 5_110));
-    assert_eq!((stats.queued_messages, stats.queued_bytes, stats.dropped), (0, 0, 0));
+    assert_eq!(
+        (stats.queued_messages, stats.queued_bytes, stats.dropped),
+        (0, 0, 0)
+    );
     assert!(stats.last_message.is_some());
     let stats = net.server.stats();
     assert_eq!((stats.messages_received, stats.bytes_received), (4, 5_110));
     assert_eq!((stats.messages_sent, stats.bytes_sent), (4, 5_110));
     assert_eq!((stats.total_connections, stats.current_connections), (1, 1));
-    assert_eq!((stats.errors, stats.dropped, stats.refused_connections), (0, 0, 0));
+    assert_eq!(
+        (stats.errors, stats.dropped, stats.refused_connections),
+        (0, 0, 0)
+    );
     assert!(stats.started_at.is_some() && stats.last_activity.is_some());
     session.reset_stats();
     net.server.reset_stats();
@@ -425,7 +462,10 @@ async fn statistics_count_messages_and_bytes_each_way(over: Over) {
     assert_eq!((stats.messages_received, stats.messages_sent), (1, 1));
     assert_eq!((stats.total_connections, stats.current_connections), (0, 1));
     peer.leave().await;
-    eventually("nobody is left", || net.server.stats().current_connections == 0).await;
+    eventually("nobody is left", || {
+        net.server.stats().current_connections == 0
+    })
+    .await;
     net.stop().await;
 }
 
@@ -435,7 +475,14 @@ async fn a_session_keeps_data_and_extensions(over: Over) {
     assert_eq!(session.data("name"), None);
     assert_eq!(session.set_data("name", "one"), None);
     assert_eq!(session.set_data("name", "two"), Some("one".to_owned()));
-    assert_eq!(net.server.session(session.id()).unwrap().data("name").unwrap(), "two");
+    assert_eq!(
+        net.server
+            .session(session.id())
+            .unwrap()
+            .data("name")
+            .unwrap(),
+        "two"
+    );
     assert_eq!(session.remove_data("name"), Some("two".to_owned()));
     session.set_data("a", "b");
     session.clear_data();
@@ -457,7 +504,10 @@ async fn a_session_says_who_and_where_it_is(over: Over) {
     let (mut peer, session) = net.pair().await;
     assert_eq!(session.client_id(), session.id().to_string());
     assert_eq!(session.identity(), None);
-    assert_eq!(format!("{}://", session.transport()), &net.url[..net.url.find("//").unwrap() + 2]);
+    assert_eq!(
+        format!("{}://", session.transport()),
+        &net.url[..net.url.find("//").unwrap() + 2]
+    );
     assert!(session.connected_at() <= session.last_activity());
     assert_eq!(session.to_owned(), session);
     assert!(format!("{session:?}").contains("Session"));
@@ -476,7 +526,10 @@ async fn states_follow_one_another(over: Over) {
     };
     settle().await;
     session.disconnect(CloseReason::new("bye"));
-    assert_eq!(within("a change", waiting).await.unwrap(), State::Disconnecting);
+    assert_eq!(
+        within("a change", waiting).await.unwrap(),
+        State::Disconnecting
+    );
     peer.expect(kind::DISCONNECT).await;
     peer.shutdown().await;
     within("closed", session.closed()).await;
@@ -496,7 +549,8 @@ async fn ping_is_answered_with_its_payload_and_no_handler_hears_of_it(over: Over
     // In one write with messages around them: the newest PONG may stand for all.
     let ping = |payload: &'static str| Frame::new(kind::PING, payload);
     let data = |payload: &'static str| Frame::new(kind::DATA, payload);
-    peer.send_together(vec![data("a"), ping("1"), data("b"), ping("2"), data("c")]).await;
+    peer.send_together(vec![data("a"), ping("1"), data("b"), ping("2"), data("c")])
+        .await;
     while peer.expect(kind::PONG).await.payload != "2" {}
     for expected in [b"a", b"b", b"c"] {
         assert_eq!(events.message().await.payload(), expected);
@@ -527,20 +581,60 @@ async fn an_application_type_reaches_the_handler_with_its_number(over: Over) {
     let (mut peer, session) = net.pair().await;
     for number in [0x8000, 0xABCD, 0xFFFF] {
         peer.send(Frame::new(number, "typed")).await;
-        assert_eq!(events.message().await.kind(), MessageKind::Application(number));
-        session.send(Message::application(number, "back").unwrap()).await.unwrap();
+        assert_eq!(
+            events.message().await.kind(),
+            MessageKind::Application(number)
+        );
+        session
+            .send(Message::application(number, "back").unwrap())
+            .await
+            .unwrap();
         assert_eq!(peer.receive().await, Some(Frame::new(number, "back")));
     }
-    net.server.broadcast(Message::application(0x8001, "all").unwrap()).await.unwrap();
+    net.server
+        .broadcast(Message::application(0x8001, "all").unwrap())
+        .await
+        .unwrap();
     assert_eq!(peer.receive().await, Some(Frame::new(0x8001, "all")));
     net.stop().await;
 }
 
 /// Sizes at which code of this kind is known to change its mind.
 const SIZES: &[usize] = &[
-    0, 1, 2, 9, 10, 11, 125, 126, 127, 255, 256, 1_023, 1_024, 4_085, 4_086, 4_095, 4_096, 4_097,
-    16_383, 16_384, 16_385, 65_525, 65_526, 65_535, 65_536, 65_537, 131_072, 262_133, 262_134,
-    262_144, 262_145, 524_288, LIMIT - 1, LIMIT,
+    0,
+    1,
+    2,
+    9,
+    10,
+    11,
+    125,
+    126,
+    127,
+    255,
+    256,
+    1_023,
+    1_024,
+    4_085,
+    4_086,
+    4_095,
+    4_096,
+    4_097,
+    16_383,
+    16_384,
+    16_385,
+    65_525,
+    65_526,
+    65_535,
+    65_536,
+    65_537,
+    131_072,
+    262_133,
+    262_134,
+    262_144,
+    262_145,
+    524_288,
+    LIMIT - 1,
+    LIMIT,
 ];
 const LIMIT: usize = 1024 * 1024;
 
@@ -558,8 +652,14 @@ async fn messages_of_every_size_are_treated_alike(over: Over) {
     for &len in SIZES {
         let payload: Vec<u8> = (0..len).map(|at| (at * 31 + len) as u8).collect();
         peer.data(payload.clone()).await;
-        assert!(peer.expect_data().await == payload, "{len} bytes were damaged");
-        assert!(events.message().await.payload() == payload, "{len} bytes were damaged");
+        assert!(
+            peer.expect_data().await == payload,
+            "{len} bytes were damaged"
+        );
+        assert!(
+            events.message().await.payload() == payload,
+            "{len} bytes were damaged"
+        );
     }
     // And from outside the handler, small ones between large ones.
     let sender = tokio::spawn({
@@ -572,25 +672,39 @@ async fn messages_of_every_size_are_treated_alike(over: Over) {
         }
     });
     for &len in SIZES {
-        assert!(peer.expect_data().await == vec![len as u8; len], "{len} bytes were damaged");
+        assert!(
+            peer.expect_data().await == vec![len as u8; len],
+            "{len} bytes were damaged"
+        );
         assert_eq!(peer.expect_data().await, "");
     }
     sender.await.unwrap();
     for &len in SIZES {
         net.server.broadcast(vec![len as u8; len]).await.unwrap();
-        assert!(peer.expect_data().await == vec![len as u8; len], "{len} bytes were damaged");
+        assert!(
+            peer.expect_data().await == vec![len as u8; len],
+            "{len} bytes were damaged"
+        );
     }
     let total: usize = SIZES.iter().sum();
     let stats = session.stats();
     let count = SIZES.len() as u64;
-    assert_eq!((stats.messages_received, stats.bytes_received), (count, total as u64));
-    assert_eq!((stats.messages_sent, stats.bytes_sent), (4 * count, 3 * total as u64));
+    assert_eq!(
+        (stats.messages_received, stats.bytes_received),
+        (count, total as u64)
+    );
+    assert_eq!(
+        (stats.messages_sent, stats.bytes_sent),
+        (4 * count, 3 * total as u64)
+    );
     net.stop().await;
 }
 
 async fn a_message_over_the_limit_cannot_be_sent_and_comes_back(over: Over) {
-    let net =
-        serve(over, |builder| builder.limits(limits(|limits| limits.message_size = 1_000))).await;
+    let net = serve(over, |builder| {
+        builder.limits(limits(|limits| limits.message_size = 1_000))
+    })
+    .await;
     let (mut peer, session) = net.pair().await;
     let error = session.send(vec![5; 1_001]).await.unwrap_err();
     assert_eq!(error.code(), network_system::ErrorCode::MessageTooLarge);
@@ -605,7 +719,10 @@ async fn a_message_over_the_limit_cannot_be_sent_and_comes_back(over: Over) {
 }
 
 async fn a_server_listens_on_ipv6(_: Over) {
-    let server = echo(network_system::Server::builder()).listen("tcp://[::1]:0").build().unwrap();
+    let server = echo(network_system::Server::builder())
+        .listen("tcp://[::1]:0")
+        .build()
+        .unwrap();
     server.start().await.unwrap();
     let url = server.urls().remove(0);
     assert!(url.starts_with("tcp://[::1]:"), "{url}");

@@ -34,8 +34,10 @@ fn generate() -> String {
         crate::codecs::TESTS,
     ];
     for (module, test, capability) in lists.into_iter().flatten() {
-        let (_, tcp, unix, mem) =
-            CAPABILITIES.iter().find(|(name, ..)| name == capability).expect("a capability");
+        let (_, tcp, unix, mem) = CAPABILITIES
+            .iter()
+            .find(|(name, ..)| name == capability)
+            .expect("a capability");
         let mark = |runs: &bool| if *runs { "✓" } else { "" };
         let module = module.rsplit("::").next().expect("a module");
         let name = test.replace('_', " ");

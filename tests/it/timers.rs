@@ -77,7 +77,9 @@ async fn the_first_byte_timeout_covers_the_authenticator() {
         }
     }
     let net = serve(Over::Mem, |builder| {
-        builder.authenticator(Slow).timeouts(timeouts(|timeouts| timeouts.drain = secs(1)))
+        builder
+            .authenticator(Slow)
+            .timeouts(timeouts(|timeouts| timeouts.drain = secs(1)))
     })
     .await;
     let began = Instant::now();
@@ -91,7 +93,11 @@ async fn the_first_byte_timeout_covers_the_authenticator() {
 
 #[tokio::test(start_paused = true)]
 async fn a_frame_that_is_not_completed_is_told_after_the_mid_frame_timeout() {
-    for over in [Over::Tcp, #[cfg(unix)] Over::Unix] {
+    for over in [
+        Over::Tcp,
+        #[cfg(unix)]
+        Over::Unix,
+    ] {
         let net = serve(over, |builder| {
             echo(builder).timeouts(timeouts(|timeouts| {
                 timeouts.heartbeat = Duration::ZERO;
@@ -159,7 +165,10 @@ async fn a_peer_that_goes_quiet_is_told_after_the_idle_timeout() {
     assert_eq!(code, ErrorCode::IdleTimeout.as_i32());
     assert_about(began.elapsed(), secs(30));
     drop(peer);
-    assert_eq!(events.disconnected().await.code(), Some(ErrorCode::IdleTimeout));
+    assert_eq!(
+        events.disconnected().await.code(),
+        Some(ErrorCode::IdleTimeout)
+    );
     net.stop().await;
 }
 
@@ -234,11 +243,17 @@ async fn a_dead_peer_is_noticed_after_three_heartbeats() {
     let mut peer = net.open_peer().await;
     let began = Instant::now();
     let error = ignore_pings(&mut peer).await.unwrap();
-    assert_eq!(error.code_and_text().0, ErrorCode::HeartbeatTimeout.as_i32());
+    assert_eq!(
+        error.code_and_text().0,
+        ErrorCode::HeartbeatTimeout.as_i32()
+    );
     assert_about(began.elapsed(), secs(12));
     peer.expect_end().await;
     drop(peer);
-    assert_eq!(events.disconnected().await.code(), Some(ErrorCode::HeartbeatTimeout));
+    assert_eq!(
+        events.disconnected().await.code(),
+        Some(ErrorCode::HeartbeatTimeout)
+    );
     net.stop().await;
 }
 
@@ -271,7 +286,10 @@ async fn while_reading_is_paused_no_deadline_runs() {
     let quiet = tokio::time::timeout(secs(300), ignore_pings(&mut peer)).await;
     assert!(quiet.is_err(), "{quiet:?}");
     session.resume_reading();
-    assert_eq!(ignore_pings(&mut peer).await, Some(Frame::new(kind::DATA, "waits")));
+    assert_eq!(
+        ignore_pings(&mut peer).await,
+        Some(Frame::new(kind::DATA, "waits"))
+    );
     net.stop().await;
 }
 
@@ -343,7 +361,11 @@ async fn after_an_error_a_peer_is_listened_to_for_a_second_at_most() {
     let began = Instant::now();
     peer.send(Frame::new(0x0044, "bad")).await;
     peer.expect_error_and_end().await;
-    while peer.try_send(Frame::new(kind::DATA, "on and on")).await.is_ok() {
+    while peer
+        .try_send(Frame::new(kind::DATA, "on and on"))
+        .await
+        .is_ok()
+    {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_about(began.elapsed(), secs(1));
@@ -383,7 +405,8 @@ async fn a_handler_that_waits_for_the_end_learns_of_it_while_it_runs() {
             let log = ended.clone();
             async move {
                 let reason = session.closed().await;
-                log.send(crate::support::Event::Disconnected(session, reason)).unwrap();
+                log.send(crate::support::Event::Disconnected(session, reason))
+                    .unwrap();
             }
         })
     })
@@ -437,7 +460,9 @@ async fn a_handler_that_never_ends_does_not_hold_a_stop_up() {
     drop(three);
     within("closed", session.closed()).await;
     let began = Instant::now();
-    let report = within("stop", net.server.stop_within(secs(5))).await.unwrap();
+    let report = within("stop", net.server.stop_within(secs(5)))
+        .await
+        .unwrap();
     assert_eq!((report.drained, report.aborted), (0, 3));
     assert_about(began.elapsed(), secs(5));
 }
@@ -453,7 +478,10 @@ async fn sending_waits_as_long_as_it_is_told_to() {
     };
     assert_eq!(full.code(), ErrorCode::QueueFull);
     let began = Instant::now();
-    session.send_timeout(vec![1; 100_000], secs(3)).await.unwrap_err();
+    session
+        .send_timeout(vec![1; 100_000], secs(3))
+        .await
+        .unwrap_err();
     assert_about(began.elapsed(), secs(3));
     assert!(VIRTUAL_PATIENCE > secs(3_600));
     net.stop().await;

@@ -11,7 +11,7 @@ use crate::codec::control::Control;
 use crate::codec::{EndOfStream, FrameType, Span};
 use crate::error::{CloseReason, ErrorCode, RequestError};
 use crate::message::{Message, MessageKind, share};
-use crate::session::inbound::Inbound;
+use crate::session::inbound::{Census, Inbound};
 use crate::session::link::{READ_CHUNK, Received, Then};
 use crate::session::shared::lock;
 
@@ -64,7 +64,11 @@ impl Driver {
         mid_frame: bool,
         turn: &mut TurnContext<'_>,
     ) -> Inbound {
-        let Received { mut frames, bytes, then } = received;
+        let Received {
+            mut frames,
+            bytes,
+            then,
+        } = received;
         if bytes > 0 {
             self.liveness.received = turn.now;
             self.shared.last_received.store(turn.now, Ordering::Relaxed);
@@ -84,6 +88,9 @@ impl Driver {
                 self.hold(std::mem::take(&mut frames));
             } else if urgent {
                 self.take_urgent(&mut frames, turn);
+            }
+            if matches!(self.phase, Phase::Opening) {
+                self.on_no_welcome(&mut frames, turn);
             }
         }
         match then {
@@ -109,24 +116,29 @@ impl Driver {
 
     /// Counts messages; says whether there are frames that are dealt with on arrival.
     fn count_received(&mut self, frames: &Inbound, turn: &TurnContext<'_>) -> bool {
-        let (mut messages, mut bytes, mut urgent) = (0, 0, false);
-        for span in frames.spans() {
-            if span.frame_type.is_message() || span.frame_type.has_id() {
-                messages += 1;
-                bytes += u64::from(span.len);
-            } else {
-                self.farewell |= matches!(span.frame_type, FrameType::DISCONNECT | FrameType::ERROR);
-            }
-            urgent |= !span.frame_type.is_ordered();
-        }
+        let Census {
+            messages,
+            bytes,
+            urgent,
+            farewell,
+        } = frames.census();
+        self.farewell |= farewell;
         if messages > 0 {
             let counters = &self.shared.counters;
-            counters.messages_received.fetch_add(messages, Ordering::Relaxed);
+            counters
+                .messages_received
+                .fetch_add(messages, Ordering::Relaxed);
             counters.bytes_received.fetch_add(bytes, Ordering::Relaxed);
             counters.last_message.store(turn.now, Ordering::Relaxed);
-            turn.traffic.messages_received.fetch_add(messages, Ordering::Relaxed);
-            turn.traffic.bytes_received.fetch_add(bytes, Ordering::Relaxed);
-            turn.traffic.last_activity.store(turn.now, Ordering::Relaxed);
+            turn.traffic
+                .messages_received
+                .fetch_add(messages, Ordering::Relaxed);
+            turn.traffic
+                .bytes_received
+                .fetch_add(bytes, Ordering::Relaxed);
+            turn.traffic
+                .last_activity
+                .store(turn.now, Ordering::Relaxed);
         }
         urgent
     }
@@ -154,8 +166,7 @@ impl Driver {
             }
             FrameType::PONG => self.on_pong(payload, turn.now),
             FrameType::RESPONSE => {
-                let message =
-                    Message::from_parts(MessageKind::Binary, share(payload, source));
+                let message = Message::from_parts(MessageKind::Binary, share(payload, source));
                 self.complete_request(span.id, Ok(message));
             }
             FrameType::FAILURE => {
@@ -174,7 +185,10 @@ impl Driver {
         }
         let micros = (now.saturating_sub(self.ping_sent) * 1_000).max(1);
         let micros = u32::try_from(micros).unwrap_or(u32::MAX);
-        self.shared.counters.round_trip.store(micros, Ordering::Relaxed);
+        self.shared
+            .counters
+            .round_trip
+            .store(micros, Ordering::Relaxed);
         self.ping_sent = 0;
     }
 
@@ -184,7 +198,11 @@ impl Driver {
             .extra_if_any()
             .is_some_and(|extra| lock(&extra.requests).complete(id, answer));
         if !known {
-            self.shared.hub().totals.unknown_responses.fetch_add(1, Ordering::Relaxed);
+            self.shared
+                .hub()
+                .totals
+                .unknown_responses
+                .fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -200,7 +218,11 @@ impl Driver {
     }
 
     fn on_end_of_stream(&mut self, end: EndOfStream, now: u64) {
-        if self.farewell && end == EndOfStream::Boundary && self.has_lane_work() {
+        if self.farewell
+            && end == EndOfStream::Boundary
+            && matches!(self.phase, Phase::Open)
+            && self.has_lane_work()
+        {
             // The peer has said why. That waits behind its messages for a handler that is running.
             return;
         }

@@ -9,6 +9,7 @@ use super::{Driver, OUTPUT_KEEP, Phase, Turn, TurnContext, refused, shielded};
 use crate::codec::control::Control;
 use crate::codec::{FrameType, ProtocolError, msgi};
 use crate::error::{CloseReason, ErrorCode};
+use crate::hub::Role;
 use crate::session::State;
 use crate::session::output::{Frame, Output};
 use crate::session::shared::lock;
@@ -114,7 +115,10 @@ impl Driver {
     pub(super) fn has_said_goodbye(&self) -> bool {
         match &self.phase {
             Phase::Closing(closing) => {
-                matches!(closing.step, Step::Shutdown | Step::AwaitPeer | Step::Linger)
+                matches!(
+                    closing.step,
+                    Step::Shutdown | Step::AwaitPeer | Step::Linger
+                )
             }
             _ => false,
         }
@@ -155,15 +159,22 @@ impl Driver {
         }
         let hub = std::sync::Arc::clone(self.shared.hub());
         if let Some(retry) = hub.goaway()
+            && matches!(hub.role, Role::Server)
             && self.was_open
             && self.shared.framing().has_control()
         {
-            self.push_control(&Control::Goaway { retry_ms: Some(retry) });
+            self.push_control(&Control::Goaway {
+                retry_ms: Some(retry),
+            });
         }
         let reason = CloseReason::with_code(ErrorCode::ShuttingDown, "shutting down");
         let goodbye = Goodbye::Disconnect("shutting down".to_owned());
         // A handler that waits for this very stop must not be waited for.
-        let step = if self.shared.stops_itself() { Step::Flush } else { Step::Settle };
+        let step = if self.shared.stops_itself() {
+            Step::Flush
+        } else {
+            Step::Settle
+        };
         if let Some(closing) = self.begin_close(reason, goodbye, step, turn.now) {
             closing.await_peer = true;
         }
@@ -229,7 +240,10 @@ impl Driver {
 
     pub(super) fn on_peer_error(&mut self, reason: CloseReason, now: u64) {
         // ERROR is never answered by ERROR, and the peer listens no more.
-        self.shared.counters.errors.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.shared
+            .counters
+            .errors
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         match &mut self.phase {
             Phase::Ended => {}
             Phase::Closing(closing) => {
@@ -285,6 +299,21 @@ impl Driver {
         self.cut_off(now);
     }
 
+    /// The deadline of a stop has passed: as [`abort`](Self::abort), and a disconnect handler that waits
+    /// for something is dropped too.
+    pub(super) fn cut(&mut self, now: u64) {
+        self.no_waiting = true;
+        if !matches!(self.phase, Phase::Ended) {
+            let text = "cut off at the deadline of the stop";
+            return self.abort(CloseReason::with_code(ErrorCode::ShuttingDown, text), now);
+        }
+        self.aborted |= self.has_lane_work();
+        self.running = None;
+        self.in_service = None;
+        self.backlog.clear();
+        self.backlog_bytes = 0;
+    }
+
     fn cut_off(&mut self, now: u64) {
         self.aborted = true;
         self.running = None;
@@ -295,7 +324,9 @@ impl Driver {
     }
 
     pub(super) fn on_closing_deadline(&mut self, now: u64) {
-        let Phase::Closing(closing) = &self.phase else { return };
+        let Phase::Closing(closing) = &self.phase else {
+            return;
+        };
         match closing.step {
             // Everything of this side has left; only the peer is late.
             Step::Linger => self.end(now),
@@ -310,21 +341,6 @@ impl Driver {
                 self.end(now);
             }
         }
-    }
-
-    /// The deadline of a stop has passed: whatever is left is dropped, handlers included. A disconnect
-    /// handler that begins only now has until the next call.
-    pub(super) fn kill(&mut self, now: u64) {
-        if !matches!(self.phase, Phase::Ended) {
-            let reason = CloseReason::with_code(ErrorCode::ShuttingDown, "shutting down");
-            return self.abort(reason, now);
-        }
-        self.aborted = true;
-        self.running = None;
-        self.in_service = None;
-        self.backlog.clear();
-        self.backlog_bytes = 0;
-        self.finished = self.disconnect_started;
     }
 
     /// Takes a close as far as it can go now, and finishes an ended session.
@@ -359,7 +375,9 @@ impl Driver {
     }
 
     fn settle(&mut self, _context: &mut Context<'_>, _turn: &mut TurnContext<'_>) -> bool {
-        let Phase::Closing(closing) = &self.phase else { return false };
+        let Phase::Closing(closing) = &self.phase else {
+            return false;
+        };
         let finishes_backlog = closing.finish_backlog && self.was_open;
         let waits = !self.is_lane_idle() || (finishes_backlog && !self.backlog.is_empty());
         if waits {
@@ -374,7 +392,9 @@ impl Driver {
             // The turn writes these first.
             return false;
         }
-        let Phase::Closing(closing) = &mut self.phase else { return false };
+        let Phase::Closing(closing) = &mut self.phase else {
+            return false;
+        };
         // That it was an ERROR is remembered, because it decides how the close goes on.
         let kept = match closing.goodbye {
             Goodbye::Error(code, _) => Goodbye::Error(code, String::new()),
@@ -384,7 +404,7 @@ impl Driver {
         self.shared.close_outbox();
         self.set_step(Step::Shutdown);
         if let Some(frame) = goodbye_frame(goodbye, self.shared.framing().has_control()) {
-            let mut output = Output::default();
+            let mut output = Box::<Output>::default();
             let framing = self.shared.framing();
             output.push(framing, frame.frame_type, false, 0, frame.payload);
             self.transmit(context, turn, output);
@@ -396,7 +416,9 @@ impl Driver {
         if self.blocked {
             return false;
         }
-        let Some(link) = &mut self.link else { return false };
+        let Some(link) = &mut self.link else {
+            return false;
+        };
         match link.poll_shutdown(context) {
             Poll::Pending => false,
             Poll::Ready(Err(_)) => {
@@ -404,7 +426,9 @@ impl Driver {
                 true
             }
             Poll::Ready(Ok(())) => {
-                let Phase::Closing(closing) = &mut self.phase else { return true };
+                let Phase::Closing(closing) = &mut self.phase else {
+                    return true;
+                };
                 if matches!(closing.goodbye, Goodbye::Error(..)) {
                     closing.deadline = closing.deadline.min(turn.now + LINGER_MILLIS);
                     return self.set_step(Step::Linger);
@@ -415,7 +439,9 @@ impl Driver {
     }
 
     fn await_peer(&mut self, turn: &mut TurnContext<'_>) -> bool {
-        let Phase::Closing(closing) = &self.phase else { return false };
+        let Phase::Closing(closing) = &self.phase else {
+            return false;
+        };
         if closing.await_peer && !closing.peer_done {
             return false;
         }
@@ -428,11 +454,15 @@ impl Driver {
 
     fn linger(&mut self, context: &mut Context<'_>, turn: &mut TurnContext<'_>) -> bool {
         loop {
-            let Some(link) = &mut self.link else { return false };
+            let Some(link) = &mut self.link else {
+                return false;
+            };
             match link.poll_discard(context, turn.buffers) {
                 Poll::Pending => return false,
                 Poll::Ready(Ok(count @ 1..)) => {
-                    let Phase::Closing(closing) = &mut self.phase else { return false };
+                    let Phase::Closing(closing) = &mut self.phase else {
+                        return false;
+                    };
                     closing.discarded += count;
                     if closing.discarded < LINGER_BYTES {
                         continue;
@@ -469,6 +499,9 @@ impl Driver {
             "session closed"
         );
         let hub = std::sync::Arc::clone(self.shared.hub());
+        hub.totals
+            .lost
+            .fetch_add(lost as u64, std::sync::atomic::Ordering::Relaxed);
         if self.was_open {
             hub.groups.leave_all(&self.session());
             hub.session_closed(self.shared.id());
@@ -483,6 +516,7 @@ impl Driver {
         };
         let extra = self.shared.extra();
         lock(&extra.requests).close(&reason);
+        lock(&extra.group_changes).close(&reason);
         let _ = extra.closed.set(reason);
         self.set_state(state);
         self.permit = None;
@@ -519,6 +553,9 @@ impl Driver {
                 if self.finished {
                     return;
                 }
+                if self.no_waiting {
+                    self.running = None;
+                }
                 if self.running.is_none() {
                     self.finished = true;
                 }
@@ -542,14 +579,20 @@ fn goodbye_frame(goodbye: Goodbye, has_control: bool) -> Option<Frame> {
     }
     let (frame_type, payload) = match goodbye {
         Goodbye::None => return None,
-        Goodbye::Disconnect(text) => {
-            (FrameType::DISCONNECT, Bytes::copy_from_slice(msgi::clip_text(&text).as_bytes()))
-        }
+        Goodbye::Disconnect(text) => (
+            FrameType::DISCONNECT,
+            Bytes::copy_from_slice(msgi::clip_text(&text).as_bytes()),
+        ),
         Goodbye::Error(code, text) => {
             let mut payload = code.as_i32().to_be_bytes().to_vec();
             payload.extend_from_slice(msgi::clip_text(&text).as_bytes());
             (FrameType::ERROR, Bytes::from(payload))
         }
     };
-    Some(Frame { frame_type, text: false, id: 0, payload })
+    Some(Frame {
+        frame_type,
+        text: false,
+        id: 0,
+        payload,
+    })
 }

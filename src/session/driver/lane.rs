@@ -33,8 +33,7 @@ impl Driver {
     pub(super) fn service(&self) -> Arc<dyn Service> {
         use std::sync::atomic::Ordering;
         if self.shared.has_own_service.load(Ordering::Acquire)
-            && let Some(service) =
-                &*crate::session::shared::lock(&self.shared.extra().service)
+            && let Some(service) = &*crate::session::shared::lock(&self.shared.extra().service)
         {
             return Arc::clone(service);
         }
@@ -125,7 +124,7 @@ impl Driver {
             if !self.may_start() {
                 return (!inbound.is_empty()).then_some(inbound);
             }
-            let Some(span) = inbound.peek().copied() else {
+            let Some(span) = inbound.peek() else {
                 recycle(inbound, turn);
                 return None;
             };
@@ -143,7 +142,10 @@ impl Driver {
                     }
                 }
                 FrameType::DISCONNECT => {
-                    let text = inbound.first().map(|(_, payload)| lossy(payload)).unwrap_or_default();
+                    let text = inbound
+                        .first()
+                        .map(|(_, payload)| lossy(payload))
+                        .unwrap_or_default();
                     self.on_peer_disconnect(text, turn.now);
                     // It is the peer's last frame.
                     recycle(inbound, turn);
@@ -188,7 +190,9 @@ impl Driver {
     }
 
     fn requests_in_service(&self) -> usize {
-        self.in_service.as_ref().map_or(0, |in_service| in_service.requests.len())
+        self.in_service
+            .as_ref()
+            .map_or(0, |in_service| in_service.requests.len())
     }
 
     /// Whether so much waits to be written that no further request is begun.
@@ -224,12 +228,17 @@ impl Driver {
             self.answer(id, Err(crate::handler::no_request_handler()));
         } else {
             let future = service.request(self.session(), message);
-            self.in_service.get_or_insert_default().requests.push((id, future));
+            self.in_service
+                .get_or_insert_default()
+                .requests
+                .push((id, future));
         }
     }
 
     fn poll_requests(&mut self, context: &mut Context<'_>) {
-        let Some(mut in_service) = self.in_service.take() else { return };
+        let Some(mut in_service) = self.in_service.take() else {
+            return;
+        };
         let mut index = 0;
         while let Some((id, future)) = in_service.requests.get_mut(index) {
             match future.as_mut().poll(context) {
@@ -284,7 +293,12 @@ impl Driver {
             && let Some(message) = message
         {
             let payload = message.into_payload();
-            self.shared.push_protocol_frame(Frame { frame_type, text: false, id, payload });
+            self.shared.push_protocol_frame(Frame {
+                frame_type,
+                text: false,
+                id,
+                payload,
+            });
         }
     }
 
@@ -300,7 +314,11 @@ impl Driver {
         self.running = None;
         self.in_service = None;
         tracing::error!(session = self.shared.id().as_u64(), "a handler panicked");
-        self.fail(ErrorCode::RequestFailed, "the application failed to handle a message".into(), now);
+        self.fail(
+            ErrorCode::RequestFailed,
+            "the application failed to handle a message".into(),
+            now,
+        );
     }
 }
 
@@ -314,9 +332,7 @@ enum Done {
 impl Running {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Done> {
         match self {
-            Running::Authenticate(future) => {
-                future.as_mut().poll(context).map(Done::Authenticated)
-            }
+            Running::Authenticate(future) => future.as_mut().poll(context).map(Done::Authenticated),
             Running::Connect(future) => future.as_mut().poll(context).map(|()| Done::Connected),
             Running::Messages(future) => future.as_mut().poll(context).map(Done::Handled),
             Running::Disconnect(future) => {
@@ -352,7 +368,10 @@ pub(super) fn split_code(payload: &[u8]) -> (ErrorCode, String) {
             let number = i32::from_be_bytes(*number);
             match ErrorCode::from_i32(number) {
                 Some(code) => (code, lossy(text)),
-                None => (ErrorCode::RequestFailed, format!("{} (code {number})", lossy(text))),
+                None => (
+                    ErrorCode::RequestFailed,
+                    format!("{} (code {number})", lossy(text)),
+                ),
             }
         }
         None => (ErrorCode::InvalidFrame, String::new()),

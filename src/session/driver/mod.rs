@@ -133,6 +133,8 @@ pub(crate) struct Driver {
     permit: Option<Box<dyn std::any::Any + Send>>,
     /// Whether the disconnect handler has been started.
     disconnect_started: bool,
+    /// Whether the deadline of a stop has passed, so that no handler is waited for.
+    no_waiting: bool,
     was_open: bool,
     finished: bool,
 }
@@ -167,6 +169,7 @@ impl Driver {
             opened,
             permit,
             disconnect_started: false,
+            no_waiting: false,
             was_open: false,
             finished: false,
         }
@@ -191,6 +194,9 @@ impl Driver {
         let signals = self.shared.take_signals();
         if signals != 0 {
             self.on_signals(signals, turn);
+        }
+        if self.opened.is_some() {
+            self.watch_attempt(context, turn.now);
         }
         let mut budget = TURN_BUDGET;
         let mut incoming = None;
@@ -222,8 +228,8 @@ impl Driver {
     }
 
     fn on_signals(&mut self, signals: u8, turn: &mut TurnContext<'_>) {
-        if signals & signal::KILL != 0 {
-            self.kill(turn.now);
+        if signals & signal::CUT != 0 {
+            self.cut(turn.now);
         }
         if signals & signal::ABORT != 0 {
             let reason = CloseReason::with_code(ErrorCode::ConnectionClosed, "aborted");
@@ -246,18 +252,19 @@ impl Driver {
         turn: &mut TurnContext<'_>,
         incoming: Option<Inbound>,
     ) {
-        let mut output = match self.output.take() {
-            Some(output) => *output,
-            None => std::mem::take(&mut turn.buffers.output),
-        };
+        let mut output = self
+            .output
+            .take()
+            .or_else(|| turn.buffers.output.take())
+            .unwrap_or_default();
         if !self.blocked && !self.has_said_goodbye() {
             self.push_urgent(&mut output);
         }
         if incoming.is_some() || self.has_lane_work() {
             let before = output.remaining();
-            let shared = Arc::as_ptr(&self.shared);
+            let shared = Arc::clone(&self.shared);
             let direct = !self.blocked && self.link.is_some();
-            let polled = current::enter(shared, output, direct, || {
+            let polled = current::enter(&shared, output, direct, || {
                 self.run_lane(context, turn, incoming);
             });
             output = polled.output;
@@ -274,7 +281,7 @@ impl Driver {
             {
                 // The handler waits. If it is woken at once, its next answers leave together with these.
                 self.held = true;
-                self.output = Some(Box::new(output));
+                self.output = Some(output);
                 self.shared.schedule();
                 return;
             }
@@ -288,12 +295,12 @@ impl Driver {
         &mut self,
         context: &mut Context<'_>,
         turn: &mut TurnContext<'_>,
-        mut output: Output,
+        mut output: Box<Output>,
     ) {
         let goodbye_said = self.has_said_goodbye();
         let Some(link) = &mut self.link else {
             output.reset(OUTPUT_KEEP);
-            turn.buffers.output = output;
+            turn.buffers.output = Some(output);
             return;
         };
         let mut unblocked = false;
@@ -317,7 +324,7 @@ impl Driver {
             if output.is_empty() {
                 self.blocked = false;
                 output.reset(OUTPUT_KEEP);
-                turn.buffers.output = output;
+                turn.buffers.output = Some(output);
                 break;
             }
             let counts = output.take_counts();
@@ -332,18 +339,18 @@ impl Driver {
                         unblocked = true;
                         continue;
                     }
-                    turn.buffers.output = output;
+                    turn.buffers.output = Some(output);
                     break;
                 }
                 Poll::Pending => {
                     self.blocked = true;
-                    self.output = Some(Box::new(output));
+                    self.output = Some(output);
                     break;
                 }
                 Poll::Ready(Err(error)) => {
                     self.blocked = false;
                     output.reset(OUTPUT_KEEP);
-                    turn.buffers.output = output;
+                    turn.buffers.output = Some(output);
                     self.on_broken_link(&error, ErrorCode::SendFailed, turn.now);
                     return;
                 }
@@ -374,12 +381,17 @@ impl Driver {
         {
             return false;
         }
-        let Some(link) = &mut self.link else { return false };
+        let Some(link) = &mut self.link else {
+            return false;
+        };
         let Some(written) = link.poll_transmit_encoded(context, &frame.bytes) else {
             return false;
         };
-        let counts =
-            Counts { frames: 1, messages: 1, message_bytes: frame.message_len as u64 };
+        let counts = Counts {
+            frames: 1,
+            messages: 1,
+            message_bytes: frame.message_len as u64,
+        };
         match written {
             Poll::Pending => return false,
             Poll::Ready(Ok(written)) => {
@@ -456,12 +468,16 @@ impl Driver {
                 ErrorCode::ConnectionTimeout,
                 format!("a frame was not completed within {:?}", timeouts.mid_frame),
             ),
-            Due::Idle => {
-                (ErrorCode::IdleTimeout, format!("nothing received for {:?}", timeouts.idle))
-            }
+            Due::Idle => (
+                ErrorCode::IdleTimeout,
+                format!("nothing received for {:?}", timeouts.idle),
+            ),
             Due::HeartbeatTimeout => (
                 ErrorCode::HeartbeatTimeout,
-                format!("nothing received for three heartbeats of {:?}", timeouts.heartbeat),
+                format!(
+                    "nothing received for three heartbeats of {:?}",
+                    timeouts.heartbeat
+                ),
             ),
         };
         self.fail(code, text, turn.now);
@@ -470,8 +486,17 @@ impl Driver {
 
     fn report_error(&self, code: ErrorCode, text: &str) {
         self.shared.counters.errors.fetch_add(1, Ordering::Relaxed);
-        self.shared.hub().totals.errors.fetch_add(1, Ordering::Relaxed);
-        tracing::debug!(session = self.shared.id().as_u64(), code = code.as_i32(), text, "session error");
+        self.shared
+            .hub()
+            .totals
+            .errors
+            .fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(
+            session = self.shared.id().as_u64(),
+            code = code.as_i32(),
+            text,
+            "session error"
+        );
         let session = self.session();
         let service = self.service();
         // A panic in the application's error handler must not end the worker.
@@ -499,12 +524,22 @@ fn note_sent(shared: &Shared, turn: &TurnContext<'_>, counts: Counts) {
     let messages = u64::from(counts.messages);
     if messages > 0 {
         let counters = &shared.counters;
-        counters.messages_sent.fetch_add(messages, Ordering::Relaxed);
-        counters.bytes_sent.fetch_add(counts.message_bytes, Ordering::Relaxed);
+        counters
+            .messages_sent
+            .fetch_add(messages, Ordering::Relaxed);
+        counters
+            .bytes_sent
+            .fetch_add(counts.message_bytes, Ordering::Relaxed);
         counters.last_message.store(turn.now, Ordering::Relaxed);
-        turn.traffic.messages_sent.fetch_add(messages, Ordering::Relaxed);
-        turn.traffic.bytes_sent.fetch_add(counts.message_bytes, Ordering::Relaxed);
-        turn.traffic.last_activity.store(turn.now, Ordering::Relaxed);
+        turn.traffic
+            .messages_sent
+            .fetch_add(messages, Ordering::Relaxed);
+        turn.traffic
+            .bytes_sent
+            .fetch_add(counts.message_bytes, Ordering::Relaxed);
+        turn.traffic
+            .last_activity
+            .store(turn.now, Ordering::Relaxed);
     }
 }
 
@@ -526,7 +561,9 @@ impl Driver {
         frames: &BroadcastFrames,
     ) -> Delivery {
         let framing = self.shared.framing();
-        if framing.refuses(frames.frame_type, &frames.payload).is_some()
+        if framing
+            .refuses(frames.frame_type, &frames.payload)
+            .is_some()
             || frames.payload.len() > self.shared.message_limit()
         {
             return Delivery::Missed;

@@ -1,6 +1,7 @@
 //! From the first frame to an open session: hello, authentication, welcome; and CONTROL later on.
 
 use std::sync::Arc;
+use std::task::Context;
 
 use tokio::sync::oneshot;
 
@@ -8,12 +9,13 @@ use super::lane::Running;
 use super::{Driver, Phase, TurnContext, shielded};
 use crate::codec::control::{Control, Hello, Welcome};
 use crate::codec::{FrameType, ProtocolError};
-use crate::error::{ConnectError, ErrorCode, RequestError};
+use crate::error::{CloseReason, ConnectError, ErrorCode, RequestError};
 use crate::group::GroupName;
 use crate::handler::Credentials;
 use crate::hub::Role;
 use crate::session::inbound::Inbound;
 use crate::session::output::Frame;
+use crate::session::shared::{lock, signal};
 use crate::session::{Session, State};
 
 /// The version of the protocol that this side speaks.
@@ -38,26 +40,23 @@ impl Driver {
 
     pub(super) fn push_control(&self, control: &Control) {
         let payload = control.to_bytes();
-        let frame = Frame { frame_type: FrameType::CONTROL, text: false, id: 0, payload };
+        let frame = Frame {
+            frame_type: FrameType::CONTROL,
+            text: false,
+            id: 0,
+            payload,
+        };
         self.shared.push_protocol_frame(frame);
     }
 
     /// The first frame opens the session, whatever its type; a hello is answered with welcome first.
     pub(super) fn on_first_frame(&mut self, frames: &mut Inbound, turn: &mut TurnContext<'_>) {
         let hub = Arc::clone(self.shared.hub());
-        let Some((span, payload)) = frames.first() else { return };
+        let Some((span, payload)) = frames.first() else {
+            return;
+        };
         if matches!(hub.role, Role::Client) {
-            // A server's welcome comes first, or the ERROR or DISCONNECT that stands in its place.
-            match span.frame_type {
-                FrameType::CONTROL | FrameType::ERROR | FrameType::DISCONNECT => {}
-                FrameType::PING | FrameType::HEARTBEAT => {}
-                _ => {
-                    self.read_ended = true;
-                    let text = "the server did not answer hello with welcome";
-                    self.fail_protocol(ProtocolError::invalid(text), turn.now);
-                    *frames = Inbound::default();
-                }
-            }
+            // Welcome is dealt with on arrival; what came in its place is judged after that.
             return;
         }
         match span.frame_type {
@@ -92,6 +91,37 @@ impl Driver {
         self.open(turn.now);
     }
 
+    /// What a client received that was not dealt with on arrival, while there is no welcome: only an
+    /// ERROR or a DISCONNECT may stand in its place.
+    pub(super) fn on_no_welcome(&mut self, frames: &mut Inbound, turn: &mut TurnContext<'_>) {
+        let Some(span) = frames.peek() else { return };
+        match span.frame_type {
+            // Nothing was opened that the application should hear of; the lane takes the frame.
+            FrameType::ERROR | FrameType::DISCONNECT => self.phase = Phase::Open,
+            _ => {
+                self.read_ended = true;
+                let text = "the server did not answer hello with welcome";
+                self.fail_protocol(ProtocolError::invalid(text), turn.now);
+                *frames = Inbound::default();
+            }
+        }
+    }
+
+    /// Gives a client's attempt up when nobody waits for it any more.
+    #[cold]
+    pub(super) fn watch_attempt(&mut self, context: &mut Context<'_>, now: u64) {
+        let Some(opened) = &mut self.opened else {
+            return;
+        };
+        if opened.result.poll_closed(context).is_ready() {
+            let text = "the attempt to connect was given up";
+            self.abort(
+                CloseReason::with_code(ErrorCode::ConnectionTimeout, text),
+                now,
+            );
+        }
+    }
+
     fn on_hello(&mut self, hello: Hello, turn: &mut TurnContext<'_>) {
         if hello.version == 0 {
             self.read_ended = true;
@@ -114,7 +144,10 @@ impl Driver {
             return;
         };
         let session = self.session();
-        let credentials = Credentials { client_id: hello.client_id, token: hello.token };
+        let credentials = Credentials {
+            client_id: hello.client_id,
+            token: hello.token,
+        };
         self.phase = Phase::Greeting;
         self.running = Some(Running::Authenticate(Box::pin(async move {
             authenticator.authenticate(&session, credentials).await
@@ -173,6 +206,15 @@ impl Driver {
 
     /// The session is open: the connect handler runs, then what was received.
     pub(super) fn open(&mut self, now: u64) {
+        if self
+            .opened
+            .as_ref()
+            .is_some_and(|opened| opened.result.is_closed())
+        {
+            // Nobody waits for the session, so nobody could end it. `watch_attempt` gives it up.
+            self.shared.schedule();
+            return;
+        }
         self.phase = Phase::Open;
         self.liveness.open = true;
         self.liveness.received = now;
@@ -192,8 +234,10 @@ impl Driver {
                 None => self.on_panic(now),
             }
         }
-        if let Some(opened) = self.opened.take() {
-            let _ = opened.result.send(Ok(session));
+        if let Some(opened) = self.opened.take()
+            && opened.result.send(Ok(session)).is_err()
+        {
+            self.shared.signal(signal::ABORT);
         }
     }
 
@@ -210,17 +254,48 @@ impl Driver {
             }
             (Control::Join { group }, Role::Server) => self.on_join(group, turn.now),
             (Control::Leave { group }, Role::Server) => self.on_leave(group),
-            (Control::Goaway { retry_ms }, Role::Client) => {
-                hub.set_goaway(Some(retry_ms.unwrap_or(0)));
+            // Without a hint the client's own back-off decides.
+            (
+                Control::Goaway {
+                    retry_ms: Some(retry),
+                },
+                Role::Client,
+            ) => {
+                hub.set_goaway(Some(retry));
+            }
+            (Control::Joined { group }, Role::Client) => {
+                self.complete_group_change(Some(true), &group, Ok(()));
+            }
+            (Control::Left { group }, Role::Client) => {
+                self.complete_group_change(Some(false), &group, Ok(()));
+            }
+            (Control::Refused { group, code, text }, Role::Client) => {
+                let code = ErrorCode::from_i32(code).unwrap_or(ErrorCode::RequestFailed);
+                self.complete_group_change(None, &group, Err(RequestError::with_code(code, text)));
             }
             // What this side does not know or expect is ignored (protocol section 2).
             _ => {}
         }
     }
 
+    /// The server has answered a join or leave of this client; nobody may wait for it any more.
+    fn complete_group_change(
+        &self,
+        join: Option<bool>,
+        group: &str,
+        answer: Result<(), RequestError>,
+    ) {
+        if let Some(extra) = self.shared.extra_if_any() {
+            lock(&extra.group_changes).complete(join, group, answer);
+        }
+    }
+
     fn on_welcome(&mut self, welcome: &Welcome, turn: &mut TurnContext<'_>) {
         if welcome.version != VERSION {
-            let text = format!("the server chose version {}, not {VERSION}", welcome.version);
+            let text = format!(
+                "the server chose version {}, not {VERSION}",
+                welcome.version
+            );
             self.read_ended = true;
             self.fail(ErrorCode::UnsupportedVersion, text, turn.now);
             return;
@@ -246,9 +321,9 @@ impl Driver {
                 let allows = guard.map(|guard| shielded(|| guard.may_join(&session, &name)));
                 match allows {
                     Some(None) => return self.on_panic(now),
-                    Some(Some(true)) => {
-                        session.join(&name).map_err(|error| (error.code(), error.to_string()))
-                    }
+                    Some(Some(true)) => session
+                        .join(&name)
+                        .map_err(|error| (error.code(), error.to_string())),
                     _ => Err((
                         ErrorCode::AccessDenied,
                         "this server does not let clients join this group".to_owned(),
@@ -258,7 +333,11 @@ impl Driver {
         };
         self.push_control(&match result {
             Ok(()) => Control::Joined { group },
-            Err((code, text)) => Control::Refused { group, code: code.as_i32(), text },
+            Err((code, text)) => Control::Refused {
+                group,
+                code: code.as_i32(),
+                text,
+            },
         });
     }
 
@@ -277,7 +356,11 @@ impl Driver {
         };
         self.push_control(&match result {
             Ok(()) => Control::Left { group },
-            Err((code, text)) => Control::Refused { group, code: code.as_i32(), text },
+            Err((code, text)) => Control::Refused {
+                group,
+                code: code.as_i32(),
+                text,
+            },
         });
     }
 }

@@ -48,7 +48,10 @@ impl Net {
         let before = self.server.stats().total_connections;
         let mut peer = self.peer().await;
         peer.heartbeat().await;
-        eventually("the session opens", || self.server.stats().total_connections > before).await;
+        eventually("the session opens", || {
+            self.server.stats().total_connections > before
+        })
+        .await;
         peer
     }
 
@@ -56,13 +59,18 @@ impl Net {
     pub async fn pair(&self) -> (Peer, Session) {
         let known: Vec<_> = self.server.sessions().iter().map(Session::id).collect();
         let peer = self.open_peer().await;
-        let session =
-            self.server.sessions().into_iter().find(|session| !known.contains(&session.id()));
+        let session = self
+            .server
+            .sessions()
+            .into_iter()
+            .find(|session| !known.contains(&session.id()));
         (peer, session.unwrap())
     }
 
     pub async fn stop(&self) {
-        within("stop", self.server.stop_within(Duration::ZERO)).await.unwrap();
+        within("stop", self.server.stop_within(Duration::ZERO))
+            .await
+            .unwrap();
     }
 }
 
@@ -76,7 +84,11 @@ pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
 
 fn patience() -> Duration {
     // A paused clock stands still between two looks at it.
-    if is_clock_paused() { VIRTUAL_PATIENCE } else { PATIENCE }
+    if is_clock_paused() {
+        VIRTUAL_PATIENCE
+    } else {
+        PATIENCE
+    }
 }
 
 /// Whether tokio's clock stands still.
@@ -126,7 +138,9 @@ pub fn log() -> (Log, Events) {
 
 impl Events {
     pub async fn next(&mut self) -> Event {
-        within("an event", self.0.recv()).await.expect("the handlers are gone")
+        within("an event", self.0.recv())
+            .await
+            .expect("the handlers are gone")
     }
 
     pub fn try_next(&mut self) -> Option<Event> {
@@ -207,7 +221,10 @@ pub fn numbered(number: u64, len: usize) -> Vec<u8> {
 /// The number of such a message, whose other bytes are checked.
 pub fn number_of(payload: &[u8]) -> u64 {
     let number = u64::from_be_bytes(payload[..8].try_into().unwrap());
-    assert!(payload == numbered(number, payload.len()), "message {number} was damaged");
+    assert!(
+        payload == numbered(number, payload.len()),
+        "message {number} was damaged"
+    );
     number
 }
 

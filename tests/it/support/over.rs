@@ -26,7 +26,11 @@ impl Over {
 /// A name that no other test and no other process has.
 pub fn unique() -> String {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
-    format!("netsys-it-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+    format!(
+        "netsys-it-{}-{}",
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    )
 }
 
 /// A path for a socket.

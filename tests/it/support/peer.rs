@@ -34,11 +34,19 @@ pub struct Frame {
 
 impl Frame {
     pub fn new(kind: u16, payload: impl Into<Bytes>) -> Self {
-        Frame { kind, id: 0, payload: payload.into() }
+        Frame {
+            kind,
+            id: 0,
+            payload: payload.into(),
+        }
     }
 
     pub fn with_id(kind: u16, id: u64, payload: impl Into<Bytes>) -> Self {
-        Frame { kind, id, payload: payload.into() }
+        Frame {
+            kind,
+            id,
+            payload: payload.into(),
+        }
     }
 
     fn has_id(kind: u16) -> bool {
@@ -101,11 +109,18 @@ impl Peer {
             #[cfg(unix)]
             "unix" => Box::new(tokio::net::UnixStream::connect(rest).await?),
             "mem" => {
-                return Ok(Peer { wire: Wire::Memory(MemoryPeer::connect(rest).await?) });
+                return Ok(Peer {
+                    wire: Wire::Memory(MemoryPeer::connect(rest).await?),
+                });
             }
             other => panic!("no peer for {other}"),
         };
-        Ok(Peer { wire: Wire::Stream { io, buffer: BytesMut::new() } })
+        Ok(Peer {
+            wire: Wire::Stream {
+                io,
+                buffer: BytesMut::new(),
+            },
+        })
     }
 
     // Sending
@@ -115,7 +130,13 @@ impl Peer {
             Wire::Stream { io, .. } => io.write_all(&frame.encode()).await,
             Wire::Memory(peer) => {
                 let Frame { kind, id, payload } = frame;
-                peer.send(RawFrame { frame_type: kind, text: false, id, payload }).await
+                peer.send(RawFrame {
+                    frame_type: kind,
+                    text: false,
+                    id,
+                    payload,
+                })
+                .await
             }
         }
     }
@@ -145,7 +166,9 @@ impl Peer {
     }
 
     pub async fn try_write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Wire::Stream { io, .. } = &mut self.wire else { panic!("not a stream") };
+        let Wire::Stream { io, .. } = &mut self.wire else {
+            panic!("not a stream")
+        };
         io.write_all(bytes).await?;
         io.flush().await
     }
@@ -190,7 +213,10 @@ impl Peer {
                     return Ok(Some(frame));
                 }
                 if io.read_buf(buffer).await? == 0 {
-                    assert!(buffer.is_empty(), "the server ended inside a frame: {buffer:?}");
+                    assert!(
+                        buffer.is_empty(),
+                        "the server ended inside a frame: {buffer:?}"
+                    );
                     return Ok(None);
                 }
             },
@@ -198,17 +224,24 @@ impl Peer {
     }
 
     pub async fn receive(&mut self) -> Option<Frame> {
-        within("a frame", self.try_receive()).await.expect("the connection broke")
+        within("a frame", self.try_receive())
+            .await
+            .expect("the connection broke")
     }
 
     /// Whether no frame comes within `time`.
     pub async fn is_quiet_for(&mut self, time: Duration) -> bool {
-        tokio::time::timeout(time, self.try_receive()).await.is_err()
+        tokio::time::timeout(time, self.try_receive())
+            .await
+            .is_err()
     }
 
     /// The next frame, which is of this kind.
     pub async fn expect(&mut self, kind: u16) -> Frame {
-        let frame = self.receive().await.expect("the server ended the connection");
+        let frame = self
+            .receive()
+            .await
+            .expect("the server ended the connection");
         if frame.kind == kind::ERROR && kind != kind::ERROR {
             panic!("the server refused: {:?}", frame.code_and_text());
         }
@@ -234,7 +267,9 @@ impl Peer {
 
     /// Reads bytes as they are until the end of the stream. Only for streams.
     pub async fn read_to_end(&mut self) -> Vec<u8> {
-        let Wire::Stream { io, buffer } = &mut self.wire else { panic!("not a stream") };
+        let Wire::Stream { io, buffer } = &mut self.wire else {
+            panic!("not a stream")
+        };
         let mut bytes = std::mem::take(buffer).to_vec();
         within("the end", io.read_to_end(&mut bytes)).await.unwrap();
         bytes
@@ -242,7 +277,9 @@ impl Peer {
 
     /// Reads so many bytes as they are. Only for streams.
     pub async fn read_exact(&mut self, count: usize) -> Vec<u8> {
-        let Wire::Stream { io, .. } = &mut self.wire else { panic!("not a stream") };
+        let Wire::Stream { io, .. } = &mut self.wire else {
+            panic!("not a stream")
+        };
         let mut bytes = vec![0; count];
         within("bytes", io.read_exact(&mut bytes)).await.unwrap();
         bytes
@@ -279,6 +316,10 @@ fn split(buffer: &mut BytesMut) -> Option<Frame> {
     }
     let mut payload = buffer.split_to(length).freeze();
     payload.advance(10);
-    let id = if Frame::has_id(kind) { payload.get_u64() } else { 0 };
+    let id = if Frame::has_id(kind) {
+        payload.get_u64()
+    } else {
+        0
+    };
     Some(Frame { kind, id, payload })
 }

@@ -176,14 +176,14 @@ pub(crate) fn all() -> Vec<Case> {
         against(
             "broadcast-1000-64",
             Role::Broadcast,
-            "broadcast --size 64 --connections 1000 --outstanding 8",
+            "broadcast --size 64 --connections 1000 --outstanding 1",
             "epoll-broadcast",
             CpuRatioAtLeast(0.88),
         ),
         against(
             "broadcast-1000-1k",
             Role::Broadcast,
-            "broadcast --size 1024 --connections 1000 --outstanding 8",
+            "broadcast --size 1024 --connections 1000 --outstanding 1",
             "epoll-broadcast",
             CpuRatioAtLeast(0.88),
         ),

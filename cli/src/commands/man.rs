@@ -1,0 +1,34 @@
+//! `netsys man`: manual pages, made from the definitions of the options.
+
+use clap::CommandFactory;
+
+use crate::args::{Cli, ManArgs};
+use crate::exit::{ExitStatus, Failure};
+use crate::output::Output;
+use crate::settings::one_of;
+
+pub(crate) fn run(args: ManArgs, output: Output) -> Result<ExitStatus, Failure> {
+    let mut command = Cli::command();
+    // Options that every command takes reach the commands here.
+    command.build();
+    let page = match args.command {
+        None => command,
+        Some(name) => match command.find_subcommand(&name) {
+            Some(found) => found.clone(),
+            None => {
+                let names: Vec<_> = command
+                    .get_subcommands()
+                    .map(clap::Command::get_name)
+                    .collect();
+                return Err(Failure::usage(format_args!(
+                    "unknown command `{name}`, expected {}",
+                    one_of(&names)
+                )));
+            }
+        },
+    };
+    let mut text = Vec::new();
+    clap_mangen::Man::new(page).render(&mut text)?;
+    output.bytes(&text)?;
+    Ok(ExitStatus::Done)
+}

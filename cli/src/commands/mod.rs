@@ -1,0 +1,45 @@
+//! One module for each command.
+
+mod completions;
+mod man;
+mod serve;
+mod signals;
+
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::args::{Cli, Command, GlobalArgs, LogLevel};
+use crate::exit::{ExitStatus, Failure};
+use crate::output::Output;
+
+/// Does what the command line says.
+pub(crate) fn run(args: Cli) -> Result<ExitStatus, Failure> {
+    let Cli { global, command } = args;
+    match command {
+        Command::Serve(args) => {
+            let output = output(&global, args.json);
+            serve::run(*args, output)
+        }
+        Command::Completions(args) => completions::run(args, Output::plain()),
+        Command::Man(args) => man::run(args, Output::plain()),
+    }
+}
+
+fn output(global: &GlobalArgs, json: bool) -> Output {
+    let output = Output {
+        json,
+        quiet: global.quiet,
+    };
+    output.install_log(level(global));
+    output
+}
+
+fn level(global: &GlobalArgs) -> LevelFilter {
+    match (global.log, global.quiet, global.verbose) {
+        (Some(LogLevel::Off), ..) => LevelFilter::OFF,
+        (Some(LogLevel::Error), ..) | (None, true, _) => LevelFilter::ERROR,
+        (Some(LogLevel::Warn), ..) | (None, false, 0) => LevelFilter::WARN,
+        (Some(LogLevel::Info), ..) | (None, false, 1) => LevelFilter::INFO,
+        (Some(LogLevel::Debug), ..) | (None, false, 2) => LevelFilter::DEBUG,
+        (Some(LogLevel::Trace), ..) | (None, false, _) => LevelFilter::TRACE,
+    }
+}

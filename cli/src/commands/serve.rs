@@ -1,0 +1,188 @@
+//! `netsys serve`: runs a server until a signal stops it.
+
+use std::time::Duration;
+
+use network_system::{
+    Authenticator, BoxFuture, Credentials, ErrorCode, GroupName, RequestError, Server,
+    ServerBuilder, Session, StopReport,
+};
+use serde_json::json;
+
+use super::signals::Signals;
+use crate::args::{HandlerName, ServeArgs};
+use crate::exit::{ExitStatus, Failure};
+use crate::handlers::{Broadcast, Chat, Echo, ServerSlot, Sink};
+use crate::output::Output;
+use crate::settings::ServeSettings;
+
+pub(crate) fn run(args: ServeArgs, output: Output) -> Result<ExitStatus, Failure> {
+    let settings = ServeSettings::new(args)?;
+    raise_descriptor_limit();
+    // One worker has the thread to itself, without the cost of handing tasks over.
+    let runtime = if settings.workers == 1 {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?
+    } else {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(settings.workers)
+            .enable_all()
+            .build()?
+    };
+    runtime.block_on(serve(settings, output))
+}
+
+async fn serve(settings: ServeSettings, output: Output) -> Result<ExitStatus, Failure> {
+    let mut signals = Signals::new()?;
+    let server = build(settings)?;
+    server.start().await?;
+    for url in server.urls() {
+        let event = json!({ "event": "listening", "url": url });
+        output.event(&event, &format!("listening {url}"))?;
+    }
+    signals.next().await;
+    let sessions = server.session_count();
+    output.note(
+        &json!({ "event": "draining", "sessions": sessions }),
+        &format!("draining {sessions} sessions; a second signal cuts them off"),
+    );
+    let mut interrupted = false;
+    let mut stop = std::pin::pin!(server.stop());
+    let report = loop {
+        tokio::select! {
+            report = &mut stop => break report?,
+            () = signals.next(), if !interrupted => {
+                interrupted = true;
+                // The deadline of the stop that is waited for comes nearer with it.
+                let _ = server.stop_within(Duration::ZERO).await;
+            }
+        }
+    };
+    tell_end(&server, report, output);
+    Ok(match (interrupted, report.aborted) {
+        (true, _) => ExitStatus::Interrupted,
+        (false, 0) => ExitStatus::Done,
+        (false, _) => ExitStatus::Failed,
+    })
+}
+
+fn build(settings: ServeSettings) -> Result<Server, Failure> {
+    let mut builder = Server::builder()
+        .limits(settings.limits)
+        .timeouts(settings.timeouts)
+        .socket(settings.socket)
+        .workers(settings.workers);
+    for endpoint in settings.listen {
+        builder = builder.listen_on(endpoint);
+    }
+    if let Some(retry) = settings.goaway {
+        builder = builder.goaway(retry);
+    }
+    if let Some(token) = settings.token {
+        builder = builder.authenticator(Token(token));
+    }
+    if settings.groups {
+        builder = builder.group_guard(|_: &Session, _: &GroupName| true);
+    }
+    let slot = ServerSlot::default();
+    let server = with_handler(builder, settings.handler, &slot).build()?;
+    slot.set(&server);
+    Ok(server)
+}
+
+fn with_handler(builder: ServerBuilder, name: HandlerName, slot: &ServerSlot) -> ServerBuilder {
+    match name {
+        HandlerName::Echo => builder.handler(Echo),
+        HandlerName::Broadcast => builder.handler(Broadcast::new(slot.clone())),
+        HandlerName::Chat => builder.handler(Chat::new(slot.clone())),
+        HandlerName::Sink => builder.handler(Sink),
+    }
+}
+
+fn tell_end(server: &Server, report: StopReport, output: Output) {
+    let stats = server.stats();
+    let (drained, aborted) = (report.drained, report.aborted);
+    let event = json!({
+        "event": "stopped",
+        "drained": drained,
+        "aborted": aborted,
+        "connections": stats.total_connections,
+        "refused": stats.refused_connections,
+        "messages_received": stats.messages_received,
+        "messages_sent": stats.messages_sent,
+        "bytes_received": stats.bytes_received,
+        "bytes_sent": stats.bytes_sent,
+        "dropped": stats.dropped,
+        "errors": stats.errors,
+    });
+    let text = format!(
+        "drained {drained}, aborted {aborted}; {} connections, {} messages in, {} out",
+        stats.total_connections, stats.messages_received, stats.messages_sent
+    );
+    output.note(&event, &text);
+}
+
+/// Lets in who knows the token.
+struct Token(String);
+
+impl Authenticator for Token {
+    fn authenticate<'a>(
+        &'a self,
+        _: &'a Session,
+        credentials: Credentials,
+    ) -> BoxFuture<'a, Result<Option<String>, RequestError>> {
+        let given = credentials.token.unwrap_or_default();
+        let known = same(self.0.as_bytes(), given.as_bytes());
+        Box::pin(async move {
+            if known {
+                Ok(credentials.client_id)
+            } else {
+                let code = ErrorCode::AuthenticationFailed;
+                Err(RequestError::with_code(
+                    code,
+                    "the token is missing or wrong",
+                ))
+            }
+        })
+    }
+}
+
+/// Compares in a time that depends on the given length alone, so that a token cannot be found byte by
+/// byte.
+fn same(secret: &[u8], given: &[u8]) -> bool {
+    let mut different = u8::from(secret.len() != given.len());
+    for (index, byte) in given.iter().enumerate() {
+        let expected = secret[index % secret.len().max(1)];
+        different |= std::hint::black_box(byte ^ expected);
+    }
+    std::hint::black_box(different) == 0
+}
+
+/// Connections need descriptors, and the usual soft limit of 1,024 is for programs that use `select`.
+#[cfg(unix)]
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        limit.current = limit.maximum;
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            tracing::debug!(%error, "cannot raise the limit of open files");
+        }
+    }
+}
+
+#[cfg(not(unix))]
+fn raise_descriptor_limit() {}
+
+#[cfg(test)]
+mod tests {
+    use super::same;
+
+    #[test]
+    fn only_the_whole_token_is_the_token() {
+        assert!(same(b"secret", b"secret"));
+        for wrong in ["", "s", "secre", "secret ", "secretsecret", "Secret"] {
+            assert!(!same(b"secret", wrong.as_bytes()), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! What the program promises, tried on the built program over real sockets.
+//!
+//! Nothing sleeps to wait: tests read lines and frames, which come or run into a deadline.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
+
+mod documents;
+mod peer;
+mod program;
+mod serve;
+#[cfg(unix)]
+mod stop;
+mod usage;

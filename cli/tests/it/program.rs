@@ -1,0 +1,151 @@
+//! The built program as a child process.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Output, Stdio};
+
+/// The program with arguments, without the variables that it would obey.
+pub(crate) fn netsys(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_netsys"));
+    command.args(arguments).env_remove("NETSYS_TOKEN");
+    command
+}
+
+/// Runs the program to its end with something on stdin.
+pub(crate) fn run(arguments: &[&str], stdin: &[u8]) -> Output {
+    let mut child = netsys(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It may end without reading all of it.
+    let _ = child.stdin.take().unwrap().write_all(stdin);
+    child.wait_with_output().unwrap()
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A program that runs beside the test and is killed with it.
+pub(crate) struct Running {
+    child: Child,
+    pub(crate) stdin: Option<ChildStdin>,
+    pub(crate) stdout: BufReader<ChildStdout>,
+    pub(crate) stderr: BufReader<ChildStderr>,
+}
+
+/// How a program ended, and what it had printed that nobody had read.
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Running {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        Running::spawn(&mut netsys(arguments))
+    }
+
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Running {
+            stdin: child.stdin.take(),
+            stdout: BufReader::new(child.stdout.take().unwrap()),
+            stderr: BufReader::new(child.stderr.take().unwrap()),
+            child,
+        }
+    }
+
+    /// The next line of stdout, without its end.
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// The next line of stderr, without its end.
+    pub(crate) fn error_line(&mut self) -> String {
+        let mut line = String::new();
+        self.stderr.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    #[cfg(unix)]
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits for the end.
+    pub(crate) fn end(mut self) -> Ended {
+        drop(self.stdin.take());
+        let mut ended = Ended {
+            code: None,
+            stdout: String::new(),
+            stderr: String::new(),
+        };
+        self.stdout.read_to_string(&mut ended.stdout).unwrap();
+        self.stderr.read_to_string(&mut ended.stderr).unwrap();
+        ended.code = self.child.wait().unwrap().code();
+        ended
+    }
+
+    #[cfg(unix)]
+    pub(crate) fn terminate(self) -> Ended {
+        self.signal(rustix::process::Signal::TERM);
+        self.end()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A server of the program with one TCP listener on a free port.
+pub(crate) struct Serving {
+    pub(crate) program: Running,
+    pub(crate) url: String,
+}
+
+impl Serving {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        Serving::with_codec("", arguments)
+    }
+
+    /// `query` is empty or `?codec=…`.
+    pub(crate) fn with_codec(query: &str, arguments: &[&str]) -> Self {
+        let listen = format!("tcp://127.0.0.1:0{query}");
+        let mut all = vec!["serve", "--listen", &listen];
+        all.extend(arguments);
+        let mut program = Running::start(&all);
+        let url = listening(&program.line());
+        Serving { program, url }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        address(&self.url)
+    }
+}
+
+/// The URL of a `listening` line.
+pub(crate) fn listening(line: &str) -> String {
+    line.strip_prefix("listening ")
+        .unwrap_or_else(|| panic!("not a listening line: {line}"))
+        .to_owned()
+}
+
+/// The address in a `tcp://` URL.
+pub(crate) fn address(url: &str) -> SocketAddr {
+    let rest = url.strip_prefix("tcp://").unwrap();
+    rest.split('?').next().unwrap().parse().unwrap()
+}

@@ -1,0 +1,132 @@
+//! Signals, and what happens when descriptors run out.
+
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use crate::peer::{DATA, DISCONNECT, Peer};
+use crate::program::{Running, Serving, address, listening};
+
+#[test]
+fn sigterm_drains_and_exits_with_zero() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut server = Serving::start(&[]);
+        let mut peer = Peer::open(server.address());
+        let messages = 1000_u32;
+        for number in 0..messages {
+            peer.send(DATA, &number.to_be_bytes());
+        }
+        // One answer is here, so the messages are on their way when the signal comes.
+        assert_eq!(peer.receive(), (DATA, 0_u32.to_be_bytes().to_vec()));
+        server.program.signal(signal);
+        assert_eq!(
+            server.program.error_line(),
+            "netsys: draining 1 sessions; a second signal cuts them off"
+        );
+        let mut answers = 1;
+        let reason = loop {
+            match peer.receive() {
+                (DATA, payload) => {
+                    assert_eq!(payload, u32::to_be_bytes(answers));
+                    answers += 1;
+                }
+                (DISCONNECT, reason) => break reason,
+                (kind, _) => panic!("a frame of type {kind:#x}"),
+            }
+        };
+        assert_eq!(answers, messages, "{}", String::from_utf8_lossy(&reason));
+        peer.send(DISCONNECT, b"");
+        peer.shut_down();
+        assert!(peer.is_closed());
+        let ended = server.program.end();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains("drained 1, aborted 0"),
+            "{}",
+            ended.stderr
+        );
+    }
+}
+
+#[test]
+fn a_stopping_server_accepts_no_more() {
+    let server = Serving::start(&[]);
+    let mut peer = Peer::open(server.address());
+    server.program.signal(Signal::TERM);
+    assert_eq!(peer.receive().0, DISCONNECT);
+    let late = std::net::TcpStream::connect(server.address());
+    if let Ok(late) = late {
+        // It was in the system's queue when the listener closed.
+        late.set_read_timeout(Some(crate::peer::PATIENCE)).unwrap();
+        assert!(!matches!(
+            std::io::Read::read(&mut &late, &mut [0]),
+            Ok(1..)
+        ));
+    }
+    drop(peer);
+    assert_eq!(server.program.end().code, Some(0));
+}
+
+#[test]
+fn a_second_signal_cuts_off_what_is_left() {
+    let mut server = Serving::start(&["--drain-timeout", "1h"]);
+    let mut peer = Peer::open(server.address());
+    server.program.signal(Signal::INT);
+    server.program.error_line();
+    // The peer has been told and does not close.
+    assert_eq!(peer.receive().0, DISCONNECT);
+    server.program.signal(Signal::INT);
+    let ended = server.program.end();
+    assert_eq!(ended.code, Some(130), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("drained 0, aborted 1"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn a_drain_that_runs_out_of_time_is_a_failure() {
+    let mut server = Serving::start(&["--drain-timeout", "50ms"]);
+    let mut peer = Peer::open(server.address());
+    server.program.signal(Signal::TERM);
+    server.program.error_line();
+    assert_eq!(peer.receive().0, DISCONNECT);
+    let ended = server.program.end();
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("aborted 1"), "{}", ended.stderr);
+}
+
+#[test]
+fn the_goodbye_says_when_to_come_back() {
+    let server = Serving::start(&["--goaway", "5s"]);
+    let mut peer = Peer::open(server.address());
+    server.program.signal(Signal::TERM);
+    let (_, text) = peer.receive_text();
+    assert!(text.contains("goaway") && text.contains("5000"), "{text}");
+    assert_eq!(peer.receive().0, DISCONNECT);
+}
+
+#[test]
+fn without_descriptors_those_that_fit_are_served_and_the_others_later() {
+    let script =
+        r#"ulimit -n 64 && exec "$0" serve --listen tcp://127.0.0.1:0 --first-byte-timeout 0"#;
+    let mut server =
+        Running::spawn(Command::new("sh").args(["-c", script, env!("CARGO_BIN_EXE_netsys")]));
+    let address = address(&listening(&server.line()));
+    let mut clients: Vec<_> = (0..200)
+        .map(|_| {
+            let mut client = Peer::connect(address);
+            client.send(DATA, b"x");
+            client
+        })
+        .collect();
+    // In the order in which they came; each one that leaves makes room for another.
+    let mut served = 0;
+    for client in clients.drain(..) {
+        let mut client = client;
+        assert_eq!(client.receive(), (DATA, b"x".to_vec()), "after {served}");
+        served += 1;
+    }
+    assert_eq!(served, 200);
+}

@@ -1,0 +1,230 @@
+//! Wrong usage: exit code 2 and one line that names what is wrong and says what is valid.
+
+use std::net::TcpListener;
+
+use crate::program::{run, text};
+
+/// Runs the program and returns the one line that it says.
+fn refused(arguments: &[&str], code: i32) -> String {
+    let output = run(arguments, b"");
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+    assert_eq!(said.lines().count(), 1, "{arguments:?}: {said}");
+    assert!(output.stdout.is_empty(), "{arguments:?}");
+    said
+}
+
+/// Every word stands in the line that refuses the arguments.
+fn check(arguments: &[&str], words: &[&str]) {
+    let said = refused(arguments, 2);
+    assert!(said.starts_with("netsys: "), "{said}");
+    for word in words {
+        assert!(said.contains(word), "{arguments:?}: no {word:?} in: {said}");
+    }
+}
+
+#[test]
+fn a_bad_option_is_named_and_what_is_valid_is_said() {
+    check(&["frobnicate"], &["frobnicate", "serve"]);
+    for (arguments, words) in [
+        (
+            &["--frobnicate"][..],
+            &["--frobnicate", "netsys serve --help"][..],
+        ),
+        (
+            &["--max-connection", "1"],
+            &["--max-connection", "--max-connections"],
+        ),
+        (
+            &["--handler", "x"],
+            &["--handler", "`x`", "echo, broadcast, chat or sink"],
+        ),
+        (&["--handler"], &["--handler", "needs a value"]),
+        (
+            &["--max-connections", "many"],
+            &["--max-connections", "`many`", "whole number"],
+        ),
+        (
+            &["--max-connections", "-1"],
+            &["--max-connections", "`-1`", "whole number"],
+        ),
+        (
+            &["--max-connections-per-ip", "x"],
+            &["--max-connections-per-ip", "whole number"],
+        ),
+        (
+            &["--message-size-limit", "1KB"],
+            &["--message-size-limit", "`1KB`", "64KiB"],
+        ),
+        (
+            &["--message-size-limit", "2GiB"],
+            &["--message-size-limit", "1GiB"],
+        ),
+        (
+            &["--idle-timeout", "30"],
+            &["--idle-timeout", "`30`", "500ms"],
+        ),
+        (
+            &["--first-byte-timeout", "x"],
+            &["--first-byte-timeout", "500ms"],
+        ),
+        (
+            &["--mid-frame-timeout", "x"],
+            &["--mid-frame-timeout", "500ms"],
+        ),
+        (&["--heartbeat", "x"], &["--heartbeat", "500ms"]),
+        (
+            &["--drain-timeout", "100000h"],
+            &["--drain-timeout", "at most a year"],
+        ),
+        (&["--goaway", "x"], &["--goaway", "500ms"]),
+        (&["--outbox-limit", "x"], &["--outbox-limit", "64KiB"]),
+        (
+            &["--outbox-messages", "x"],
+            &["--outbox-messages", "whole number"],
+        ),
+        (
+            &["--when-full", "x"],
+            &[
+                "--when-full",
+                "wait, drop-newest, drop-oldest or disconnect",
+            ],
+        ),
+        (&["--workers", "9999"], &["--workers", "0 to 1024"]),
+        (&["--nodelay", "x"], &["--nodelay", "on or off"]),
+        (&["--keep-alive", "x"], &["--keep-alive", "on or off"]),
+        (&["--groups", "x"], &["--groups", "on or off"]),
+        (
+            &["--receive-buffer-size", "9GiB"],
+            &["--receive-buffer-size", "at most 1GiB"],
+        ),
+        (
+            &["--send-buffer-size", "9GiB"],
+            &["--send-buffer-size", "at most 1GiB"],
+        ),
+        (&["--token", ""], &["--token", "value"]),
+        (
+            &["--dashboard", "127.0.0.1:7680"],
+            &["--dashboard", "no dashboard", "off"],
+        ),
+        (&["--log", "loud"], &["--log", "`loud`", "warn"]),
+        (
+            &["--config", "/nonexistent.toml"],
+            &["--config", "/nonexistent.toml"],
+        ),
+        (&["--cert", "x"], &["--cert"]),
+        (&["tcp://127.0.0.1:0"], &["tcp://127.0.0.1:0"]),
+    ] {
+        let mut all = vec!["serve"];
+        all.extend(arguments);
+        check(&all, words);
+    }
+}
+
+#[test]
+fn a_bad_url_is_named_and_what_is_valid_is_said() {
+    for (url, words) in [
+        ("127.0.0.1:7600", &["tcp"][..]),
+        ("tpc://127.0.0.1:7600", &["`tpc`", "tcp", "unix"]),
+        ("ws://127.0.0.1:7600", &["`ws`", "not supported"]),
+        ("mem://x", &["mem://", "no other process"]),
+        ("tcp://127.0.0.1", &["port"]),
+        ("tcp://127.0.0.1:99999", &["port", "65535"]),
+        (
+            "tcp://127.0.0.1:0?codec=morse",
+            &["`morse`", "msgi, raw, lines or length"],
+        ),
+        ("tcp://127.0.0.1:0?speed=high", &["speed"]),
+        ("unix://relative", &["path"]),
+    ] {
+        let mut all = words.to_vec();
+        all.extend(["--listen", url]);
+        check(&["serve", "--listen", url], &all);
+    }
+    let said = refused(&["serve", "--listen", "tcp://user:password@127.0.0.1:0"], 2);
+    assert!(!said.contains("password"), "{said}");
+}
+
+#[test]
+fn a_bad_configuration_file_is_named_with_the_key() {
+    let folder = std::env::temp_dir().join(format!("netsys-usage-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("bad.toml");
+    let path = path.to_str().unwrap();
+    for (content, words) in [
+        (
+            "max-conections = 3",
+            &["max-conections", "max-connections", "idle-timeout"][..],
+        ),
+        ("idle-timeout = 30", &["idle-timeout", "`30`", "500ms"]),
+        (
+            "max-connections = [1]",
+            &["max-connections", "expected one"],
+        ),
+        (
+            "max-connections = 1.5",
+            &["max-connections", "expected one"],
+        ),
+        ("listen = []", &["listen", "list of strings"]),
+        (
+            "listen = [\"tcp://a:1\", 3.5]",
+            &["listen", "list of strings"],
+        ),
+        ("listen = \"foo://a:1\"", &["listen", "`foo`", "tcp"]),
+        (
+            "handler = \"x\"",
+            &["handler", "`x`", "echo, broadcast, chat or sink"],
+        ),
+        ("nodelay = \"maybe\"", &["nodelay", "on or off"]),
+        ("dashboard = \":80\"", &["dashboard", "off"]),
+        ("config = \"x\"", &["config", "unknown key"]),
+        ("a = 1\nb = ", &["line 2"]),
+    ] {
+        std::fs::write(path, content).unwrap();
+        let mut all = words.to_vec();
+        all.push("bad.toml");
+        check(&["serve", "--config", path], &all);
+        // What the command line overrides has to be valid too.
+        check(
+            &[
+                "serve",
+                "--config",
+                path,
+                "--max-connections",
+                "1",
+                "--handler",
+                "echo",
+            ],
+            &all,
+        );
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_token_needs_a_codec_that_carries_it() {
+    let lines = "tcp://127.0.0.1:0?codec=lines";
+    check(
+        &["serve", "--token", "x", "--listen", lines],
+        &["--token", "msgi", lines],
+    );
+}
+
+#[test]
+fn with_json_errors_are_json() {
+    let said = refused(&["serve", "--json", "--handler", "x"], 2);
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["event"], "error");
+    assert!(said["text"].as_str().unwrap().contains("--handler"));
+}
+
+#[test]
+fn a_taken_port_fails_and_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("tcp://{}", taken.local_addr().unwrap());
+    let said = refused(
+        &["serve", "--listen", "tcp://127.0.0.1:0", "--listen", &url],
+        1,
+    );
+    assert!(said.contains(&url), "{said}");
+}

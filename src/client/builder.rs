@@ -1,0 +1,361 @@
+//! The configuration of a client.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use super::offline::Offline;
+use super::resolve::{Resolver, SystemResolver};
+use super::stream::{Inbox, StreamService};
+use super::{Client, ClientState, Inner, OnStateChange, ReconnectPolicy};
+use crate::config::{Limits, QueuePolicy, SocketOptions, Timeouts};
+use crate::endpoint::{CodecKind, Endpoint};
+use crate::error::{CloseReason, ConfigError, ErrorCode, RequestError};
+use crate::handler::{Closures, Executed, Executor, Handler, HandlerService, Service};
+use crate::hub::{Hub, Role};
+use crate::message::Message;
+use crate::session::Session;
+use crate::transport::LinkConfig;
+
+/// What is queued while there is no connection, unless the builder says otherwise.
+const OFFLINE_BYTES: usize = 1024 * 1024;
+
+/// The most that can be configured.
+const OFFLINE_BYTES_MAX: usize = 1024 * 1024 * 1024;
+
+/// The longest client id and token, in bytes. With them, hello fits into a CONTROL frame of 64 KiB
+/// however many characters JSON has to escape.
+const CLIENT_ID_MAX: usize = 256;
+const TOKEN_MAX: usize = 8 * 1024;
+
+/// Configures a [`Client`].
+///
+/// Nothing is checked before [`build`](Self::build), which checks everything.
+#[must_use = "a builder does nothing before `build`"]
+pub struct ClientBuilder {
+    endpoints: Vec<Result<Endpoint, ConfigError>>,
+    client_id: Option<String>,
+    token: Option<String>,
+    limits: Limits,
+    timeouts: Timeouts,
+    socket: SocketOptions,
+    reconnect: ReconnectPolicy,
+    offline_bytes: usize,
+    offline_policy: QueuePolicy,
+    resolver: Arc<dyn Resolver>,
+    closures: Closures,
+    executor: Option<Arc<dyn Executor>>,
+    handler: Option<Arc<dyn Service>>,
+    on_state_change: Option<Box<OnStateChange>>,
+}
+
+impl ClientBuilder {
+    pub(super) fn new() -> Self {
+        ClientBuilder {
+            endpoints: Vec::new(),
+            client_id: None,
+            token: None,
+            limits: Limits::default(),
+            timeouts: Timeouts::client(),
+            socket: SocketOptions::default(),
+            reconnect: ReconnectPolicy::default(),
+            offline_bytes: OFFLINE_BYTES,
+            offline_policy: QueuePolicy::Wait,
+            resolver: Arc::new(SystemResolver),
+            closures: Closures::default(),
+            executor: None,
+            handler: None,
+            on_state_change: None,
+        }
+    }
+
+    /// Adds a server by its URL, such as `tcp://example.org:8080`.
+    ///
+    /// With several, the first one that can be reached is used, in the order given; when a connection
+    /// or an attempt has failed, the next one has its turn.
+    pub fn endpoint(mut self, url: impl AsRef<str>) -> Self {
+        self.endpoints.push(Endpoint::parse(url.as_ref()));
+        self
+    }
+
+    /// Adds a server by its endpoint.
+    pub fn add_endpoint(mut self, endpoint: Endpoint) -> Self {
+        self.endpoints.push(Ok(endpoint));
+        self
+    }
+
+    /// Sets the id that the client gives itself, 1 to 256 bytes. Servers see it as
+    /// [`Session::client_id`]. Without it they use the session id.
+    pub fn client_id(mut self, client_id: impl Into<String>) -> Self {
+        self.client_id = Some(client_id.into());
+        self
+    }
+
+    /// Sets what the client authenticates with, at most 8 KiB. It is never logged; without TLS it
+    /// travels in clear text.
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(token.into());
+        self
+    }
+
+    /// Sets sizes and counts that are never exceeded. The limits of connections do not concern a client,
+    /// which has one.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets how long to wait for what. The default is [`Timeouts::client`], which differs from
+    /// [`Timeouts::default`] in having no idle timeout.
+    ///
+    /// [`Timeouts::connect`] bounds a whole call of [`Client::connect`] and each later attempt,
+    /// [`Timeouts::first_byte`] the server's answer to hello, and [`Timeouts::request`] the answers to
+    /// joins and leaves.
+    pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// Sets options of sockets.
+    pub fn socket(mut self, socket: SocketOptions) -> Self {
+        self.socket = socket;
+        self
+    }
+
+    /// Sets whether and when a lost connection is made again. By default it is, without end, with
+    /// delays of up to 500 ms at first and 30 s at last.
+    pub fn reconnect(mut self, policy: ReconnectPolicy) -> Self {
+        self.reconnect = policy;
+        self
+    }
+
+    /// Sets how many bytes of messages are queued while a lost connection is made again, and what
+    /// happens to messages beyond that. Default 1 MiB and [`QueuePolicy::Wait`].
+    ///
+    /// One message is always allowed, and never more than 65,536. 0 switches the queue off: sending
+    /// then fails while there is no connection. [`QueuePolicy::Disconnect`] has no meaning here and is
+    /// refused.
+    pub fn offline_queue(mut self, bytes: usize, policy: QueuePolicy) -> Self {
+        self.offline_bytes = bytes;
+        self.offline_policy = policy;
+        self
+    }
+
+    /// Sets how names become addresses. The default asks the operating system.
+    pub fn resolver(mut self, resolver: impl Resolver + 'static) -> Self {
+        self.resolver = Arc::new(resolver);
+        self
+    }
+
+    /// Runs handlers on an executor instead of on the client's worker.
+    pub fn executor(mut self, executor: impl Executor) -> Self {
+        self.executor = Some(Arc::new(executor));
+        self
+    }
+
+    /// Sets the handler: the fast form, whose messages are lent. It takes the place of all closures and
+    /// of [`Client::messages`].
+    pub fn handler<H: Handler>(mut self, handler: H) -> Self {
+        self.handler = Some(Arc::new(HandlerService(handler)));
+        self
+    }
+
+    /// Sets what happens when a connection is open, the first one and each later one. Its messages wait
+    /// until this returns.
+    pub fn on_connect<F, R>(mut self, handler: F) -> Self
+    where
+        F: Fn(Session) -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        self.closures.on_connect(handler);
+        self
+    }
+
+    /// Sets what happens to messages, in the order in which they came. It takes the place of
+    /// [`Client::messages`].
+    pub fn on_message<F, R>(mut self, handler: F) -> Self
+    where
+        F: Fn(Session, Message) -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        self.closures.on_message(handler);
+        self
+    }
+
+    /// Sets how the server's requests are answered. They start in order; up to 32 run at once.
+    pub fn on_request<F, R>(mut self, handler: F) -> Self
+    where
+        F: Fn(Session, Message) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Message, RequestError>> + Send + 'static,
+    {
+        self.closures.on_request(handler);
+        self
+    }
+
+    /// Sets what happens when a connection has ended, whether or not the client reconnects.
+    pub fn on_disconnect<F, R>(mut self, handler: F) -> Self
+    where
+        F: Fn(Session, CloseReason) -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        self.closures.on_disconnect(handler);
+        self
+    }
+
+    /// Sets what is called when something goes wrong on a connection. Must not block.
+    pub fn on_error<F>(mut self, handler: F) -> Self
+    where
+        F: Fn(&Session, ErrorCode, &str) + Send + Sync + 'static,
+    {
+        self.closures.on_error(handler);
+        self
+    }
+
+    /// Sets what is called when the client's state changes, with the old and the new one, in order.
+    /// Must not block.
+    pub fn on_state_change<F>(mut self, handler: F) -> Self
+    where
+        F: Fn(ClientState, ClientState) + Send + Sync + 'static,
+    {
+        self.on_state_change = Some(Box::new(handler));
+        self
+    }
+
+    /// Checks the configuration and makes the client, which does nothing before
+    /// [`connect`](Client::connect).
+    ///
+    /// # Errors
+    /// `invalid_configuration` or `not_supported`, with the option and what is valid.
+    pub fn build(self) -> Result<Client, ConfigError> {
+        self.limits.check()?;
+        self.timeouts.check()?;
+        self.socket.check()?;
+        self.reconnect.check()?;
+        check_queue(self.offline_bytes, self.offline_policy)?;
+        let endpoints = self.endpoints.into_iter().collect::<Result<Vec<_>, _>>()?;
+        check_endpoints(&endpoints)?;
+        check_hello(&endpoints, self.client_id.as_deref(), self.token.as_deref())?;
+        let mut inbox = None;
+        let service: Arc<dyn Service> = match self.handler {
+            Some(_) if !self.closures.is_empty() => {
+                return Err(invalid(
+                    "handler: takes the place of all closures, so none of them can be set beside it",
+                ));
+            }
+            Some(handler) => handler,
+            None if self.closures.wants().message => Arc::new(self.closures),
+            None => {
+                let stream = inbox.insert(Arc::new(Inbox::default()));
+                let inbox = Arc::clone(stream);
+                Arc::new(StreamService {
+                    closures: Arc::new(self.closures),
+                    inbox,
+                })
+            }
+        };
+        let service = match self.executor {
+            Some(executor) => Arc::new(Executed { service, executor }),
+            None => service,
+        };
+        let link = LinkConfig {
+            message_limit: self.limits.message_size,
+            socket: self.socket,
+        };
+        let hub = Hub::new(
+            Role::Client,
+            self.limits,
+            self.timeouts,
+            service,
+            None,
+            None,
+        );
+        Ok(Client::new(Inner {
+            endpoints,
+            client_id: self.client_id,
+            token: self.token,
+            link,
+            reconnect: self.reconnect,
+            resolver: self.resolver,
+            inbox,
+            on_state_change: self.on_state_change,
+            ..Inner::new(hub, Offline::new(self.offline_bytes, self.offline_policy))
+        }))
+    }
+}
+
+/// Shows that there is a token, not which.
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("endpoints", &self.endpoints)
+            .field("client_id", &self.client_id)
+            .field(
+                "token",
+                &self.token.as_ref().map(|_| format_args!("[hidden]")),
+            )
+            .field("limits", &self.limits)
+            .field("timeouts", &self.timeouts)
+            .field("socket", &self.socket)
+            .field("reconnect", &self.reconnect)
+            .finish_non_exhaustive()
+    }
+}
+
+fn invalid(text: &'static str) -> ConfigError {
+    ConfigError::new(ErrorCode::InvalidConfiguration, text)
+}
+
+fn check_queue(bytes: usize, policy: QueuePolicy) -> Result<(), ConfigError> {
+    if bytes > OFFLINE_BYTES_MAX {
+        return Err(ConfigError::option("offline_queue", bytes, "at most 1 GiB"));
+    }
+    if policy == QueuePolicy::Disconnect {
+        let expected = "wait, drop-newest or drop-oldest: there is no connection to end";
+        return Err(ConfigError::option(
+            "offline_queue",
+            policy.name(),
+            expected,
+        ));
+    }
+    Ok(())
+}
+
+fn check_endpoints(endpoints: &[Endpoint]) -> Result<(), ConfigError> {
+    if endpoints.is_empty() {
+        return Err(invalid(
+            "endpoint: a client needs at least one, such as tcp://127.0.0.1:8080",
+        ));
+    }
+    Ok(())
+}
+
+/// What is said in hello needs a hello.
+fn check_hello(
+    endpoints: &[Endpoint],
+    client_id: Option<&str>,
+    token: Option<&str>,
+) -> Result<(), ConfigError> {
+    let silent = endpoints
+        .iter()
+        .any(|endpoint| !matches!(endpoint.codec(), None | Some(CodecKind::Msgi)));
+    if silent && (client_id.is_some() || token.is_some()) {
+        return Err(invalid(
+            "client_id, token: need hello, which the codecs raw, lines and length do not have",
+        ));
+    }
+    if let Some(len) = client_id
+        .map(str::len)
+        .filter(|len| !(1..=CLIENT_ID_MAX).contains(len))
+    {
+        let value = format_args!("{len} bytes");
+        return Err(ConfigError::option("client_id", value, "1 to 256 bytes"));
+    }
+    if let Some(len) = token.map(str::len).filter(|&len| len > TOKEN_MAX) {
+        return Err(ConfigError::option(
+            "token",
+            format_args!("{len} bytes"),
+            "at most 8 KiB",
+        ));
+    }
+    Ok(())
+}

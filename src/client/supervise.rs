@@ -1,0 +1,494 @@
+//! The client's task: connects, reconnects, and stops.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::backoff::Backoff;
+use super::offline::NOT_CONNECTED;
+use super::{ClientState, ClientStopReport, Inner, after};
+use crate::codec::control::Hello;
+use crate::error::{CloseReason, ConnectError, ErrorCode, RequestError};
+use crate::group::GroupName;
+use crate::session::Session;
+use crate::session::driver::Opened;
+use crate::session::shared::lock;
+use crate::transport::dial;
+use crate::worker::pool::Workers;
+use crate::worker::{NewSession, Placed};
+
+/// By when a client shall have stopped.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StopRequest {
+    pub(super) at: Instant,
+    /// Whether a handler of the client waits for the stop, so that the stop cannot wait for it.
+    pub(super) inside: bool,
+}
+
+/// How the first connection went: to whoever asked for it.
+type Reply = oneshot::Sender<Result<(), ConnectError>>;
+
+/// Answers of the server to joins that are made again.
+type Rejoins = Vec<(GroupName, oneshot::Receiver<Result<(), RequestError>>)>;
+
+/// Why the client is done.
+enum End {
+    /// It was asked to stop.
+    Stopped,
+    /// The connection ended in order and is not made again.
+    Closed,
+    /// It gave up. The reason is known by then.
+    Failed,
+}
+
+/// Starts the client's task, unless it runs; says whether it did.
+pub(super) fn start(inner: &Arc<Inner>, reply: Reply) -> bool {
+    let mut running = lock(&inner.running);
+    if running.is_some() {
+        return false;
+    }
+    let hub = &inner.hub;
+    hub.ensure_workers(1);
+    hub.set_drain_millis(hub.timeouts.drain.as_millis() as u64);
+    hub.set_goaway(None);
+    inner.offline.take_queue();
+    lock(&inner.groups).clear();
+    *lock(&inner.reason) = None;
+    *lock(&inner.report) = ClientStopReport::default();
+    let mut tasks = JoinSet::new();
+    let workers = Workers::start(1, hub, &mut tasks);
+    let (stop, stop_asked) = watch::channel(None);
+    let before = inner.state.send_replace(ClientState::Connecting);
+    let supervisor = Supervisor {
+        inner: Arc::clone(inner),
+        workers,
+        tasks,
+        stop: stop_asked,
+        backoff: Backoff::new(inner.reconnect.clone()),
+        endpoint: 0,
+        finished: false,
+    };
+    // The one task that nobody joins: it joins all others and then says that the client has ended.
+    tokio::spawn(supervisor.run(before, reply));
+    *running = Some(stop);
+    true
+}
+
+struct Supervisor {
+    inner: Arc<Inner>,
+    workers: Workers,
+    tasks: JoinSet<()>,
+    stop: watch::Receiver<Option<StopRequest>>,
+    backoff: Backoff,
+    /// The endpoint that is used or tried.
+    endpoint: usize,
+    finished: bool,
+}
+
+impl Supervisor {
+    async fn run(mut self, before: ClientState, mut reply: Reply) {
+        self.inner.notify_state(before, ClientState::Connecting);
+        let mut stop = self.stop.clone();
+        let first = tokio::select! {
+            biased;
+            () = stop_asked(&mut stop) => Err((End::Stopped, stopped_meanwhile())),
+            () = reply.closed() => Err((End::Stopped, stopped_meanwhile())),
+            result = self.first() => result.map_err(|error| (End::Failed, error)),
+        };
+        match first {
+            Err((end, error)) => {
+                match end {
+                    End::Failed => self.note_failure(&error),
+                    _ => self.note_reason(&error),
+                }
+                self.finish(&end).await;
+                // Nobody may wait any more.
+                let _ = reply.send(Err(error));
+            }
+            Ok(session) => {
+                let rejoins = self.connected(&session);
+                let end = match reply.send(Ok(())) {
+                    Ok(()) => self.keep(session, rejoins).await,
+                    // Whoever connected has gone in this very moment.
+                    Err(_) => End::Stopped,
+                };
+                self.finish(&end).await;
+            }
+        }
+    }
+
+    /// Tries each endpoint once, each with its share of the time that is left.
+    async fn first(&mut self) -> Result<Session, ConnectError> {
+        let deadline = after(self.inner.hub.timeouts.connect);
+        let count = self.inner.endpoints.len();
+        for index in 0..count {
+            self.endpoint = index;
+            let left = deadline.saturating_duration_since(Instant::now());
+            let share = left / u32::try_from(count - index).unwrap_or(u32::MAX);
+            match self.attempt(share).await {
+                Ok(session) => return Ok(session),
+                Err(error) if index + 1 == count || is_fatal(error.code()) => return Err(error),
+                Err(error) => self.note_failure(&error),
+            }
+        }
+        // There is at least one endpoint.
+        Err(stopped_meanwhile())
+    }
+
+    /// Makes a link to the current endpoint and opens a session on it. Dropping the future gives up the
+    /// session as well.
+    async fn attempt(&self, within: Duration) -> Result<Session, ConnectError> {
+        let inner = &self.inner;
+        let endpoint = &inner.endpoints[self.endpoint];
+        let open = async {
+            let (link, peer) = dial::connect(endpoint, &*inner.resolver, &inner.link).await?;
+            let hello = Hello {
+                client_id: inner.client_id.clone(),
+                token: inner.token.clone(),
+                ..Hello::default()
+            };
+            let (result, opened) = oneshot::channel();
+            let opened_by = Some(Box::new(Opened { result, hello }));
+            self.workers.open(
+                &inner.hub,
+                NewSession {
+                    link: Placed::Here(link),
+                    peer,
+                    permit: None,
+                    opened: opened_by,
+                    refused: None,
+                },
+            );
+            opened.await.unwrap_or_else(|_| {
+                Err(ConnectError::new(
+                    ErrorCode::ConnectionClosed,
+                    "the client has ended",
+                ))
+            })
+        };
+        inner.hub.set_goaway(None);
+        tracing::debug!(%endpoint, "connecting");
+        timeout(within, open)
+            .await
+            .unwrap_or_else(|_| Err(ConnectError::timeout(endpoint, within)))
+    }
+
+    /// A session is open: what is queued goes there, after the groups have been joined again.
+    fn connected(&self, session: &Session) -> Rejoins {
+        let inner = &self.inner;
+        tracing::info!(endpoint = %inner.endpoints[self.endpoint], "connected");
+        let groups: Vec<_> = lock(&inner.groups).iter().cloned().collect();
+        let rejoins = groups
+            .into_iter()
+            .filter_map(|group| {
+                let answer = session.change_group(true, &group).ok()?;
+                Some((group, answer))
+            })
+            .collect();
+        inner.offline.attach(session);
+        inner.set_state(ClientState::Connected);
+        rejoins
+    }
+
+    /// Keeps the client connected until it is done.
+    async fn keep(&mut self, mut session: Session, mut rejoins: Rejoins) -> End {
+        loop {
+            let opened_at = Instant::now();
+            let mut stop = self.stop.clone();
+            let reason = tokio::select! {
+                biased;
+                () = stop_asked(&mut stop) => return End::Stopped,
+                reason = session.closed() => reason,
+                never = self.hand_over(&session, rejoins) => match never {},
+            };
+            self.inner.offline.detach(&session);
+            tracing::info!(%reason, "disconnected");
+            *lock(&self.inner.reason) = Some(reason.clone());
+            if let Some(end) = self.ends_with(&session, &reason) {
+                return end;
+            }
+            self.inner.set_state(ClientState::Reconnecting);
+            session = match self.reconnect(opened_at.elapsed()).await {
+                Ok(session) => session,
+                Err(end) => return end,
+            };
+            rejoins = self.connected(&session);
+        }
+    }
+
+    /// Hands over what is queued, and hears how joining again went. Ends with the session only.
+    async fn hand_over(&self, session: &Session, rejoins: Rejoins) -> std::convert::Infallible {
+        let inner = &self.inner;
+        let service = &inner.hub.service;
+        let flush = inner.offline.flush(session, |error| {
+            inner.hub.totals.dropped.fetch_add(1, Ordering::Relaxed);
+            // A panic in the application's error handler must not end the client.
+            let text = error.to_string();
+            let call = || service.error(session, error.code(), &text);
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call));
+        });
+        let rejoin = async {
+            for (group, answer) in rejoins {
+                // Without an answer the session has ended, and the next one joins again.
+                if let Ok(Err(error)) = answer.await
+                    && session.is_connected()
+                {
+                    tracing::warn!(%group, %error, "could not join the group again");
+                    lock(&inner.groups).remove(&group);
+                }
+            }
+        };
+        tokio::join!(flush, rejoin);
+        std::future::pending().await
+    }
+
+    /// Whether a session that ended so is not made again.
+    fn ends_with(&self, session: &Session, reason: &CloseReason) -> Option<End> {
+        let by_application = session
+            .shared
+            .extra_if_any()
+            .and_then(|extra| extra.close_request.get())
+            // The queue's own policy asks in the same way.
+            .is_some_and(|reason| reason.code() != Some(ErrorCode::SlowConsumer));
+        if by_application {
+            return Some(End::Closed);
+        }
+        if reason.code().is_some_and(is_fatal) {
+            return Some(End::Failed);
+        }
+        match self.inner.reconnect.is_enabled() {
+            true => None,
+            false if reason.is_orderly() => Some(End::Closed),
+            false => Some(End::Failed),
+        }
+    }
+
+    /// Tries until there is a session again, after one that `lasted` so long.
+    async fn reconnect(&mut self, lasted: Duration) -> Result<Session, End> {
+        let mut stop = self.stop.clone();
+        let goaway = self.inner.hub.goaway();
+        let mut delay = if lasted >= self.backoff.proof() {
+            self.backoff.reset();
+            match goaway {
+                Some(retry) => Some(self.backoff.after(retry)),
+                None => self.backoff.next_delay(Instant::now()),
+            }
+        } else {
+            // As good as a failed attempt. Not even a goaway may ask to come back sooner.
+            self.rotate();
+            let hint = goaway.map_or(Duration::ZERO, |retry| self.backoff.after(retry));
+            self.backoff
+                .next_delay(Instant::now())
+                .map(|delay| delay.max(hint))
+        };
+        while let Some(pause) = delay {
+            tracing::debug!(?pause, attempt = self.backoff.attempt(), "reconnecting");
+            let result = tokio::select! {
+                biased;
+                () = stop_asked(&mut stop) => return Err(End::Stopped),
+                result = async {
+                    sleep(pause).await;
+                    self.attempt(self.inner.hub.timeouts.connect).await
+                } => result,
+            };
+            match result {
+                Ok(session) => return Ok(session),
+                Err(error) => {
+                    self.note_failure(&error);
+                    if is_fatal(error.code()) {
+                        return Err(End::Failed);
+                    }
+                }
+            }
+            self.rotate();
+            delay = self.backoff.next_delay(Instant::now());
+        }
+        tracing::warn!(attempts = self.backoff.attempt(), "gave up reconnecting");
+        Err(End::Failed)
+    }
+
+    fn rotate(&mut self) {
+        self.endpoint = (self.endpoint + 1) % self.inner.endpoints.len();
+    }
+
+    fn note_failure(&self, error: &ConnectError) {
+        tracing::debug!(code = error.code().as_i32(), %error, "not connected");
+        self.inner.failed_attempts.fetch_add(1, Ordering::Relaxed);
+        self.note_reason(error);
+    }
+
+    fn note_reason(&self, error: &ConnectError) {
+        let reason = CloseReason::transport(error.code(), error.to_string());
+        *lock(&self.inner.reason) = Some(reason);
+    }
+
+    /// Closes what is open, ends every task and says how it went.
+    async fn finish(&mut self, end: &End) {
+        let inner = Arc::clone(&self.inner);
+        let hub = &inner.hub;
+        let fallback = after(hub.timeouts.drain);
+        let mut stop = self.stop.clone();
+        let mut late = pin!(deadline(&mut stop, fallback));
+        match end {
+            End::Stopped => {
+                inner
+                    .offline
+                    .close((ErrorCode::ShuttingDown, "the client is stopping"));
+            }
+            End::Closed | End::Failed => inner.offline.close(NOT_CONNECTED),
+        }
+        inner.set_state(ClientState::Stopping);
+        let lost_before = hub.totals.lost.load(Ordering::Relaxed);
+        let session = inner.offline.session();
+        let mut cut = false;
+        if let Some(session) = &session {
+            // What was queued is on its way to a session that is open: it still leaves.
+            tokio::select! {
+                () = inner.offline.flush(session, |_| {}) => {}
+                _ = session.closed() => {}
+                () = &mut late => cut = true,
+            }
+        }
+        let request = *self.stop.borrow();
+        if request.is_some_and(|request| request.inside) {
+            for session in hub.sessions() {
+                session.shared.set_stops_itself();
+            }
+        }
+        let at = request.map_or(fallback, |request| request.at);
+        let left = at.saturating_duration_since(Instant::now());
+        hub.set_drain_millis(left.as_millis() as u64);
+        match cut {
+            false => self.workers.drain(),
+            true => self.workers.abort(),
+        }
+        self.workers.stop();
+        loop {
+            tokio::select! {
+                joined = self.tasks.join_next() => match joined {
+                    None => break,
+                    Some(Err(error)) if error.is_panic() => {
+                        tracing::error!("a task of the client panicked");
+                    }
+                    Some(_) => {}
+                },
+                () = &mut late, if !cut => {
+                    cut = true;
+                    self.workers.abort();
+                }
+            }
+        }
+        if let Some(session) = &session {
+            inner.offline.detach(session);
+            if let Some(reason) = session.close_reason() {
+                *lock(&inner.reason) = Some(reason);
+            }
+        }
+        let lost = hub.totals.lost.load(Ordering::Relaxed) - lost_before;
+        let report = ClientStopReport {
+            in_order: !cut,
+            unsent: inner.offline.queued().0 + lost as usize,
+        };
+        *lock(&inner.report) = report;
+        self.ended(match end {
+            End::Stopped | End::Closed => ClientState::Stopped,
+            End::Failed => ClientState::Failed,
+        });
+    }
+
+    fn ended(&mut self, state: ClientState) {
+        self.finished = true;
+        let inner = &self.inner;
+        inner.offline.close(NOT_CONNECTED);
+        let before = {
+            // Together, so that who connects anew finds either both or none.
+            let mut running = lock(&inner.running);
+            *running = None;
+            inner.state.send_replace(state)
+        };
+        tracing::info!(?state, "client ended");
+        inner.notify_state(before, state);
+    }
+}
+
+impl Drop for Supervisor {
+    /// The runtime may end before the client has: whoever waits for it learns that it is over.
+    fn drop(&mut self) {
+        if !self.finished {
+            self.ended(ClientState::Failed);
+        }
+    }
+}
+
+impl Inner {
+    fn set_state(&self, state: ClientState) {
+        let before = self.state.send_replace(state);
+        self.notify_state(before, state);
+    }
+
+    fn notify_state(&self, before: ClientState, state: ClientState) {
+        if let Some(inbox) = &self.inbox {
+            inbox.wake();
+        }
+        if let Some(handler) = self.on_state_change.as_ref().filter(|_| before != state) {
+            // A panic in the application's handler must not end the client.
+            let call = std::panic::AssertUnwindSafe(|| handler(before, state));
+            if std::panic::catch_unwind(call).is_err() {
+                tracing::error!("the state handler panicked");
+            }
+        }
+    }
+}
+
+/// Errors that the same attempt meets again, until somebody changes something.
+///
+/// Narrower than [`ErrorCode::is_retryable`], which is about doing the very same again: a connection
+/// that ended because a message was too long or a handler failed is a new one when it is made again, and
+/// bytes that are no frames may come from a proxy whose server is restarting.
+fn is_fatal(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::AuthenticationFailed
+            | ErrorCode::AccessDenied
+            | ErrorCode::UnsupportedVersion
+            | ErrorCode::NotSupported
+            | ErrorCode::InvalidConfiguration
+            | ErrorCode::TlsHandshakeFailed
+    )
+}
+
+fn stopped_meanwhile() -> ConnectError {
+    ConnectError::new(
+        ErrorCode::ShuttingDown,
+        "the client was stopped while it was connecting",
+    )
+}
+
+/// Waits until the client is asked to stop.
+async fn stop_asked(stop: &mut watch::Receiver<Option<StopRequest>>) {
+    if stop.wait_for(Option::is_some).await.is_err() {
+        // The sender goes when the client has ended, and then nobody waits here.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Waits for the deadline of the stop, which can become shorter; `fallback` without a stop.
+async fn deadline(stop: &mut watch::Receiver<Option<StopRequest>>, fallback: Instant) {
+    loop {
+        let at = stop
+            .borrow_and_update()
+            .map_or(fallback, |request| request.at);
+        tokio::select! {
+            () = sleep_until(at) => return,
+            changed = stop.changed() => if changed.is_err() {
+                sleep_until(at).await;
+                return;
+            },
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Where handlers run: workers on threads of their own, executors, routers.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use network_system::{
+    BoxFuture, Client, CloseReason, ErrorCode, Executor, Message, ReconnectPolicy, RequestError,
+    Router, Server, ServerBuilder, Session, WorkerThreads,
+};
+use tokio::sync::mpsc;
+
+fn server() -> ServerBuilder {
+    Server::builder().listen("tcp://127.0.0.1:0")
+}
+
+async fn connect(server: &Server) -> Client {
+    let client = Client::builder()
+        .endpoint(&server.urls()[0])
+        .reconnect(ReconnectPolicy::disabled())
+        .build()
+        .unwrap();
+    client.connect().await.unwrap();
+    client
+}
+
+async fn echoes(client: &Client, count: usize) {
+    let mut messages = client.messages().unwrap();
+    for number in 0..count {
+        client.send(format!("message {number}")).await.unwrap();
+    }
+    for number in 0..count {
+        let message = messages.next().await.unwrap();
+        assert_eq!(message.payload(), format!("message {number}").as_bytes());
+    }
+}
+
+async fn echo_on(threads: WorkerThreads) {
+    let (names, mut seen) = mpsc::unbounded_channel();
+    let server = server()
+        .worker_threads(threads)
+        .workers(2)
+        .on_message(move |session: Session, message: Message| {
+            let names = names.clone();
+            async move {
+                names
+                    .send(std::thread::current().name().map(str::to_owned))
+                    .unwrap();
+                session.send(message).await.unwrap();
+            }
+        })
+        .build()
+        .unwrap();
+    for _ in 0..2 {
+        server.start().await.unwrap();
+        let clients = [connect(&server).await, connect(&server).await];
+        for client in &clients {
+            echoes(client, 200).await;
+        }
+        assert!(
+            seen.recv()
+                .await
+                .unwrap()
+                .unwrap()
+                .starts_with("network-worker-")
+        );
+        for client in clients {
+            client.stop().await;
+        }
+        let report = server.stop().await.unwrap();
+        assert_eq!(report.aborted, 0);
+    }
+}
+
+#[tokio::test]
+async fn dedicated_threads_serve_and_end_with_the_server() {
+    echo_on(WorkerThreads::Dedicated).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn pinned_threads_serve_and_end_with_the_server() {
+    echo_on(WorkerThreads::Pinned).await;
+}
+
+/// Runs handlers as tasks of the runtime, and counts them.
+struct Tasks(Arc<AtomicUsize>);
+
+impl Executor for Tasks {
+    fn execute(&self, task: BoxFuture<'static, ()>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        tokio::spawn(task);
+    }
+}
+
+#[tokio::test]
+async fn an_executor_runs_the_handlers_and_keeps_a_sessions_order() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let server = server()
+        .executor(Tasks(Arc::clone(&count)))
+        .on_message(|session: Session, message: Message| async move {
+            tokio::task::yield_now().await;
+            session.send(message).await.unwrap();
+        })
+        .on_request(|_, request: Message| async move { Ok(request) })
+        .build()
+        .unwrap();
+    server.start().await.unwrap();
+    let client = connect(&server).await;
+    echoes(&client, 500).await;
+    let answer = client
+        .request("question", Duration::from_secs(5))
+        .await
+        .unwrap();
+    assert_eq!(answer.payload(), b"question");
+    assert!(count.load(Ordering::Relaxed) > 0);
+    client.stop().await;
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_panic_on_an_executor_ends_its_session_and_no_other() {
+    let server = server()
+        .executor(Tasks(Arc::default()))
+        .on_message(|session: Session, message: Message| async move {
+            assert_ne!(message.payload(), b"panic");
+            session.send(message).await.unwrap();
+        })
+        .build()
+        .unwrap();
+    server.start().await.unwrap();
+    let (bad, good) = (connect(&server).await, connect(&server).await);
+    let session = bad.session().unwrap();
+    bad.send("panic").await.unwrap();
+    let reason: CloseReason = session.closed().await;
+    assert_eq!(reason.code(), Some(ErrorCode::RequestFailed));
+    echoes(&good, 10).await;
+    good.stop().await;
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_can_have_an_executor_too() {
+    let server = server()
+        .on_message(|session: Session, message: Message| async move {
+            let _ = session.send(message).await;
+        })
+        .build()
+        .unwrap();
+    server.start().await.unwrap();
+    let count = Arc::new(AtomicUsize::new(0));
+    let (received, mut messages) = mpsc::unbounded_channel();
+    let client = Client::builder()
+        .endpoint(&server.urls()[0])
+        .executor(Tasks(Arc::clone(&count)))
+        .on_message(move |_, message: Message| {
+            let received = received.clone();
+            async move { received.send(message).unwrap() }
+        })
+        .build()
+        .unwrap();
+    client.connect().await.unwrap();
+    client.send("there and back").await.unwrap();
+    assert_eq!(messages.recv().await.unwrap().payload(), b"there and back");
+    assert!(count.load(Ordering::Relaxed) > 0);
+    client.stop().await;
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_router_hands_each_message_to_the_route_of_its_type() {
+    let router = Router::new()
+        .on(0x8001, |session: Session, message: Message| async move {
+            let text = format!("one: {}", message.as_text().unwrap());
+            session.send(text).await.unwrap();
+        })
+        .on(0x8002, |session: Session, _| async move {
+            session.send("two").await.unwrap()
+        })
+        .otherwise(
+            |session: Session, _| async move { session.send("something else").await.unwrap() },
+        );
+    let server = server().handler(router).build().unwrap();
+    server.start().await.unwrap();
+    let client = connect(&server).await;
+    let mut messages = client.messages().unwrap();
+    for (frame_type, expected) in [
+        (0x8001, "one: x"),
+        (0x8002, "two"),
+        (0x8003, "something else"),
+    ] {
+        client
+            .send(Message::application(frame_type, "x").unwrap())
+            .await
+            .unwrap();
+        assert_eq!(messages.next().await.unwrap().as_text(), Some(expected));
+    }
+    client.send("plain").await.unwrap();
+    assert_eq!(
+        messages.next().await.unwrap().as_text(),
+        Some("something else")
+    );
+    let refused: Result<Message, RequestError> =
+        client.request("no handler", Duration::from_secs(5)).await;
+    assert_eq!(refused.unwrap_err().code(), ErrorCode::RequestFailed);
+    client.stop().await;
+    server.stop().await.unwrap();
+}
