@@ -6,9 +6,10 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use network_system::{Endpoint, Limits, QueuePolicy, SocketOptions, Timeouts};
+use network_system::{Address, Endpoint, Limits, QueuePolicy, SocketOptions, Timeouts};
 
 use crate::units::{Size, Span};
 
@@ -73,6 +74,8 @@ pub(crate) enum LogLevel {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Serve(Box<ServeArgs>),
+    Connect(ConnectArgs),
+    Bench(BenchArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }
@@ -237,6 +240,11 @@ pub(crate) struct ServeArgs {
         help_heading = "System")]
     pub(crate) workers: usize,
 
+    /// Give each worker a thread pinned to a core (Linux)
+    #[arg(long, value_name = "on|off", value_enum, hide_possible_values = true,
+        default_value_t = Toggle::Off, help_heading = "System")]
+    pub(crate) pin_workers: Toggle,
+
     /// Send small messages at once (TCP_NODELAY)
     #[arg(long, value_name = "on|off", value_enum, hide_possible_values = true,
         default_value_t = Toggle::from(SocketOptions::default().nodelay), help_heading = "System")]
@@ -256,6 +264,206 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "SIZE", help_heading = "System",
         default_value_t = Size(SocketOptions::default().send_buffer_size as u64))]
     pub(crate) send_buffer_size: Size,
+}
+
+const CONNECT_EXAMPLES: &str = "\
+After the end of stdin the connection is closed in order: what was typed is delivered, and what the
+server still says is printed.
+
+With --json, stdout has {\"event\":\"message\",\"text\":…} for each message, and \"answer\" for the answer to a
+request; what is not text, and everything with --hex, stands in \"hex\" instead of \"text\".
+
+Examples:
+  netsys connect tcp://127.0.0.1:7600
+  echo hello | netsys connect tcp://127.0.0.1:7600
+  netsys connect unix:///run/netsys.sock --request < questions.txt
+  netsys connect 'tcp://127.0.0.1:7600?codec=lines' --stay < /dev/null
+  echo '48 65 79' | netsys connect tcp://127.0.0.1:7600 --hex";
+
+/// Connects: lines of stdin are messages, messages are lines of stdout
+#[derive(Args, Debug)]
+#[command(after_help = CONNECT_EXAMPLES)]
+pub(crate) struct ConnectArgs {
+    /// The server: tcp://HOST:PORT or unix:///PATH, with ?codec=msgi|raw|lines|length
+    #[arg(value_name = "URL", value_parser = connect_url)]
+    pub(crate) url: Endpoint,
+
+    /// What is read from stdin at a time is a message, and messages are written as they are
+    #[arg(long, conflicts_with_all = ["hex", "json"], help_heading = "Format")]
+    pub(crate) binary: bool,
+
+    /// Lines are hexadecimal digits
+    #[arg(long, help_heading = "Format")]
+    pub(crate) hex: bool,
+
+    /// Print one JSON object a line
+    #[arg(long, help_heading = "Format")]
+    pub(crate) json: bool,
+
+    /// Send each line as a request and print its answer
+    #[arg(long, help_heading = "Session")]
+    pub(crate) request: bool,
+
+    /// Connect again when the connection is lost
+    #[arg(long, help_heading = "Session")]
+    pub(crate) reconnect: bool,
+
+    /// The name to give to the server
+    #[arg(long, value_name = "ID", value_parser = client_id, help_heading = "Session")]
+    pub(crate) client_id: Option<String>,
+
+    /// The token to authenticate with
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "NETSYS_TOKEN",
+        hide_env_values = true,
+        help_heading = "Session"
+    )]
+    pub(crate) token: Option<String>,
+
+    /// The longest message, either way
+    #[arg(long, value_name = "SIZE", default_value_t = Size(Limits::default().message_size as u64),
+        help_heading = "Session")]
+    pub(crate) message_size_limit: Size,
+
+    /// Time to connect, and for the answer to a request
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "10s",
+        help_heading = "Time"
+    )]
+    pub(crate) timeout: Span,
+
+    /// After the end of stdin, wait at most this long for the server to close; 0 for no limit
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "2s",
+        help_heading = "Time"
+    )]
+    pub(crate) wait: Span,
+
+    /// Stay after the end of stdin, until the server closes or a signal comes
+    #[arg(long, help_heading = "Time")]
+    pub(crate) stay: bool,
+}
+
+const BENCH_EXAMPLES: &str = "\
+Modes:
+  echo       each connection keeps --window messages on their way; the server runs the handler echo
+  oneway     each connection sends as fast as the server takes; handler sink
+  connect    each of --connections connects and closes, again and again; any handler
+  idle       connections are held and say nothing; any handler
+  broadcast  one more connection sends, and --connections receive; handler broadcast
+
+With --rate, messages leave at their time whether or not answers have come (open loop), and latency
+counts from the time at which a message should have left. Without, an answer makes room for the next.
+
+--json writes one object:
+  url, mode, connections, threads, size, window, rate   what was asked for; null where without meaning
+  warmup_seconds, duration_seconds                      duration as measured
+  connected                                             connections that were made for the run
+  messages, bytes                                       round trips (echo), sent (oneway), received
+                                                        (broadcast), connections made (connect)
+  messages_per_second, bytes_per_second
+  errors, first_error                                   failed connections, lost messages; its text
+  latency_us                                            count, min, mean, p50, p90, p99, p99_9, max;
+                                                        null for oneway and idle
+
+Examples:
+  netsys bench tcp://127.0.0.1:7600
+  netsys bench tcp://127.0.0.1:7600 --connections 100 --window 64 --threads 2
+  netsys bench tcp://127.0.0.1:7600 --rate 20000 --duration 30s --json result.json
+  netsys bench unix:///run/netsys.sock --mode connect --json -";
+
+/// Measures a server under load
+#[derive(Args, Debug)]
+#[command(after_help = BENCH_EXAMPLES, allow_negative_numbers = true)]
+pub(crate) struct BenchArgs {
+    /// The server: tcp://HOST:PORT or unix:///PATH, with ?codec=msgi|lines|length
+    #[arg(value_name = "URL", value_parser = connect_url)]
+    pub(crate) url: Endpoint,
+
+    /// What to do
+    #[arg(
+        long,
+        value_name = "MODE",
+        default_value = "echo",
+        help_heading = "Load"
+    )]
+    pub(crate) mode: BenchMode,
+
+    /// Connections at a time
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = at_least_one,
+        help_heading = "Load")]
+    pub(crate) connections: usize,
+
+    /// The size of a message [default: 64]
+    #[arg(long, value_name = "SIZE", help_heading = "Load")]
+    pub(crate) size: Option<Size>,
+
+    /// Messages on their way, for each connection (echo) or in all (broadcast) [default: 1]
+    #[arg(long, value_name = "N", value_parser = at_least_one, conflicts_with = "rate",
+        help_heading = "Load")]
+    pub(crate) window: Option<usize>,
+
+    /// Messages a second of the whole run, sent at their time (open loop)
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Load")]
+    pub(crate) rate: Option<usize>,
+
+    /// Threads that make the load
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = threads,
+        help_heading = "Load")]
+    pub(crate) threads: usize,
+
+    /// The token to authenticate with
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "NETSYS_TOKEN",
+        hide_env_values = true,
+        help_heading = "Load"
+    )]
+    pub(crate) token: Option<String>,
+
+    /// How long to measure
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = some_time,
+        help_heading = "Time")]
+    pub(crate) duration: Span,
+
+    /// Load before that, which does not count
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "1s",
+        help_heading = "Time"
+    )]
+    pub(crate) warmup: Span,
+
+    /// Time for each connection to be made, and for all to close in the end
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = some_time,
+        help_heading = "Time")]
+    pub(crate) timeout: Span,
+
+    /// Write the result to a file as JSON; - for stdout, in place of the text
+    #[arg(long, value_name = "FILE", help_heading = "Result")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchMode {
+    /// round trips
+    Echo,
+    /// messages one way
+    Oneway,
+    /// connections one after the other
+    Connect,
+    /// connections that say nothing
+    Idle,
+    /// one sender, many receivers
+    Broadcast,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -312,6 +520,44 @@ fn url(text: &str) -> Result<Endpoint, String> {
 
 fn listen_url(text: &str) -> Result<Endpoint, String> {
     url(text)
+}
+
+fn connect_url(text: &str) -> Result<Endpoint, String> {
+    let endpoint = url(text)?;
+    match endpoint.address() {
+        Address::Tcp { port: 0, .. } => {
+            Err("nobody listens at port 0, expected 1 to 65535".to_owned())
+        }
+        _ => Ok(endpoint),
+    }
+}
+
+fn client_id(text: &str) -> Result<String, String> {
+    match text.len() {
+        1..=256 => Ok(text.to_owned()),
+        _ => Err("expected 1 to 256 bytes".to_owned()),
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("expected a whole number from 1".to_owned()),
+        Ok(number) => Ok(number),
+    }
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if (1..=1024).contains(&count) => Ok(count),
+        _ => Err("expected 1 to 1024".to_owned()),
+    }
+}
+
+fn some_time(text: &str) -> Result<Span, String> {
+    match text.parse()? {
+        Span(Duration::ZERO) => Err("expected more than 0, such as 10s".to_owned()),
+        span => Ok(span),
+    }
 }
 
 fn when_full() -> impl clap::builder::TypedValueParser<Value = QueuePolicy> {

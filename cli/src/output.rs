@@ -62,6 +62,15 @@ impl Output {
         }
     }
 
+    /// Says what went wrong, in an object or a line.
+    pub(crate) fn problem(self, event: &Value, text: &str) {
+        if self.json {
+            stderr_line(&event.to_string())
+        } else {
+            self.error(text)
+        }
+    }
+
     /// Says what went wrong, in one line.
     pub(crate) fn error(self, text: &str) {
         if self.json {

@@ -15,12 +15,13 @@ use network_system::{CodecKind, Endpoint, Limits, SocketOptions, Timeouts};
 use crate::args::{self, Cli, HandlerName, ServeArgs};
 use crate::exit::{ExitStatus, Failure};
 use crate::output::Output;
+use crate::units::{Size, Span};
 
 /// The longest message that the library can carry.
 const MESSAGE_SIZE_MAX: u64 = 1024 * 1024 * 1024;
 
 /// Stands for a time without limit, where the library wants a time.
-const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+pub(crate) const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Reads the command line, and the configuration file if it names one. `None` when it asked for help or
 /// the version, which is printed.
@@ -252,6 +253,7 @@ pub(crate) struct ServeSettings {
     pub(crate) goaway: Option<Duration>,
     /// At least one.
     pub(crate) workers: usize,
+    pub(crate) pin_workers: bool,
 }
 
 impl ServeSettings {
@@ -283,9 +285,7 @@ impl ServeSettings {
             ("drain-timeout", args.drain_timeout),
             ("goaway", args.goaway),
         ] {
-            if value.0 > A_YEAR {
-                return Err(out_of_range(name, "at most a year (8760h), or 0"));
-            }
+            within_a_year(name, value)?;
         }
         timeouts.idle = args.idle_timeout.0;
         timeouts.first_byte = args.first_byte_timeout.0;
@@ -335,6 +335,7 @@ impl ServeSettings {
             limits,
             timeouts,
             socket,
+            pin_workers: args.pin_workers.is_on(),
             goaway: Some(args.goaway.0).filter(|retry| !retry.is_zero()),
             workers: if args.workers == 0 {
                 args::cores()
@@ -345,7 +346,26 @@ impl ServeSettings {
     }
 }
 
-fn has_hello(endpoint: &Endpoint) -> bool {
+/// The limit of messages that an option asks for.
+pub(crate) fn message_size(size: Size) -> Result<usize, Failure> {
+    match size.0 {
+        0 => Ok(MESSAGE_SIZE_MAX as usize),
+        size if size <= MESSAGE_SIZE_MAX => Ok(size as usize),
+        _ => Err(out_of_range(
+            "message-size-limit",
+            "1 byte to 1GiB, or 0 for 1GiB",
+        )),
+    }
+}
+
+pub(crate) fn within_a_year(name: &str, span: Span) -> Result<(), Failure> {
+    match span.0 > A_YEAR {
+        true => Err(out_of_range(name, "at most a year (8760h), or 0")),
+        false => Ok(()),
+    }
+}
+
+pub(crate) fn has_hello(endpoint: &Endpoint) -> bool {
     matches!(endpoint.codec(), None | Some(CodecKind::Msgi))
 }
 

@@ -73,7 +73,8 @@ type OnStateChange = dyn Fn(ClientState, ClientState) + Send + Sync;
 /// # Handles
 ///
 /// A client is a handle: cheap to clone, all clones are the same client. Dropping the last one, a
-/// [`MessageStream`] included, stops the client in order, as [`stop`](Self::stop) does.
+/// [`MessageStream`] included, stops the client in order, as [`stop`](Self::stop) does. A clone inside one
+/// of the client's own handlers counts too: such a client runs until it is stopped.
 ///
 /// # The connection
 ///
@@ -189,7 +190,7 @@ impl Client {
             return answer.await.unwrap_or_else(|_| {
                 Err(ConnectError::new(
                     ErrorCode::ConnectionClosed,
-                    "the runtime has ended",
+                    "the client's task has ended",
                 ))
             });
         }
@@ -198,10 +199,17 @@ impl Client {
         let within = inner.hub.timeouts.connect;
         match timeout_at(after(within), settled).await {
             Ok(Ok(state)) if *state == ClientState::Connected => Ok(()),
-            Ok(_) => Err(match self.close_reason() {
-                Some(reason) => ConnectError::closed(&reason),
-                None => ConnectError::new(ErrorCode::ShuttingDown, "the client was stopped"),
+            Ok(Ok(state)) if *state == ClientState::Failed => Err(match self.close_reason() {
+                Some(reason) => {
+                    let code = reason.code().unwrap_or(ErrorCode::ConnectionFailed);
+                    ConnectError::new(code, reason.text().to_owned())
+                }
+                None => ConnectError::new(ErrorCode::ConnectionFailed, "the client gave up"),
             }),
+            Ok(_) => Err(ConnectError::new(
+                ErrorCode::ShuttingDown,
+                "the client was stopped",
+            )),
             Err(_) => Err(ConnectError::new(
                 ErrorCode::ConnectionTimeout,
                 format!("not connected within {within:?}"),
@@ -221,7 +229,7 @@ impl Client {
     ///
     /// When this returns, the client's tasks have ended. In a handler of the client it returns when the
     /// connection has closed. Dropping the future does not take the stop back. A second call can only
-    /// shorten the deadline. Without a connection it returns at once, with the report of the last stop.
+    /// shorten the deadline. A client that does not run returns the report of its last stop at once.
     pub async fn stop_within(&self, deadline: Duration) -> ClientStopReport {
         let inner = self.inner();
         let inside = current::is_inside_hub(&inner.hub);
@@ -368,7 +376,7 @@ impl Client {
     ///
     /// # Errors
     /// `request_timeout`, the server's code when it failed the request, the reason of the close;
-    /// `connection_closed` or `shutting_down` at once when there is no connection and none will be made.
+    /// `connection_closed` or `shutting_down` as soon as no connection will be made any more.
     pub async fn request<M: Outgoing>(
         &self,
         message: M,
@@ -416,9 +424,13 @@ impl Client {
     /// The server's code when it refuses (`access_denied` when it does not allow it at all), otherwise
     /// as [`request`](Self::request).
     pub async fn join(&self, group: &GroupName) -> Result<(), RequestError> {
-        self.change_group(true, group).await?;
-        lock(&self.inner().groups).insert(group.clone());
-        Ok(())
+        // Remembered before the answer: the connection may be lost right after it.
+        let is_new = lock(&self.inner().groups).insert(group.clone());
+        let result = self.change_group(true, group).await;
+        if result.is_err() && is_new {
+            lock(&self.inner().groups).remove(group);
+        }
+        result
     }
 
     /// Asks the server to take this client out of a group, and waits for its answer, at most

@@ -13,13 +13,13 @@ use super::backoff::Backoff;
 use super::offline::NOT_CONNECTED;
 use super::{ClientState, ClientStopReport, Inner, after};
 use crate::codec::control::Hello;
-use crate::error::{CloseReason, ConnectError, ErrorCode, RequestError};
+use crate::error::{CloseReason, ConnectError, ErrorCode, RequestError, SendError};
 use crate::group::GroupName;
 use crate::session::Session;
 use crate::session::driver::Opened;
 use crate::session::shared::lock;
 use crate::transport::dial;
-use crate::worker::pool::Workers;
+use crate::worker::pool::{KILL_AGAIN, Workers};
 use crate::worker::{NewSession, Placed};
 
 /// By when a client shall have stopped.
@@ -224,14 +224,9 @@ impl Supervisor {
     /// Hands over what is queued, and hears how joining again went. Ends with the session only.
     async fn hand_over(&self, session: &Session, rejoins: Rejoins) -> std::convert::Infallible {
         let inner = &self.inner;
-        let service = &inner.hub.service;
-        let flush = inner.offline.flush(session, |error| {
-            inner.hub.totals.dropped.fetch_add(1, Ordering::Relaxed);
-            // A panic in the application's error handler must not end the client.
-            let text = error.to_string();
-            let call = || service.error(session, error.code(), &text);
-            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call));
-        });
+        let flush = inner
+            .offline
+            .flush(session, |error| self.refused(session, &error));
         let rejoin = async {
             for (group, answer) in rejoins {
                 // Without an answer the session has ended, and the next one joins again.
@@ -245,6 +240,16 @@ impl Supervisor {
         };
         tokio::join!(flush, rejoin);
         std::future::pending().await
+    }
+
+    /// The session does not take a message that was queued.
+    fn refused(&self, session: &Session, error: &SendError) {
+        let hub = &self.inner.hub;
+        hub.totals.dropped.fetch_add(1, Ordering::Relaxed);
+        // A panic in the application's error handler must not end the client.
+        let text = error.to_string();
+        let call = || hub.service.error(session, error.code(), &text);
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call));
     }
 
     /// Whether a session that ended so is not made again.
@@ -349,7 +354,7 @@ impl Supervisor {
         if let Some(session) = &session {
             // What was queued is on its way to a session that is open: it still leaves.
             tokio::select! {
-                () = inner.offline.flush(session, |_| {}) => {}
+                () = inner.offline.flush(session, |error| self.refused(session, &error)) => {}
                 _ = session.closed() => {}
                 () = &mut late => cut = true,
             }
@@ -381,6 +386,7 @@ impl Supervisor {
                     cut = true;
                     self.workers.abort();
                 }
+                () = tokio::time::sleep(KILL_AGAIN), if cut => self.workers.abort(),
             }
         }
         if let Some(session) = &session {

@@ -26,10 +26,7 @@ use crate::session::shared::lock;
 use crate::session::{Session, SessionId, current};
 use crate::transport::{self, LinkConfig};
 use crate::worker::BroadcastFrames;
-use crate::worker::pool::Workers;
-
-/// After the deadline of a stop, how often what is left is cut off.
-const ENFORCE_EVERY: Duration = Duration::from_millis(100);
+use crate::worker::pool::{KILL_AGAIN, Workers};
 
 /// A server: any number of listeners, and the sessions that they bring.
 ///
@@ -289,16 +286,16 @@ impl Server {
         let mut phase = inner.phase.subscribe();
         // The deadline is enforced whether or not the caller goes on waiting.
         let enforce = tokio::spawn(async move {
-            // The sessions have deadlines of their own; this one is for handlers that do not end, again
-            // and again for what began only when the deadline passed.
-            let mut at = at + ENFORCE_EVERY;
+            // The sessions have deadlines of their own; this one is for handlers that do not end.
+            // Killing a session lets its disconnect handler begin, which must not last for ever either.
+            let mut at = at + KILL_AGAIN;
             loop {
                 let stopped = phase.wait_for(|phase| matches!(phase, Phase::Stopped(_)));
                 if tokio::time::timeout_at(at, stopped).await.is_ok() {
                     return;
                 }
                 kill.workers.abort();
-                at += ENFORCE_EVERY;
+                at += KILL_AGAIN;
             }
         });
         let report = match inside {

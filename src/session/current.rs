@@ -29,7 +29,8 @@ struct Current {
     direct: bool,
     /// Whether a send waits for the collected answers to be written.
     flush_wanted: bool,
-    /// Messages that [`send_plain`] takes are shorter: 0, which takes none, unless the framing is MSGI.
+    /// Below which length [`send_plain`] takes messages: 0, so that not even empty ones are taken, unless
+    /// the framing is MSGI.
     plain_below: usize,
     /// Where the collected bytes have to end for [`send_plain`].
     plain_end: usize,
@@ -67,7 +68,7 @@ pub(crate) fn enter<T>(
         direct,
         flush_wanted: false,
         plain_below: match session.framing() {
-            Framing::Msgi if direct => (session.message_limit() + 1).min(SHARE_THRESHOLD),
+            Framing::Msgi if direct => session.message_limit().min(SHARE_THRESHOLD - 1) + 1,
             _ => 0,
         },
         plain_end: output.plain_end(limits.outbox_bytes),

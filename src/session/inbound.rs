@@ -5,18 +5,8 @@ use bytes::Bytes;
 use crate::codec::{FrameType, Span, msgi};
 use crate::message::{Message, MessageKind, share};
 
-/// What a look over a batch finds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Census {
-    /// Messages, requests and answers.
-    pub(crate) messages: u64,
-    /// Their bytes.
-    pub(crate) bytes: u64,
-    /// Whether any frame is dealt with on arrival.
-    pub(crate) urgent: bool,
-    /// Whether the peer's last frame is among them.
-    pub(crate) farewell: bool,
-}
+/// What a frame counts for beside its payload: about the memory that its entry in the list takes.
+const FRAME_COST: usize = size_of::<Span>() + size_of::<Bytes>();
 
 /// The frames that one read brought, in order.
 ///
@@ -35,6 +25,18 @@ pub(crate) struct Inbound {
     /// listed in `spans`: their heads say where they are.
     plain: usize,
     plain_at: usize,
+}
+
+/// What is in a batch.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Census {
+    /// Messages, requests and answers, and their bytes.
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
+    /// Whether any frame is dealt with on arrival.
+    pub(crate) urgent: bool,
+    /// Whether the peer says its last word, DISCONNECT or ERROR.
+    pub(crate) farewell: bool,
 }
 
 impl Inbound {
@@ -94,18 +96,11 @@ impl Inbound {
         self.plain == 0 && self.next >= self.spans.len()
     }
 
-    /// What the frames that are left count for while they are held: their payloads and heads, so that
-    /// empty ones count too.
+    /// What the frames that are left count for while they are held: payloads, and something for each
+    /// frame, so that empty ones count too.
     pub(crate) fn held_len(&self) -> usize {
-        let plain = match self.plain {
-            0 => 0,
-            _ => self.data().len() - self.plain_at,
-        };
-        let listed = self.spans[self.next..].iter();
-        plain
-            + listed
-                .map(|span| span.len as usize + msgi::HEADER)
-                .sum::<usize>()
+        let frames = self.plain + self.spans.len() - self.next;
+        self.payload_len() + frames * FRAME_COST
     }
 
     /// Payload bytes of the frames that are left.
@@ -133,23 +128,24 @@ impl Inbound {
         }
     }
 
-    /// Counts what there is.
+    /// What there is.
     pub(crate) fn census(&self) -> Census {
-        let mut census = Census::default();
         if self.plain > 0 {
-            census.messages = self.plain as u64;
-            census.bytes = self.payload_len() as u64;
-            return census;
+            let (messages, bytes) = (self.plain as u64, self.payload_len() as u64);
+            return Census {
+                messages,
+                bytes,
+                ..Census::default()
+            };
         }
+        let mut census = Census::default();
         for span in &self.spans[self.next..] {
             if span.frame_type.is_message() || span.frame_type.has_id() {
                 census.messages += 1;
                 census.bytes += u64::from(span.len);
-            } else {
-                let last = matches!(span.frame_type, FrameType::DISCONNECT | FrameType::ERROR);
-                census.farewell |= last;
             }
             census.urgent |= !span.frame_type.is_ordered();
+            census.farewell |= matches!(span.frame_type, FrameType::DISCONNECT | FrameType::ERROR);
         }
         census
     }

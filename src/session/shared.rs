@@ -34,12 +34,9 @@ pub(crate) mod signal {
     pub(crate) const ABORT: u8 = 2;
     /// The server or client is stopping: settle, then close in order.
     pub(crate) const DRAIN: u8 = 4;
-    /// The deadline of a stop has passed: whatever runs is dropped, a disconnect handler included.
-    pub(crate) const CUT: u8 = 8;
+    /// The deadline of the stop has passed: close at once, and drop handlers that are running.
+    pub(crate) const KILL: u8 = 8;
 }
-
-/// The bit of [`Shared::queued`] that says that nothing more is accepted for sending.
-const OUTBOX_CLOSED: u32 = 1 << 31;
 
 /// Where a session comes from.
 #[derive(Clone, Debug)]
@@ -83,6 +80,9 @@ pub(crate) struct Extra {
     pub(crate) service: Mutex<Option<Arc<dyn crate::handler::Service>>>,
 }
 
+/// Bit of [`Shared::queued`]: the outbox takes no more.
+const OUTBOX_CLOSED: u32 = 1 << 31;
+
 /// The shared part of a session.
 pub(crate) struct Shared {
     id: SessionId,
@@ -100,8 +100,10 @@ pub(crate) struct Shared {
     pub(crate) has_own_service: AtomicBool,
     /// Whether a handler of the session waits for its own server to stop.
     stops_itself: AtomicBool,
-    /// Frames in the outbox, and [`OUTBOX_CLOSED`] when it takes no more: readable without its lock.
+    /// Frames in the outbox and whether it is closed ([`OUTBOX_CLOSED`]), readable without its lock.
     queued: AtomicU32,
+    /// Whether nothing more is accepted for sending, readable without the outbox's lock.
+    outbox_closed: AtomicBool,
     /// The longest message that the other side takes.
     message_limit: AtomicU32,
     outbox: Mutex<Outbox>,
@@ -137,6 +139,7 @@ impl Shared {
             has_own_service: AtomicBool::new(false),
             stops_itself: AtomicBool::new(false),
             queued: AtomicU32::new(0),
+            outbox_closed: AtomicBool::new(false),
             message_limit,
             outbox: Mutex::new(Outbox::default()),
             counters: Counters::default(),
@@ -256,16 +259,16 @@ impl Shared {
 
     // Outbox
 
-    /// Whether what is sent now has to go through the outbox: frames wait there, or it takes no more.
-    #[inline]
-    pub(crate) fn must_queue(&self) -> bool {
-        self.queued.load(Ordering::Acquire) != 0
-    }
-
     /// Whether frames wait in the outbox.
     #[inline]
     pub(crate) fn has_queued(&self) -> bool {
         self.queued.load(Ordering::Acquire) & !OUTBOX_CLOSED != 0
+    }
+
+    /// Whether what is sent now has to ask the outbox: frames wait there, or it takes no more.
+    #[inline]
+    pub(crate) fn must_queue(&self) -> bool {
+        self.queued.load(Ordering::Acquire) != 0
     }
 
     pub(crate) fn queued(&self) -> (usize, usize) {
@@ -355,13 +358,14 @@ impl Shared {
 
     /// Accepts nothing more for sending; what is queued still leaves.
     pub(crate) fn close_outbox(&self) {
+        self.outbox_closed.store(true, Ordering::Release);
         let wakers = self.with_outbox(Outbox::close);
         wakers.into_iter().for_each(Waker::wake);
     }
 
     #[inline]
     pub(crate) fn is_outbox_closed(&self) -> bool {
-        self.queued.load(Ordering::Acquire) & OUTBOX_CLOSED != 0
+        self.outbox_closed.load(Ordering::Acquire)
     }
 
     /// Forgets what is queued; returns the number of messages lost.

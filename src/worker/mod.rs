@@ -269,7 +269,7 @@ impl Worker {
                 self.draining = true;
                 self.for_each(|driver| driver.shared().signal(signal::DRAIN));
             }
-            Command::Abort => self.for_each(|driver| driver.shared().signal(signal::CUT)),
+            Command::Abort => self.for_each(|driver| driver.shared().signal(signal::KILL)),
             Command::Stop => self.stopping = true,
         }
     }

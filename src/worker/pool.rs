@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -15,6 +16,9 @@ use super::{
 use crate::group::GroupName;
 use crate::hub::Hub;
 use crate::session::SessionId;
+
+/// After the deadline of a stop, how long disconnect handlers that were begun by it have, each time.
+pub(crate) const KILL_AGAIN: Duration = Duration::from_millis(100);
 
 /// Hands sessions and commands to workers.
 pub(crate) struct Workers {

@@ -65,42 +65,10 @@ async fn a_stop_during_the_pause_before_an_attempt_is_prompt() {
     drop(peer);
     reached(&client, ClientState::Reconnecting).await;
     let began = Instant::now();
-    client.stop().await;
+    soon(client.stop()).await;
     assert!(began.elapsed() < 1_000 * MS, "{:?}", began.elapsed());
     assert_eq!(client.state(), ClientState::Stopped);
     assert_eq!(alive_tasks(), 0);
-}
-
-#[tokio::test]
-async fn what_is_queued_leaves_before_a_stop_once_there_is_a_connection() {
-    let (fake, url) = Fake::bind().await;
-    let (client, peer) = tokio::join!(connected(quick(&url)), fake.welcome());
-    drop(peer);
-    reached(&client, ClientState::Reconnecting).await;
-    // More than the outbox of a session and the sockets take at once.
-    for number in 0..1_000_000 / 100 {
-        client.send(format!("{number:0100}")).await.expect("queued");
-    }
-    let mut peer = fake.welcome().await;
-    reached(&client, ClientState::Connected).await;
-    let (report, received) = tokio::join!(client.stop(), async {
-        let mut received = 0;
-        while let Some((frame_type, payload)) = peer.frame().await {
-            match frame_type {
-                DATA => {
-                    assert_eq!(payload, format!("{received:0100}").as_bytes());
-                    received += 1;
-                }
-                _ => {
-                    peer.send(DISCONNECT, b"").await;
-                    break;
-                }
-            }
-        }
-        received
-    });
-    assert_eq!(received, 10_000);
-    assert!(report.in_order && report.unsent == 0, "{report:?}");
 }
 
 #[tokio::test]
@@ -117,7 +85,7 @@ async fn a_server_that_does_not_read_cannot_hold_up_a_stop() {
         assert!(sent < 1_024, "the socket took 64 MiB");
     }
     let began = Instant::now();
-    let report = client.stop_within(100 * MS).await;
+    let report = soon(client.stop_within(100 * MS)).await;
     let took = began.elapsed();
     assert!((100 * MS..1_000 * MS).contains(&took), "{took:?}");
     assert!(!report.in_order);
@@ -144,7 +112,7 @@ async fn handlers_that_never_return_cannot_hold_up_a_stop() {
     client.send("echo").await.expect("connected");
     assert_eq!(soon(inside.recv()).await, Some("message"));
     let began = Instant::now();
-    let report = client.stop_within(100 * MS).await;
+    let report = soon(client.stop_within(100 * MS)).await;
     let took = began.elapsed();
     assert!((100 * MS..1_000 * MS).contains(&took), "{took:?}");
     assert!(!report.in_order);
@@ -334,4 +302,24 @@ async fn a_dead_server_is_noticed_within_three_heartbeats() {
         began.elapsed()
     );
     client.stop_within(10 * MS).await;
+}
+
+/// The futures can be awaited in tasks of a runtime with many threads.
+#[test]
+fn futures_are_send() {
+    fn check<T: Send>(_: &T) {}
+    let client = quick("tcp://127.0.0.1:1").build().expect("valid");
+    let room = "room".parse().expect("a name");
+    check(&client.connect());
+    check(&Client::connect_to("tcp://127.0.0.1:1"));
+    check(&client.send("x"));
+    check(&client.send_timeout("x", MS));
+    check(&client.request("x", MS));
+    check(&client.join(&room));
+    check(&client.leave(&room));
+    check(&client.stop());
+    check(&client.wait_for_stop());
+    check(&client.state_changed(ClientState::Idle));
+    let mut messages = client.messages().expect("no handler");
+    check(&messages.next());
 }

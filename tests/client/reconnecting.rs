@@ -196,6 +196,101 @@ async fn a_request_waits_for_the_connection_within_its_time() {
     server.stop().await.expect("running");
 }
 
+/// More than the outbox of a session and the sockets hold, so that handing it over takes turns.
+async fn queue_much(client: &Client) {
+    for number in 0..BIG {
+        client
+            .send(vec![number as u8; 64 * 1024])
+            .await
+            .expect("queued");
+    }
+}
+
+const BIG: usize = 200;
+
+fn with_room(url: &str) -> network_system::ClientBuilder {
+    let mut socket = network_system::SocketOptions::default();
+    socket.send_buffer_size = 64 * 1024;
+    quick(url)
+        .socket(socket)
+        .offline_queue(64 * 1024 * 1024, QueuePolicy::Wait)
+}
+
+#[tokio::test]
+async fn a_request_goes_out_behind_what_is_queued() {
+    let (fake, url) = Fake::bind().await;
+    let (client, peer) = tokio::join!(connected(with_room(&url)), fake.welcome());
+    drop(peer);
+    reached(&client, ClientState::Reconnecting).await;
+    queue_much(&client).await;
+    let (answer, _peer) = tokio::join!(client.request("?", LONG), async {
+        let mut peer = fake.welcome().await;
+        for number in 0..BIG {
+            let (frame_type, payload) = peer.frame().await.expect("a message");
+            assert_eq!((frame_type, payload[0]), (DATA, number as u8));
+        }
+        let (frame_type, mut payload) = peer.frame().await.expect("the request");
+        assert_eq!(frame_type, REQUEST);
+        payload.truncate(8);
+        peer.send(0x0012, &payload).await;
+        peer
+    });
+    answer.expect("an answer");
+}
+
+#[tokio::test]
+async fn a_stop_hands_over_what_is_queued_while_there_is_a_connection() {
+    let (fake, url) = Fake::bind().await;
+    let (client, peer) = tokio::join!(connected(with_room(&url)), fake.welcome());
+    drop(peer);
+    reached(&client, ClientState::Reconnecting).await;
+    queue_much(&client).await;
+    let mut peer = fake.welcome().await;
+    reached(&client, ClientState::Connected).await;
+    assert!(
+        client.stats().queued_messages > 0,
+        "the sockets took everything"
+    );
+    let (report, received) = tokio::join!(client.stop(), async {
+        let mut received = 0;
+        while let Some((frame_type, payload)) = peer.frame().await {
+            if frame_type == DISCONNECT {
+                peer.send(DISCONNECT, b"").await;
+                break;
+            }
+            assert_eq!((frame_type, payload[0]), (DATA, received as u8));
+            received += 1;
+        }
+        received
+    });
+    assert_eq!(received, BIG);
+    assert!(report.in_order && report.unsent == 0, "{report:?}");
+}
+
+#[tokio::test]
+async fn what_is_sent_in_the_moment_of_connecting_queues_behind() {
+    let (fake, url) = Fake::bind().await;
+    let own: Arc<std::sync::OnceLock<Client>> = Arc::default();
+    let slot = Arc::clone(&own);
+    let builder = quick(&url).on_state_change(move |from, to| {
+        if let (ClientState::Reconnecting, ClientState::Connected) = (from, to) {
+            slot.get()
+                .expect("set before")
+                .try_send("new")
+                .expect("there is room");
+        }
+    });
+    let (client, peer) = tokio::join!(connected(builder), fake.welcome());
+    let _ = own.set(client.clone());
+    drop(peer);
+    reached(&client, ClientState::Reconnecting).await;
+    client.send("old").await.expect("queued");
+    let mut peer = fake.welcome().await;
+    assert_eq!(peer.message().await, "old");
+    assert_eq!(peer.message().await, "new");
+    client.stop_within(MS).await;
+}
+
 #[tokio::test]
 async fn a_request_in_flight_fails_with_the_reason() {
     let (fake, url) = Fake::bind().await;
@@ -267,25 +362,21 @@ async fn goaway_is_obeyed() {
     peer.send(DISCONNECT, b"restarting").await;
     peer.closed().await;
     let closed = Instant::now();
-    let _peer = fake.welcome().await;
+    let mut peer = fake.welcome().await;
     let waited = closed.elapsed();
     // Half of it at least, less the time between the client's end and ours.
     assert!((150 * MS..2_000 * MS).contains(&waited), "{waited:?}");
     reached(&client, ClientState::Connected).await;
     // A stop does not send the server's words back to it.
-    let mut peer = _peer;
-    let (_, frames) = tokio::join!(client.stop(), async {
-        let mut frames = Vec::new();
-        while let Some((frame_type, _)) = peer.frame().await {
-            frames.push(frame_type);
-            if frame_type == DISCONNECT {
-                peer.send(DISCONNECT, b"").await;
-                break;
-            }
-        }
-        frames
-    });
-    assert_eq!(frames, [DISCONNECT]);
+    peer.send(CONTROL, br#"{"op":"goaway","retry_ms":400}"#)
+        .await;
+    peer.send(PING, b"").await;
+    assert_eq!(
+        peer.frame().await.map(|(frame_type, _)| frame_type),
+        Some(PONG)
+    );
+    let (_, frame) = tokio::join!(client.stop_within(200 * MS), peer.frame());
+    assert_eq!(frame.map(|(frame_type, _)| frame_type), Some(DISCONNECT));
 }
 
 #[tokio::test]

@@ -73,6 +73,8 @@ pub(crate) fn alive_tasks() -> usize {
         .num_alive_tasks()
 }
 
+pub(crate) const PING: u16 = 0x0001;
+pub(crate) const PONG: u16 = 0x0002;
 pub(crate) const CONTROL: u16 = 0x0020;
 pub(crate) const DATA: u16 = 0x0010;
 pub(crate) const REQUEST: u16 = 0x0011;

@@ -1,6 +1,9 @@
 //! One module for each command.
 
+mod bench;
 mod completions;
+mod connect;
+mod descriptors;
 mod man;
 mod serve;
 mod signals;
@@ -18,6 +21,14 @@ pub(crate) fn run(args: Cli) -> Result<ExitStatus, Failure> {
         Command::Serve(args) => {
             let output = output(&global, args.json);
             serve::run(*args, output)
+        }
+        Command::Connect(args) => {
+            let output = output(&global, args.json);
+            connect::run(args, output)
+        }
+        Command::Bench(args) => {
+            let output = output(&global, false);
+            bench::run(args, output)
         }
         Command::Completions(args) => completions::run(args, Output::plain()),
         Command::Man(args) => man::run(args, Output::plain()),

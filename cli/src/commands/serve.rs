@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use network_system::{
     Authenticator, BoxFuture, Credentials, ErrorCode, GroupName, RequestError, Server,
-    ServerBuilder, Session, StopReport,
+    ServerBuilder, Session, StopReport, WorkerThreads,
 };
 use serde_json::json;
 
+use super::descriptors;
 use super::signals::Signals;
 use crate::args::{HandlerName, ServeArgs};
 use crate::exit::{ExitStatus, Failure};
@@ -17,9 +18,10 @@ use crate::settings::ServeSettings;
 
 pub(crate) fn run(args: ServeArgs, output: Output) -> Result<ExitStatus, Failure> {
     let settings = ServeSettings::new(args)?;
-    raise_descriptor_limit();
-    // One worker has the thread to itself, without the cost of handing tasks over.
-    let runtime = if settings.workers == 1 {
+    descriptors::raise_limit();
+    // One worker has the thread to itself, without the cost of handing tasks over. Pinned workers have
+    // threads of their own, and the runtime only accepts.
+    let runtime = if settings.workers == 1 || settings.pin_workers {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?
@@ -71,7 +73,11 @@ fn build(settings: ServeSettings) -> Result<Server, Failure> {
         .limits(settings.limits)
         .timeouts(settings.timeouts)
         .socket(settings.socket)
-        .workers(settings.workers);
+        .workers(settings.workers)
+        .worker_threads(match settings.pin_workers {
+            true => WorkerThreads::Pinned,
+            false => WorkerThreads::Runtime,
+        });
     for endpoint in settings.listen {
         builder = builder.listen_on(endpoint);
     }
@@ -157,22 +163,6 @@ fn same(secret: &[u8], given: &[u8]) -> bool {
     }
     std::hint::black_box(different) == 0
 }
-
-/// Connections need descriptors, and the usual soft limit of 1,024 is for programs that use `select`.
-#[cfg(unix)]
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        limit.current = limit.maximum;
-        if let Err(error) = setrlimit(Resource::Nofile, limit) {
-            tracing::debug!(%error, "cannot raise the limit of open files");
-        }
-    }
-}
-
-#[cfg(not(unix))]
-fn raise_descriptor_limit() {}
 
 #[cfg(test)]
 mod tests {

@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 
+mod bench;
+mod connect;
 mod documents;
 mod peer;
 mod program;

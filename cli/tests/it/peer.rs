@@ -1,7 +1,7 @@
 //! A peer that speaks MSGI byte by byte, independent of the library.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 pub(crate) const DATA: u16 = 0x0010;
@@ -31,6 +31,15 @@ impl Peer {
     pub(crate) fn connect(address: SocketAddr) -> Self {
         Peer {
             stream: BufReader::new(connect(address)),
+        }
+    }
+
+    /// The next one that connects to a server in the test.
+    pub(crate) fn accept(listener: &TcpListener) -> Self {
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Peer {
+            stream: BufReader::new(stream),
         }
     }
 

@@ -32,8 +32,8 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 pub(crate) struct Running {
     child: Child,
     pub(crate) stdin: Option<ChildStdin>,
-    pub(crate) stdout: BufReader<ChildStdout>,
-    pub(crate) stderr: BufReader<ChildStderr>,
+    stdout: Option<BufReader<ChildStdout>>,
+    stderr: BufReader<ChildStderr>,
 }
 
 /// How a program ended, and what it had printed that nobody had read.
@@ -57,7 +57,7 @@ impl Running {
             .unwrap();
         Running {
             stdin: child.stdin.take(),
-            stdout: BufReader::new(child.stdout.take().unwrap()),
+            stdout: child.stdout.take().map(BufReader::new),
             stderr: BufReader::new(child.stderr.take().unwrap()),
             child,
         }
@@ -66,7 +66,7 @@ impl Running {
     /// The next line of stdout, without its end.
     pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
-        self.stdout.read_line(&mut line).unwrap();
+        self.stdout.as_mut().unwrap().read_line(&mut line).unwrap();
         line.trim_end().to_owned()
     }
 
@@ -91,10 +91,17 @@ impl Running {
             stdout: String::new(),
             stderr: String::new(),
         };
-        self.stdout.read_to_string(&mut ended.stdout).unwrap();
+        if let Some(stdout) = &mut self.stdout {
+            stdout.read_to_string(&mut ended.stdout).unwrap();
+        }
         self.stderr.read_to_string(&mut ended.stderr).unwrap();
         ended.code = self.child.wait().unwrap().code();
         ended
+    }
+
+    /// Reads stdout no more.
+    pub(crate) fn close_stdout(&mut self) {
+        self.stdout = None;
     }
 
     #[cfg(unix)]

@@ -5,7 +5,7 @@ use std::process::Command;
 use rustix::process::Signal;
 
 use crate::peer::{DATA, DISCONNECT, Peer};
-use crate::program::{Running, Serving, address, listening};
+use crate::program::{Running, Serving, address, listening, run};
 
 #[test]
 fn sigterm_drains_and_exits_with_zero() {
@@ -129,4 +129,32 @@ fn without_descriptors_those_that_fit_are_served_and_the_others_later() {
         served += 1;
     }
     assert_eq!(served, 200);
+}
+
+#[test]
+fn a_unix_socket_is_served_and_its_file_goes_with_the_server() {
+    let path = std::env::temp_dir().join(format!("netsys-{}.sock", std::process::id()));
+    let url = format!("unix://{}", path.display());
+    let mut server = Running::start(&["serve", "--listen", &url]);
+    assert_eq!(listening(&server.line()), url);
+    let answer = run(&["connect", &url], b"hello\n");
+    assert_eq!(
+        (answer.status.code(), &answer.stdout[..]),
+        (Some(0), &b"hello\n"[..])
+    );
+    assert_eq!(server.terminate().code, Some(0));
+    assert!(!path.exists());
+    assert_eq!(run(&["connect", &url], b"").status.code(), Some(3));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn pinned_workers_serve() {
+    let server = Serving::start(&["--pin-workers", "on", "--workers", "2"]);
+    for _ in 0..4 {
+        let mut peer = Peer::open(server.address());
+        peer.send(DATA, b"x");
+        assert_eq!(peer.receive(), (DATA, b"x".to_vec()));
+    }
+    assert_eq!(server.program.terminate().code, Some(0));
 }

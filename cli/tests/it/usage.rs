@@ -17,7 +17,10 @@ fn refused(arguments: &[&str], code: i32) -> String {
 /// Every word stands in the line that refuses the arguments.
 fn check(arguments: &[&str], words: &[&str]) {
     let said = refused(arguments, 2);
-    assert!(said.starts_with("netsys: "), "{said}");
+    assert!(
+        said.starts_with("netsys: ") || said.starts_with("{"),
+        "{said}"
+    );
     for word in words {
         assert!(said.contains(word), "{arguments:?}: no {word:?} in: {said}");
     }
@@ -91,6 +94,7 @@ fn a_bad_option_is_named_and_what_is_valid_is_said() {
             ],
         ),
         (&["--workers", "9999"], &["--workers", "0 to 1024"]),
+        (&["--pin-workers", "x"], &["--pin-workers", "on or off"]),
         (&["--nodelay", "x"], &["--nodelay", "on or off"]),
         (&["--keep-alive", "x"], &["--keep-alive", "on or off"]),
         (&["--groups", "x"], &["--groups", "on or off"]),
@@ -199,6 +203,111 @@ fn a_bad_configuration_file_is_named_with_the_key() {
         );
     }
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn bad_options_of_clients_are_named() {
+    let url = "tcp://127.0.0.1:7600";
+    for (arguments, words) in [
+        (&["connect"][..], &["<URL>", "netsys connect --help"][..]),
+        (&["connect", "7600"], &["URL", "`7600`", "tcp"]),
+        (&["connect", "tcp://127.0.0.1:0"], &["port 0", "1 to 65535"]),
+        (&["connect", "mem://x"], &["mem://", "no other process"]),
+        (
+            &["connect", url, "--binary", "--hex"],
+            &["--binary", "--hex"],
+        ),
+        (
+            &["connect", url, "--binary", "--json"],
+            &["--binary", "--json"],
+        ),
+        (&["connect", url, "--timeout", "5"], &["--timeout", "500ms"]),
+        (&["connect", url, "--wait", "5"], &["--wait", "500ms"]),
+        (
+            &["connect", url, "--message-size-limit", "2GiB"],
+            &["--message-size-limit", "1GiB"],
+        ),
+        (&["connect", url, "--client-id", ""], &["--client-id"]),
+        (
+            &[
+                "connect",
+                "tcp://127.0.0.1:7600?codec=lines",
+                "--token",
+                "x",
+            ],
+            &["--token", "msgi"],
+        ),
+        (
+            &[
+                "connect",
+                "tcp://127.0.0.1:7600?codec=raw",
+                "--client-id",
+                "x",
+            ],
+            &["--client-id", "msgi"],
+        ),
+        (
+            &["connect", "tcp://127.0.0.1:7600?codec=raw", "--request"],
+            &["--request", "msgi"],
+        ),
+        (&["bench"], &["<URL>", "netsys bench --help"]),
+        (
+            &["bench", url, "--mode", "x"],
+            &["--mode", "echo, oneway, connect, idle or broadcast"],
+        ),
+        (
+            &["bench", url, "--connections", "0"],
+            &["--connections", "from 1"],
+        ),
+        (&["bench", url, "--window", "0"], &["--window", "from 1"]),
+        (&["bench", url, "--rate", "x"], &["--rate", "from 1"]),
+        (
+            &["bench", url, "--threads", "0"],
+            &["--threads", "1 to 1024"],
+        ),
+        (
+            &["bench", url, "--duration", "0"],
+            &["--duration", "more than 0"],
+        ),
+        (
+            &["bench", url, "--duration", "10"],
+            &["--duration", "500ms"],
+        ),
+        (&["bench", url, "--warmup", "x"], &["--warmup", "500ms"]),
+        (&["bench", url, "--size", "2GiB"], &["--size", "1GiB"]),
+        (
+            &["bench", url, "--rate", "5", "--window", "5"],
+            &["--rate", "--window"],
+        ),
+        (
+            &["bench", url, "--mode", "idle", "--size", "5"],
+            &["--size", "idle"],
+        ),
+        (
+            &["bench", url, "--mode", "connect", "--rate", "5"],
+            &["--rate", "connect"],
+        ),
+        (
+            &["bench", url, "--mode", "oneway", "--window", "5"],
+            &["--window", "oneway"],
+        ),
+        (
+            &["bench", url, "--mode", "broadcast", "--size", "5"],
+            &["--size", "16"],
+        ),
+        (
+            &["bench", "tcp://127.0.0.1:7600?codec=raw"],
+            &["codec=raw", "msgi, lines or length"],
+        ),
+        (&["bench", url, "--compare", "x"], &["--compare"]),
+        (
+            &["completions", "ksh"],
+            &["`ksh`", "bash, elvish, fish, powershell or zsh"],
+        ),
+        (&["man", "frob"], &["`frob`", "serve, connect, bench"]),
+    ] {
+        check(arguments, words);
+    }
 }
 
 #[test]

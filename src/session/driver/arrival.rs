@@ -218,11 +218,9 @@ impl Driver {
     }
 
     fn on_end_of_stream(&mut self, end: EndOfStream, now: u64) {
-        if self.farewell
-            && end == EndOfStream::Boundary
-            && matches!(self.phase, Phase::Open)
-            && self.has_lane_work()
-        {
+        // A close of this side needs no reason, and may be what the handler waits for.
+        let waits = self.has_lane_work() && !self.is_closing();
+        if self.farewell && end == EndOfStream::Boundary && waits {
             // The peer has said why. That waits behind its messages for a handler that is running.
             return;
         }

@@ -124,7 +124,7 @@ impl Driver {
         }
     }
 
-    fn is_closing(&self) -> bool {
+    pub(super) fn is_closing(&self) -> bool {
         matches!(self.phase, Phase::Closing(_) | Phase::Ended)
     }
 
@@ -299,21 +299,6 @@ impl Driver {
         self.cut_off(now);
     }
 
-    /// The deadline of a stop has passed: as [`abort`](Self::abort), and a disconnect handler that waits
-    /// for something is dropped too.
-    pub(super) fn cut(&mut self, now: u64) {
-        self.no_waiting = true;
-        if !matches!(self.phase, Phase::Ended) {
-            let text = "cut off at the deadline of the stop";
-            return self.abort(CloseReason::with_code(ErrorCode::ShuttingDown, text), now);
-        }
-        self.aborted |= self.has_lane_work();
-        self.running = None;
-        self.in_service = None;
-        self.backlog.clear();
-        self.backlog_bytes = 0;
-    }
-
     fn cut_off(&mut self, now: u64) {
         self.aborted = true;
         self.running = None;
@@ -341,6 +326,21 @@ impl Driver {
                 self.end(now);
             }
         }
+    }
+
+    /// The deadline of a stop has passed: whatever is left is dropped, handlers included. A disconnect
+    /// handler that begins only now has until the next call.
+    pub(super) fn kill(&mut self, now: u64) {
+        if !matches!(self.phase, Phase::Ended) {
+            let reason = CloseReason::with_code(ErrorCode::ShuttingDown, "shutting down");
+            return self.abort(reason, now);
+        }
+        self.aborted = true;
+        self.running = None;
+        self.in_service = None;
+        self.backlog.clear();
+        self.backlog_bytes = 0;
+        self.finished = self.disconnect_started;
     }
 
     /// Takes a close as far as it can go now, and finishes an ended session.
@@ -552,9 +552,6 @@ impl Driver {
                 self.work_and_write(context, turn, None);
                 if self.finished {
                     return;
-                }
-                if self.no_waiting {
-                    self.running = None;
                 }
                 if self.running.is_none() {
                     self.finished = true;

@@ -133,8 +133,6 @@ pub(crate) struct Driver {
     permit: Option<Box<dyn std::any::Any + Send>>,
     /// Whether the disconnect handler has been started.
     disconnect_started: bool,
-    /// Whether the deadline of a stop has passed, so that no handler is waited for.
-    no_waiting: bool,
     was_open: bool,
     finished: bool,
 }
@@ -169,7 +167,6 @@ impl Driver {
             opened,
             permit,
             disconnect_started: false,
-            no_waiting: false,
             was_open: false,
             finished: false,
         }
@@ -228,8 +225,8 @@ impl Driver {
     }
 
     fn on_signals(&mut self, signals: u8, turn: &mut TurnContext<'_>) {
-        if signals & signal::CUT != 0 {
-            self.cut(turn.now);
+        if signals & signal::KILL != 0 {
+            self.kill(turn.now);
         }
         if signals & signal::ABORT != 0 {
             let reason = CloseReason::with_code(ErrorCode::ConnectionClosed, "aborted");
