@@ -1,0 +1,108 @@
+//! The classic names of the C++ `network_system`: blocking, with callbacks, for programs that have no
+//! runtime.
+//!
+//! The C++ library shows its API in three generations; all three are here, on top of
+//! [`Server`](crate::Server), [`Client`](crate::Client) and [`Session`](crate::Session).
+//!
+//! | generation | looks like |
+//! |---|---|
+//! | first | [`messaging_server`], `start_server(port)`, `set_message_handler`, [`messaging_client`], `start_client(host, port)`, `send_message` |
+//! | second | the same, with [`VoidResult`], `send_packet`, `on_receive`, `on_error`, `wait_for_stop` on the client |
+//! | third | [`MessagingServer`]`(host, port, pool)`, `on_client_connected`, `on_message_received`, `send(session_id, data)`; [`MessagingClient`]`(host, port)`, `connect`, `enable_auto_reconnect` |
+//!
+//! Where C++ has overloads, one function takes either: `start_server(())`, `start_server(8080)`,
+//! `start_server(("127.0.0.1", 8080))`. Where C++ returns `bool`, and where it returns `void` from
+//! something that can fail, this returns a [`VoidResult`]: `if server.start_server(8080).is_ok()`.
+//!
+//! A classic string is bytes: what is sent is anything that is `AsRef<[u8]>`, what arrives is `&[u8]`.
+//! Text that names something (ids, groups, hosts, reasons) is `str`.
+//!
+//! # Blocking
+//!
+//! Every function can be called on every thread: a plain one, one of the application's own runtime (which
+//! it blocks meanwhile), and in callbacks. The network runs on a few threads of its own, which are
+//! started on first use and shared by all servers and clients of the process.
+//!
+//! # Callbacks
+//!
+//! Callbacks of one session run one at a time, in the order in which things happened; those of different
+//! sessions run side by side, at most 512 at a time in the process. Error and state-change callbacks are
+//! the exception: they run beside the others, in their own order.
+//!
+//! A callback may block. It holds up its own session only: what was sent still leaves, heartbeats are
+//! still answered, and once 64 KiB of messages wait, the session stops reading, so that back-pressure
+//! reaches the peer. A callback may call everything, `stop_server` and `stop_client` included. One
+//! thing cannot work: to wait for another thread that stops the callback's own server; that lasts until
+//! the stop cuts the callback's session off.
+//!
+//! A callback that panics ends its session and no other.
+//!
+//! The price is that each callback is handed to a thread and waited for, which takes some ten
+//! microseconds. Handlers of the native API run where the message is read, and take none of that.
+//!
+//! # Logging
+//!
+//! Events go to `tracing`. By default a server listens on `0.0.0.0`, as the classic one does; it says so
+//! with a warning. The rest of the library listens on loopback unless told otherwise.
+//!
+#![doc = include_str!("../../docs/classic-api.md")]
+// The classic names are the point of this module.
+#![allow(non_camel_case_types)]
+
+use std::sync::Arc;
+
+mod architecture;
+mod callback;
+mod client;
+mod config;
+mod manager;
+mod result;
+mod runtime;
+mod server;
+mod session;
+
+pub use self::architecture::{MessagingClient, MessagingServer, session_id};
+pub use self::callback::{Task, thread_pool_interface};
+pub use self::client::messaging_client;
+pub use self::config::{client_config, server_config};
+pub use self::manager::session_manager;
+pub use self::result::{Result, ResultExt, VoidResult, error, error_codes, error_void, ok};
+pub use self::server::{ListenOn, messaging_server, server_statistics};
+pub use self::session::{messaging_session, session_state, session_statistics};
+pub use crate::endpoint::CodecKind;
+
+/// A session of a [`MessagingServer`], by the name of the third generation.
+pub type MessagingSession = messaging_session;
+
+/// A set of sessions, by the name of the third generation.
+pub type SessionManager = session_manager;
+
+/// Makes a server that can be shared.
+pub fn make_messaging_server(server_id: impl Into<String>) -> Arc<messaging_server> {
+    Arc::new(messaging_server::new(server_id))
+}
+
+/// Makes a client that can be shared.
+pub fn make_messaging_client(client_id: impl Into<String>) -> Arc<messaging_client> {
+    Arc::new(messaging_client::new(client_id))
+}
+
+/// The namespace of the oldest programs.
+pub mod network_module {
+    use std::sync::Arc;
+
+    pub use super::{
+        client_config, messaging_client, messaging_server, messaging_session, server_config,
+        session_manager, session_state,
+    };
+
+    /// Makes a server that can be shared.
+    pub fn create_server(server_id: impl Into<String>) -> Arc<messaging_server> {
+        super::make_messaging_server(server_id)
+    }
+
+    /// Makes a client that can be shared.
+    pub fn create_client(client_id: impl Into<String>) -> Arc<messaging_client> {
+        super::make_messaging_client(client_id)
+    }
+}
