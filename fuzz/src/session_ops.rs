@@ -86,7 +86,7 @@ async fn scenario(mut input: Input<'_>) {
                 let len = input.byte().into();
                 peer.write(input.bytes(len)).await;
             }
-            7 => peer.set_reading(input.byte() % 2 == 0),
+            7 => peer.set_reading(input.byte().is_multiple_of(2)),
             8 => peer.shutdown().await,
             9 => {
                 peer.leave();

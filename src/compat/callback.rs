@@ -62,6 +62,10 @@ type Help = BoxFuture<'static, ()>;
 struct Inside {
     owner: Owner,
     /// `None` when no handler waits for it.
+    #[allow(
+        clippy::disallowed_types,
+        reason = "bounded by its use: a callback asks for one thing and waits for it"
+    )]
     help: Option<mpsc::UnboundedSender<Help>>,
 }
 
@@ -170,6 +174,10 @@ pub(super) async fn run_caught(
     session: &Session,
     callback: impl FnOnce() + Send + 'static,
 ) -> Result<(), Panic> {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "bounded by its use: a callback asks for one thing and waits for it"
+    )]
     let (help, mut asked) = mpsc::unbounded_channel();
     let (done, mut finished) = oneshot::channel();
     let inside = Inside {
