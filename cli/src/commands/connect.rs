@@ -18,6 +18,7 @@ use crate::args::ConnectArgs;
 use crate::exit::{ExitStatus, Failure};
 use crate::output::Output;
 use crate::settings::{A_YEAR, has_hello, message_size, within_a_year};
+use crate::units::Span;
 
 /// What is read from stdin at a time with `--binary`.
 const CHUNK: usize = 64 * 1024;
@@ -201,6 +202,13 @@ async fn converse(
                 return Ok(ExitStatus::Done);
             }
         };
+        if !report.in_order {
+            let wait = Span(args.wait.0);
+            let text =
+                format!("the server did not close within {wait} (--wait); more may have come");
+            talk.output
+                .note(&json!({ "event": "cut", "text": text }), &text);
+        }
         if report.unsent > 0 {
             let text = format!("{} messages were not sent", report.unsent);
             return Err(Failure::new(ExitStatus::Failed, text));
