@@ -36,6 +36,14 @@ impl Clock {
             + 1
     }
 
+    /// Microseconds since the epoch, at least 1.
+    pub(crate) fn micros(&self) -> u64 {
+        Instant::now()
+            .saturating_duration_since(self.epoch)
+            .as_micros() as u64
+            + 1
+    }
+
     pub(crate) fn instant(&self, millis: u64) -> Instant {
         self.epoch + Duration::from_millis(millis.saturating_sub(1))
     }

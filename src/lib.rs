@@ -1,5 +1,8 @@
 //! Messaging servers and clients with one session model over every transport.
 
+// Where the architecture is checked, see `clippy.toml`.
+#![warn(clippy::disallowed_types, clippy::disallowed_methods)]
+
 mod config;
 pub mod error;
 mod message;
@@ -34,3 +37,12 @@ pub use handler::{Authenticator, BoxFuture, Credentials, Executor, GroupGuard, H
 pub use message::{Message, MessageKind, Outgoing};
 pub use server::{BroadcastReport, Server, ServerBuilder, ServerStats, StopReport};
 pub use session::{Sending, Session, SessionId, SessionStats, State, Transport};
+
+/// The examples in these texts are compiled and run as tests.
+#[cfg(doctest)]
+mod texts {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../docs/guide.md")]
+    struct Guide;
+}

@@ -120,7 +120,8 @@ Signals: SIGINT and SIGTERM drain; a second one cuts off what is left.
 
 Examples:
   netsys serve
-  netsys serve --handler chat --listen 'tcp://0.0.0.0:7600?codec=lines'    then: nc HOST 7600
+  netsys serve --handler chat --idle-timeout 0 --listen 'tcp://0.0.0.0:7600?codec=lines'
+    and then: nc HOST 7600
   netsys serve --listen tcp://127.0.0.1:0 --listen unix:///tmp/netsys.sock --json
   netsys serve --config /etc/netsys.toml --max-connections 0";
 
@@ -191,7 +192,8 @@ pub(crate) struct ServeArgs {
         value_parser = count, help_heading = "Limits")]
     pub(crate) outbox_messages: usize,
 
-    /// What happens to a message when too much waits
+    /// A message for which there is no room holds up whoever sends it, is dropped, drops the oldest, or
+    /// ends the session
     #[arg(long, value_name = "POLICY", default_value = Limits::default().when_full.name(),
         value_parser = when_full(), help_heading = "Limits")]
     pub(crate) when_full: QueuePolicy,

@@ -22,8 +22,9 @@ use output::Output;
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
     // Errors of the command line come before it is understood, and follow `--json` too.
-    let bench = arguments.get(1).is_some_and(|command| command == "bench");
-    let json = !bench && arguments.iter().any(|argument| argument == "--json");
+    // For `bench` it names a file.
+    let given = |name| arguments.iter().any(|argument| argument == name);
+    let json = given("--json") && !given("bench");
     match run(arguments) {
         Ok(status) => status.into(),
         Err(Failure { status, text }) => {

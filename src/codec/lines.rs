@@ -2,8 +2,9 @@
 
 use super::{Decoded, ProtocolError, Span};
 
-pub(crate) fn holds_line_feed(payload: &[u8]) -> bool {
-    payload.contains(&b'\n')
+/// Whether a message arrives as it is: it holds no end of line, and no CR that would belong to one.
+pub(crate) fn is_line(payload: &[u8]) -> bool {
+    !payload.contains(&b'\n') && !payload.ends_with(b"\r")
 }
 
 /// `scanned` remembers how much of the unfinished line holds no LF, so that a line which arrives in
@@ -44,9 +45,13 @@ pub(super) fn decode(
     }
 }
 
-/// The stream ended: an unterminated last line is a message too.
-pub(super) fn finish(rest: &[u8], spans: &mut Vec<Span>) {
-    spans.push(Span::data(0, trim_carriage_return(rest).len(), true));
+/// The stream ended: an unterminated last line is a message too, unless it is over the limit.
+pub(super) fn finish(rest: &[u8], message_limit: usize, spans: &mut Vec<Span>) -> bool {
+    let line = trim_carriage_return(rest);
+    if line.len() <= message_limit {
+        spans.push(Span::data(0, line.len(), true));
+    }
+    line.len() <= message_limit
 }
 
 fn trim_carriage_return(line: &[u8]) -> &[u8] {

@@ -169,8 +169,8 @@ impl Framing {
             Framing::Raw if payload.is_empty() => {
                 Some("the raw codec cannot carry an empty message")
             }
-            Framing::Lines if lines::holds_line_feed(payload) => {
-                Some("the lines codec cannot carry a message that holds a line feed")
+            Framing::Lines if !lines::is_line(payload) => {
+                Some("the lines codec cannot carry a message that holds LF or ends with CR")
             }
             _ => None,
         }
@@ -217,10 +217,10 @@ impl Decoder {
     pub(crate) fn finish(&mut self, rest: &[u8], spans: &mut Vec<Span>) -> EndOfStream {
         match self.framing {
             _ if rest.is_empty() => EndOfStream::Boundary,
-            Framing::Lines => {
-                lines::finish(rest, spans);
-                EndOfStream::Boundary
-            }
+            Framing::Lines => match lines::finish(rest, self.message_limit, spans) {
+                true => EndOfStream::Boundary,
+                false => EndOfStream::InsideFrame,
+            },
             _ => EndOfStream::InsideFrame,
         }
     }

@@ -9,9 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::watch;
-
-use super::{Inner, Phase, Server, ServerStats, Stage};
+use super::{Inner, Server, ServerStats, Stage, StopReport};
 use crate::config::{Limits, SocketOptions, Timeouts, WorkerThreads};
 use crate::endpoint::{Address, CodecKind, Endpoint, Host};
 use crate::error::{CloseReason, ConfigError, ErrorCode, RequestError, ServerError};
@@ -53,6 +51,10 @@ pub(super) enum Listen {
 /// A socket that the application bound. The first start takes it and the stop closes it; a later start
 /// binds its address anew.
 pub(super) struct Given {
+    #[allow(
+        clippy::disallowed_types,
+        reason = "handed in by the application, and handed on as it is"
+    )]
     socket: Mutex<Option<std::net::TcpListener>>,
     /// Asked before the socket is taken.
     addr: io::Result<SocketAddr>,
@@ -96,6 +98,10 @@ impl ServerBuilder {
     /// Adds a listener by a TCP socket that is bound and listening. Socket options apply to it.
     ///
     /// Stopping the server closes the socket. A server that is started again binds its address anew.
+    #[allow(
+        clippy::disallowed_types,
+        reason = "handed in by the application, and handed on as it is"
+    )]
     pub fn listen_socket(mut self, socket: std::net::TcpListener, codec: CodecKind) -> Self {
         let addr = socket.local_addr();
         self.listen.push(Ok(Listen::Socket(Given {
@@ -276,7 +282,7 @@ impl ServerBuilder {
                 worker_threads: self.worker_threads,
                 goaway: self.goaway,
                 stage: Mutex::new(Stage::Stopped),
-                phase: watch::Sender::new(Phase::Stopped(None)),
+                last: Mutex::new(StopReport::default()),
                 started_at: Mutex::new(None),
                 baseline: Mutex::new(ServerStats::default()),
                 per_ip: Mutex::new(HashMap::new()),

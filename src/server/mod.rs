@@ -64,8 +64,8 @@ struct Inner {
     worker_threads: WorkerThreads,
     goaway: Option<Duration>,
     stage: Mutex<Stage>,
-    /// What the stage is, for those who wait for it.
-    phase: watch::Sender<Phase>,
+    /// How the last stop went.
+    last: Mutex<StopReport>,
     started_at: Mutex<Option<Instant>>,
     /// What the counters were when the statistics were last reset.
     baseline: Mutex<ServerStats>,
@@ -88,14 +88,8 @@ struct Running {
     stop_accepting: watch::Sender<bool>,
     /// Set once, by the first stop.
     stopping: AtomicBool,
-}
-
-/// How far a server is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Phase {
-    Stopped(Option<StopReport>),
-    Running,
-    Draining,
+    /// How the stop went, once it is over.
+    ended: watch::Sender<Option<StopReport>>,
 }
 
 /// How a stop went.
@@ -210,6 +204,7 @@ impl Server {
                 .collect(),
             stop_accepting,
             stopping: AtomicBool::new(false),
+            ended: watch::Sender::new(None),
         });
         for listener in listeners {
             let server = self.clone();
@@ -217,7 +212,6 @@ impl Server {
             tasks.spawn(accept::accept(server, running, listener, stopped.clone()));
         }
         *lock(&inner.started_at) = Some(Instant::now());
-        inner.phase.send_replace(Phase::Running);
         *lock(&inner.stage) = Stage::Running(Arc::clone(&running));
         std::mem::forget(guard);
         // The one task that nobody joins: it joins all others and then says that the server has stopped.
@@ -275,23 +269,25 @@ impl Server {
             .hub
             .sessions_with_handlers()
             .into_iter()
-            .find(|session| {
-                current::is_inside(&session.shared) && !session.shared.set_stops_itself()
-            });
-        inner.phase.send_replace(Phase::Draining);
+            .find(|session| current::is_inside(&session.shared));
+        if let Some(session) = &inside {
+            session.shared.set_stops_itself();
+        }
         running.stop_accepting.send_replace(true);
         running.workers.drain();
         running.workers.stop();
         let kill = Arc::clone(&running);
-        let mut phase = inner.phase.subscribe();
+        let mut ended = running.ended.subscribe();
         // The deadline is enforced whether or not the caller goes on waiting.
         let enforce = tokio::spawn(async move {
             // The sessions have deadlines of their own; this one is for handlers that do not end.
             // Killing a session lets its disconnect handler begin, which must not last for ever either.
             let mut at = at + KILL_AGAIN;
             loop {
-                let stopped = phase.wait_for(|phase| matches!(phase, Phase::Stopped(_)));
-                if tokio::time::timeout_at(at, stopped).await.is_ok() {
+                if tokio::time::timeout_at(at, ended.wait_for(Option::is_some))
+                    .await
+                    .is_ok()
+                {
                     return;
                 }
                 kill.workers.abort();
@@ -299,7 +295,7 @@ impl Server {
             }
         });
         let report = match inside {
-            None => self.wait_for_stop().await,
+            None => running.wait_for_stop().await,
             Some(_) => inner.wait_for_others(&running).await,
         };
         drop(enforce);
@@ -310,16 +306,9 @@ impl Server {
     ///
     /// Dropping the future has no effect.
     pub async fn wait_for_stop(&self) -> StopReport {
-        let mut phase = self.inner.phase.subscribe();
-        match phase
-            .wait_for(|phase| matches!(phase, Phase::Stopped(_)))
-            .await
-        {
-            Ok(phase) => match &*phase {
-                Phase::Stopped(report) => report.unwrap_or_default(),
-                _ => StopReport::default(),
-            },
-            Err(_) => StopReport::default(),
+        match self.inner.running() {
+            Ok(running) => running.wait_for_stop().await,
+            Err(_) => *lock(&self.inner.last),
         }
     }
 
@@ -492,15 +481,23 @@ impl Server {
     pub fn stats(&self) -> ServerStats {
         let mut stats = self.inner.totals();
         let baseline = lock(&self.inner.baseline).clone();
-        stats.total_connections -= baseline.total_connections;
-        stats.refused_connections -= baseline.refused_connections;
-        stats.messages_sent -= baseline.messages_sent;
-        stats.messages_received -= baseline.messages_received;
-        stats.bytes_sent -= baseline.bytes_sent;
-        stats.bytes_received -= baseline.bytes_received;
-        stats.errors -= baseline.errors;
-        stats.dropped -= baseline.dropped;
-        stats.unknown_responses -= baseline.unknown_responses;
+        stats.total_connections = stats
+            .total_connections
+            .saturating_sub(baseline.total_connections);
+        stats.refused_connections = stats
+            .refused_connections
+            .saturating_sub(baseline.refused_connections);
+        stats.messages_sent = stats.messages_sent.saturating_sub(baseline.messages_sent);
+        stats.messages_received = stats
+            .messages_received
+            .saturating_sub(baseline.messages_received);
+        stats.bytes_sent = stats.bytes_sent.saturating_sub(baseline.bytes_sent);
+        stats.bytes_received = stats.bytes_received.saturating_sub(baseline.bytes_received);
+        stats.errors = stats.errors.saturating_sub(baseline.errors);
+        stats.dropped = stats.dropped.saturating_sub(baseline.dropped);
+        stats.unknown_responses = stats
+            .unknown_responses
+            .saturating_sub(baseline.unknown_responses);
         stats
     }
 
@@ -593,6 +590,15 @@ impl Inner {
 }
 
 impl Running {
+    async fn wait_for_stop(&self) -> StopReport {
+        let mut ended = self.ended.subscribe();
+        match ended.wait_for(Option::is_some).await {
+            Ok(report) => report.unwrap_or_default(),
+            // The sender lives as long as this value.
+            Err(_) => self.report(),
+        }
+    }
+
     fn report(&self) -> StopReport {
         let tally = &self.workers.tally;
         StopReport {
@@ -611,10 +617,11 @@ async fn supervise(inner: Arc<Inner>, running: Arc<Running>, mut tasks: JoinSet<
             tracing::error!("a task of the server panicked");
         }
     }
+    let report = running.report();
+    *lock(&inner.last) = report;
+    // In this order, so that whoever hears of the end can start the server again.
     *lock(&inner.stage) = Stage::Stopped;
-    inner
-        .phase
-        .send_replace(Phase::Stopped(Some(running.report())));
+    running.ended.send_replace(Some(report));
     tracing::info!("stopped");
 }
 

@@ -23,6 +23,7 @@ use crate::codec::control::Control;
 use crate::config::QueuePolicy;
 use crate::error::{CloseReason, ErrorCode, RequestError, SendError};
 use crate::group::{GroupError, GroupName};
+use crate::handler::{Handler, HandlerService};
 use crate::message::{Message, MessageKind, Outgoing};
 
 /// A handle to a session: cheap to clone, usable from any task or thread.
@@ -271,7 +272,11 @@ impl Session {
         }
         match current::send(shared, frame_type, id, message) {
             Direct::Taken => Ok(()),
-            Direct::Full => Err(Refused::FlushFirst),
+            Direct::Full if shared.limits().when_full == QueuePolicy::Wait => {
+                Err(Refused::FlushFirst)
+            }
+            // The other policies decide at once, in the outbox.
+            Direct::Full => self.offer_to_outbox(frame_type, id, len, message),
             Direct::Elsewhere => self.offer_to_outbox(frame_type, id, len, message),
         }
     }
@@ -340,6 +345,7 @@ impl Session {
             let changed = self.shared.extra().state_changed.notified();
             let mut changed = std::pin::pin!(changed);
             changed.as_mut().enable();
+            std::sync::atomic::fence(Ordering::SeqCst);
             let state = self.state();
             if state != from {
                 return state;
@@ -403,6 +409,21 @@ impl Session {
         self.shared.hub().clock.instant(last)
     }
 
+    // Handlers
+
+    /// Gives this session a handler of its own, from its next message on. It takes the place of all
+    /// handlers of the server or client for this session, and runs on the session's worker.
+    pub fn set_handler<H: Handler>(&self, handler: H) {
+        self.shared
+            .set_service(Some(Arc::new(HandlerService(handler))));
+    }
+
+    /// Takes the session's own handler away: the server's or client's are called again, from the next
+    /// message on.
+    pub fn reset_handler(&self) {
+        self.shared.set_service(None);
+    }
+
     // Statistics
 
     /// Counters at this moment.
@@ -462,7 +483,10 @@ impl Session {
 
     /// Attaches a value of the application's own type; there is one for each type.
     pub fn insert_extension<T: Any + Send + Sync>(&self, value: T) {
-        lock(&self.shared.extra().extensions).insert(TypeId::of::<T>(), Arc::new(value));
+        let replaced =
+            lock(&self.shared.extra().extensions).insert(TypeId::of::<T>(), Arc::new(value));
+        // Its destructor may ask for extensions: not under the lock.
+        drop(replaced);
     }
 
     /// The attached value of type `T`.

@@ -226,6 +226,10 @@ impl Inbound {
                 self.owned.swap(kept, index);
             }
             kept += 1;
+            if matches!(span.frame_type, FrameType::DISCONNECT | FrameType::ERROR) {
+                // The peer's last word: nothing after it is of the protocol.
+                break;
+            }
         }
         self.spans.truncate(kept);
         if !self.owned.is_empty() {

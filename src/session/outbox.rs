@@ -8,6 +8,9 @@ use super::output::{Encoded, Frame, Output};
 use crate::codec::{FrameType, Framing};
 use crate::config::{Limits, QueuePolicy};
 
+/// Senders that are remembered at a time.
+const WAITING_MAX: usize = 1_024;
+
 /// What waits.
 #[derive(Debug)]
 enum Entry {
@@ -187,10 +190,19 @@ impl Outbox {
     }
 
     /// Registers a sender that waits for room.
-    pub(crate) fn wait(&mut self, waker: &Waker) {
-        if !self.waiting.iter().any(|known| known.will_wake(waker)) {
-            self.waiting.push(waker.clone());
+    ///
+    /// Returns senders to wake: of some that gave up waiting, nothing is known but their wakers, so when
+    /// there are many, all are asked whether they still wait.
+    pub(crate) fn wait(&mut self, waker: &Waker) -> Vec<Waker> {
+        if self.waiting.iter().any(|known| known.will_wake(waker)) {
+            return Vec::new();
         }
+        let stale = match self.waiting.len() {
+            WAITING_MAX.. => std::mem::take(&mut self.waiting),
+            _ => Vec::new(),
+        };
+        self.waiting.push(waker.clone());
+        stale
     }
 
     /// Accepts nothing more; what is queued stays. Returns the senders to wake.

@@ -1,5 +1,7 @@
 //! The only place that names sockets. Each transport is a small adapter that makes links.
 
+#![allow(clippy::disallowed_types, reason = "sockets belong here")]
+
 pub(crate) mod dial;
 pub(crate) mod happy_eyeballs;
 pub(crate) mod memory;

@@ -84,7 +84,7 @@ impl Listener for Tcp {
             apply(&SockRef::from(&stream), &self.config.socket)?;
         }
         let local = match self.local.ip().is_unspecified() {
-            true => stream.local_addr()?,
+            true => stream.local_addr().unwrap_or(self.local),
             false => self.local,
         };
         let peer = PeerInfo {

@@ -11,6 +11,7 @@ mod threads;
 
 use std::cell::Cell;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -226,10 +227,16 @@ impl Worker {
         }
     }
 
-    fn give_turn(&mut self, index: u32, buffers: &mut Buffers, now: u64) {
-        let Some(Some(slot)) = self.slots.get_mut(index as usize) else {
-            return;
-        };
+    /// Lets a session do something. If that panics, which handlers cannot bring about, it ends that
+    /// session only.
+    fn with<T>(
+        &mut self,
+        index: u32,
+        buffers: &mut Buffers,
+        now: u64,
+        call: impl FnOnce(&mut Driver, &mut Context<'_>, &mut TurnContext<'_>) -> T,
+    ) -> Option<T> {
+        let slot = self.slots.get_mut(index as usize)?.as_mut()?;
         let Slot { waker, driver } = &mut **slot;
         let mut turn = TurnContext {
             buffers,
@@ -237,7 +244,25 @@ impl Worker {
             timing: &self.timing,
             now,
         };
-        if driver.turn(&mut Context::from_waker(waker), &mut turn) == Turn::Finished {
+        let context = &mut Context::from_waker(waker);
+        let result = catch_unwind(AssertUnwindSafe(|| call(driver, context, &mut turn)));
+        if result.is_err() {
+            tracing::error!(
+                session = driver.shared().id().as_u64(),
+                "a session panicked"
+            );
+            *buffers = Buffers::default();
+            let _ = catch_unwind(AssertUnwindSafe(|| driver.cancel(now)));
+            self.remove(index);
+        }
+        result.ok()
+    }
+
+    fn give_turn(&mut self, index: u32, buffers: &mut Buffers, now: u64) {
+        let turn = self.with(index, buffers, now, |driver, context, turn| {
+            driver.turn(context, turn)
+        });
+        if turn == Some(Turn::Finished) {
             self.remove(index);
         }
     }
@@ -256,7 +281,8 @@ impl Worker {
             tally.fetch_add(1, Ordering::Relaxed);
         }
         let id = slot.driver.shared().id();
-        drop(slot);
+        // Its destructors are partly the application's.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(slot)));
         self.free.push(index);
         self.hub.session_finished(id);
     }
@@ -332,14 +358,13 @@ impl Worker {
         let mut outcome = Outcome::default();
         match &broadcast.targets {
             Targets::All => {
-                for index in 0..self.slots.len() {
+                for index in 0..self.slots.len() as u32 {
                     self.broadcast_to(index, None, &broadcast, &mut outcome, buffers, now);
                 }
             }
             Targets::Members(members) => {
                 for &(slot, id) in members.iter() {
-                    let index = slot as usize;
-                    self.broadcast_to(index, Some(id), &broadcast, &mut outcome, buffers, now);
+                    self.broadcast_to(slot, Some(id), &broadcast, &mut outcome, buffers, now);
                 }
             }
         }
@@ -349,48 +374,33 @@ impl Worker {
 
     fn broadcast_to(
         &mut self,
-        index: usize,
+        index: u32,
         expected: Option<SessionId>,
         broadcast: &Broadcast,
         outcome: &mut Outcome,
         buffers: &mut Buffers,
         now: u64,
     ) {
-        let Some(Some(slot)) = self.slots.get_mut(index) else {
-            return;
-        };
-        let Slot { waker, driver } = &mut **slot;
-        let id = driver.shared().id();
-        if expected.is_some_and(|expected| expected != id)
-            || broadcast.except.contains(&id)
-            || !driver.is_open()
-        {
-            return;
-        }
-        let mut turn = TurnContext {
-            buffers,
-            traffic: &self.traffic,
-            timing: &self.timing,
-            now,
-        };
-        let context = &mut Context::from_waker(waker);
-        match driver.broadcast(context, &mut turn, &broadcast.frames) {
-            Delivery::Sent => outcome.sent += 1,
-            Delivery::Missed => outcome.missed += 1,
-            Delivery::Full => outcome.full.push(Session::new(Arc::clone(driver.shared()))),
-        }
+        self.with(index, buffers, now, |driver, context, turn| {
+            let id = driver.shared().id();
+            if expected.is_some_and(|expected| expected != id)
+                || broadcast.except.contains(&id)
+                || !driver.is_open()
+            {
+                return;
+            }
+            match driver.broadcast(context, turn, &broadcast.frames) {
+                Delivery::Sent => outcome.sent += 1,
+                Delivery::Missed => outcome.missed += 1,
+                Delivery::Full => outcome.full.push(Session::new(Arc::clone(driver.shared()))),
+            }
+        });
     }
 
     /// Looks at the deadlines of every session and sets the timer for the next look.
     fn sweep(&mut self, buffers: &mut Buffers, now: u64) {
-        for slot in self.slots.iter_mut().flatten() {
-            let mut turn = TurnContext {
-                buffers,
-                traffic: &self.traffic,
-                timing: &self.timing,
-                now,
-            };
-            slot.driver.tick(&mut turn);
+        for index in 0..self.slots.len() as u32 {
+            self.with(index, buffers, now, |driver, _, turn| driver.tick(turn));
         }
     }
 

@@ -76,6 +76,28 @@ async fn what_is_sent_while_the_server_restarts_arrives_in_order_and_first() {
 }
 
 #[tokio::test]
+async fn what_is_sent_while_the_connection_ends_is_queued() {
+    let (fake, url) = Fake::bind().await;
+    let own: Arc<std::sync::OnceLock<Client>> = Arc::default();
+    let slot = Arc::clone(&own);
+    let builder = quick(&url).on_disconnect(move |session: Session, _| {
+        let client = slot.get().expect("set before").clone();
+        async move {
+            assert!(session.try_send("too late").is_err());
+            client.try_send("from a handler").expect("queued");
+            client.send("and waiting").await.expect("queued");
+        }
+    });
+    let (client, peer) = tokio::join!(connected(builder), fake.welcome());
+    let _ = own.set(client.clone());
+    drop(peer);
+    let mut peer = fake.welcome().await;
+    assert_eq!(peer.message().await, "from a handler");
+    assert_eq!(peer.message().await, "and waiting");
+    client.stop_within(MS).await;
+}
+
+#[tokio::test]
 async fn a_full_queue_makes_senders_wait() {
     let client = offline(10, QueuePolicy::Wait).await;
     client.send("12345").await.expect("room");
@@ -197,10 +219,11 @@ async fn a_request_waits_for_the_connection_within_its_time() {
 }
 
 /// More than the outbox of a session and the sockets hold, so that handing it over takes turns.
+/// The size leaves a little room in an outbox that has none for another one.
 async fn queue_much(client: &Client) {
     for number in 0..BIG {
         client
-            .send(vec![number as u8; 64 * 1024])
+            .send(vec![number as u8; 60 * 1024])
             .await
             .expect("queued");
     }

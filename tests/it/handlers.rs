@@ -305,11 +305,16 @@ async fn a_handler_waits_for_the_end_of_its_own_session(over: Over) {
         })
     })
     .await;
-    let mut peer = net.peer().await;
-    peer.data("x").await;
-    peer.expect(kind::DISCONNECT).await;
-    peer.shutdown().await;
-    assert_eq!(events.disconnected().await.text(), "enough");
+    for says_goodbye in [false, true] {
+        let mut peer = net.peer().await;
+        peer.data("x").await;
+        peer.expect(kind::DISCONNECT).await;
+        if says_goodbye {
+            peer.send(Frame::new(kind::DISCONNECT, "")).await;
+        }
+        peer.shutdown().await;
+        assert_eq!(events.disconnected().await.text(), "enough");
+    }
     net.stop().await;
 }
 
@@ -582,9 +587,12 @@ async fn a_connect_handler_awaits_a_request_on_its_own_session(over: Over) {
 
 /// The peers of a server that stops: every one is told, and answers.
 async fn all_are_told(peers: Vec<crate::support::Peer>) {
-    for mut peer in peers {
+    for (index, mut peer) in peers.into_iter().enumerate() {
         peer.expect(kind::DISCONNECT).await;
         peer.expect_end().await;
+        if index % 2 == 0 {
+            peer.send(Frame::new(kind::DISCONNECT, "")).await;
+        }
         peer.shutdown().await;
     }
 }

@@ -7,7 +7,7 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use crate::support::{
-    Event, Frame, Net, Over, PATIENCE, Peer, alloc, echo, eventually, kind, limits, log, record,
+    Event, Frame, Net, Over, Peer, alloc, echo, eventually, kind, limits, log, record,
     record_messages, serve, within,
 };
 
@@ -495,74 +495,6 @@ async fn a_burst_of_300_resets_hurts_nobody(over: Over) {
         }
     }
     assert_eq!((connected, disconnected), (opened, opened));
-}
-
-/// Runs in a process of its own, whose number of descriptors is limited.
-#[tokio::test]
-#[ignore = "started by the test below"]
-async fn out_of_descriptors_child() {
-    let server = echo(Server::builder())
-        .listen("tcp://127.0.0.1:0")
-        .build()
-        .unwrap();
-    server.start().await.unwrap();
-    let url = server.urls().remove(0);
-    let mut first = Peer::connect(&url).await;
-    first.data("first").await;
-    assert_eq!(first.expect_data().await, "first");
-    // Both ends are in this process: sooner or later one of them cannot be had.
-    let mut peers = Vec::new();
-    while let Ok(peer) = Peer::try_connect(&url).await {
-        peers.push(peer);
-        assert!(peers.len() < 1_000, "descriptors are not limited");
-        tokio::task::yield_now().await;
-    }
-    // The server tries to accept what waits, and serves those it has.
-    for _ in 0..5 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        first.data("still").await;
-        assert_eq!(first.expect_data().await, "still");
-    }
-    // Room again: those that waited are served.
-    let keep = peers.len() / 2;
-    peers.truncate(keep);
-    for peer in &mut peers {
-        peer.data("served").await;
-        assert_eq!(peer.expect_data().await, "served");
-    }
-    let mut new = Peer::connect(&url).await;
-    new.data("new").await;
-    assert_eq!(new.expect_data().await, "new");
-    server.stop_within(Duration::ZERO).await.unwrap();
-}
-
-#[cfg(unix)]
-#[tokio::test]
-async fn a_server_out_of_descriptors_goes_on_accepting_later() {
-    let binary = std::env::current_exe().unwrap();
-    let child = tokio::task::spawn_blocking(move || {
-        std::process::Command::new("sh")
-            .args(["-c", "ulimit -n 80 && exec \"$0\" \"$@\""])
-            .arg(binary)
-            .args([
-                "--exact",
-                "hostile::out_of_descriptors_child",
-                "--ignored",
-                "--nocapture",
-            ])
-            .output()
-    });
-    let output = tokio::time::timeout(PATIENCE * 2, child)
-        .await
-        .unwrap()
-        .unwrap()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && said.contains("1 passed"),
-        "{said}\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
 }
 
 #[tokio::test]

@@ -153,9 +153,18 @@ async fn converse(
     talk: Talk,
 ) -> Result<ExitStatus, Failure> {
     let mut signals = Signals::new()?;
-    tokio::select! {
-        connected = client.connect() => connected?,
-        () = signals.next() => return Ok(ExitStatus::Interrupted),
+    let connected = tokio::select! {
+        // A connection that is made is closed in order, also when the signal comes in that moment.
+        biased;
+        connected = client.connect() => Some(connected),
+        () = signals.next() => None,
+    };
+    match connected {
+        Some(connected) => connected?,
+        None => {
+            client.stop_within(Duration::ZERO).await;
+            return Ok(ExitStatus::Interrupted);
+        }
     }
     let mut failed = false;
     let mut end = tokio::select! {

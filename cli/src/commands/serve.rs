@@ -44,9 +44,10 @@ async fn serve(settings: ServeSettings, output: Output) -> Result<ExitStatus, Fa
     }
     signals.next().await;
     let sessions = server.session_count();
+    let s = if sessions == 1 { "" } else { "s" };
     output.note(
         &json!({ "event": "draining", "sessions": sessions }),
-        &format!("draining {sessions} sessions; a second signal cuts them off"),
+        &format!("draining {sessions} session{s}; a second signal cuts them off"),
     );
     let mut interrupted = false;
     let mut stop = std::pin::pin!(server.stop());

@@ -1,6 +1,6 @@
 //! What the program prints about itself.
 
-use crate::program::{run, text};
+use crate::program::{Running, run, text};
 
 #[test]
 fn help_of_each_command_has_examples() {
@@ -46,4 +46,12 @@ fn the_version_is_data() {
         text(&version.stdout),
         concat!("netsys ", env!("CARGO_PKG_VERSION"), "\n")
     );
+}
+
+#[test]
+fn nobody_who_reads_is_no_error() {
+    let mut program = Running::start(&["completions", "zsh"]);
+    program.close_stdout();
+    let ended = program.end();
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
 }

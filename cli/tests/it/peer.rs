@@ -85,6 +85,11 @@ impl Peer {
         }
     }
 
+    /// Waits until something has come, and leaves it there.
+    pub(crate) fn await_input(&mut self) {
+        assert!(!self.stream.fill_buf().unwrap().is_empty());
+    }
+
     /// The next frame as type and text.
     pub(crate) fn receive_text(&mut self) -> (u16, String) {
         let (kind, payload) = self.receive();

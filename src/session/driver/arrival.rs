@@ -24,7 +24,7 @@ impl Driver {
         match &self.phase {
             Phase::Greeting | Phase::Ended => false,
             Phase::Opening | Phase::Open => !self.is_flooded(),
-            Phase::Closing(closing) => closing.reads(),
+            Phase::Closing(closing) => closing.reads() && !self.is_flooded(),
         }
     }
 
@@ -35,7 +35,7 @@ impl Driver {
         turn: &mut TurnContext<'_>,
         budget: &mut usize,
     ) -> Option<Inbound> {
-        if !self.may_read() || self.shared.is_reading_paused() {
+        if !self.may_read() || (self.shared.is_reading_paused() && !self.is_closing()) {
             return None;
         }
         // While a handler is pending, little more is taken than may be held.
@@ -164,7 +164,7 @@ impl Driver {
                 // The newest PONG replaces one that has not left yet.
                 self.urgent.get_or_insert_default().pong = Some(Bytes::copy_from_slice(payload));
             }
-            FrameType::PONG => self.on_pong(payload, turn.now),
+            FrameType::PONG => self.on_pong(payload),
             FrameType::RESPONSE => {
                 let message = Message::from_parts(MessageKind::Binary, share(payload, source));
                 self.complete_request(span.id, Ok(message));
@@ -179,11 +179,17 @@ impl Driver {
         }
     }
 
-    fn on_pong(&mut self, payload: &[u8], now: u64) {
+    fn on_pong(&mut self, payload: &[u8]) {
         if self.ping_sent == 0 || payload != self.ping_sent.to_be_bytes() {
             return;
         }
-        let micros = (now.saturating_sub(self.ping_sent) * 1_000).max(1);
+        let micros = self
+            .shared
+            .hub()
+            .clock
+            .micros()
+            .saturating_sub(self.ping_sent)
+            .max(1);
         let micros = u32::try_from(micros).unwrap_or(u32::MAX);
         self.shared
             .counters
@@ -222,6 +228,7 @@ impl Driver {
         let waits = self.has_lane_work() && !self.is_closing();
         if self.farewell && end == EndOfStream::Boundary && waits {
             // The peer has said why. That waits behind its messages for a handler that is running.
+            self.no_more_answers();
             return;
         }
         let reason = match end {

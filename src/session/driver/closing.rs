@@ -38,7 +38,7 @@ enum Step {
     Shutdown,
     /// The peer has the last word.
     AwaitPeer,
-    /// After an ERROR: what still comes is read and forgotten.
+    /// After an ERROR or the peer's DISCONNECT: what still comes is read and forgotten, up to the end.
     Linger,
 }
 
@@ -51,6 +51,8 @@ pub(super) struct Closing {
     pub(super) deadline: u64,
     /// Whether the peer's DISCONNECT or end of stream has come.
     peer_done: bool,
+    /// Whether the end of the stream has come.
+    peer_gone: bool,
     /// Whether to wait for the peer's end after this side's.
     await_peer: bool,
     /// Whether frames that were received before are handled before the goodbye.
@@ -63,7 +65,7 @@ impl Closing {
     pub(super) fn hands_over(&self) -> bool {
         match self.step {
             Step::Settle => self.finish_backlog,
-            Step::Linger => false,
+            Step::Linger => !matches!(self.goodbye, Goodbye::Error(..)),
             _ => true,
         }
     }
@@ -99,6 +101,7 @@ impl Driver {
             step,
             deadline,
             peer_done: false,
+            peer_gone: false,
             await_peer: false,
             finish_backlog: false,
             discarded: 0,
@@ -191,17 +194,37 @@ impl Driver {
         self.report_error(code, &text);
         if matches!(self.phase, Phase::Greeting) {
             // Whether the peer may come in no longer matters, and is not waited for.
-            self.running = None;
+            let running = self.running.take();
+            let _ = shielded(|| drop(running));
         }
         self.begin_error(CloseReason::with_code(code, text), now);
     }
 
     /// What the peer sent is not of the protocol. Frames before it are still handled.
     pub(super) fn fail_protocol(&mut self, error: ProtocolError, now: u64) {
+        let was_closing = self.is_closing();
         self.fail(error.code, error.text.into_owned(), now);
         if let Phase::Closing(closing) = &mut self.phase {
             closing.finish_backlog = true;
+            if was_closing {
+                // Whatever its last word would have been, it does not come any more.
+                closing.peer_done = true;
+            }
         }
+        self.no_more_answers();
+    }
+
+    /// Nothing more arrives: whoever waits for an answer of the peer learns that none comes.
+    pub(super) fn no_more_answers(&self) {
+        let Some(extra) = self.shared.extra_if_any() else {
+            return;
+        };
+        let reason = match &self.phase {
+            Phase::Closing(closing) => closing.reason.clone(),
+            _ => CloseReason::remote(None, "the peer ended the connection"),
+        };
+        lock(&extra.requests).close(&reason);
+        lock(&extra.group_changes).close(&reason);
     }
 
     /// The connection is not wanted: it is told why and closed.
@@ -236,6 +259,7 @@ impl Driver {
                 }
             }
         }
+        self.no_more_answers();
     }
 
     pub(super) fn on_peer_error(&mut self, reason: CloseReason, now: u64) {
@@ -261,14 +285,19 @@ impl Driver {
     pub(super) fn on_peer_gone(&mut self, reason: CloseReason, now: u64) {
         match &mut self.phase {
             Phase::Ended => {}
-            Phase::Closing(closing) => closing.peer_done = true,
+            Phase::Closing(closing) => {
+                closing.peer_done = true;
+                closing.peer_gone = true;
+            }
             _ => {
                 if let Some(closing) = self.begin_close(reason, Goodbye::None, Step::Settle, now) {
                     closing.peer_done = true;
+                    closing.peer_gone = true;
                     closing.finish_backlog = true;
                 }
             }
         }
+        self.no_more_answers();
     }
 
     /// Reading or writing failed: nothing more leaves.
@@ -290,6 +319,23 @@ impl Driver {
         self.end(now);
     }
 
+    /// Writing failed: nothing more leaves, but what had arrived before is still read and handled.
+    pub(super) fn on_failed_write(&mut self, error: &std::io::Error, now: u64) {
+        if self.is_closing() {
+            return self.end(now);
+        }
+        let reason = CloseReason::transport(
+            ErrorCode::ConnectionClosed,
+            format!("the connection broke: {error}"),
+        );
+        self.write_failed = true;
+        self.shared.close_outbox();
+        self.shared.clear_outbox();
+        if let Some(closing) = self.begin_close(reason, Goodbye::None, Step::Settle, now) {
+            closing.finish_backlog = true;
+        }
+    }
+
     /// Ends at once; what is queued is lost and a handler that is running is dropped.
     pub(super) fn abort(&mut self, reason: CloseReason, now: u64) {
         if matches!(self.phase, Phase::Ended) {
@@ -299,12 +345,19 @@ impl Driver {
         self.cut_off(now);
     }
 
-    fn cut_off(&mut self, now: u64) {
-        self.aborted = true;
-        self.running = None;
-        self.in_service = None;
+    /// Drops what is running and what waits. What an application's destructors do, panics included, ends
+    /// nothing but this.
+    pub(super) fn drop_handlers(&mut self) {
+        let (running, in_service) = (self.running.take(), self.in_service.take());
+        let _ = shielded(|| drop(running));
+        let _ = shielded(|| drop(in_service));
         self.backlog.clear();
         self.backlog_bytes = 0;
+    }
+
+    fn cut_off(&mut self, now: u64) {
+        self.aborted = true;
+        self.drop_handlers();
         self.end(now);
     }
 
@@ -315,6 +368,14 @@ impl Driver {
         match closing.step {
             // Everything of this side has left; only the peer is late.
             Step::Linger => self.end(now),
+            // The peer is owed its ERROR, whatever the handler does.
+            Step::Settle if matches!(closing.goodbye, Goodbye::Error(..)) && !self.draining => {
+                self.shared.close_outbox();
+                if let Phase::Closing(closing) = &mut self.phase {
+                    closing.step = Step::Flush;
+                    closing.deadline = now + LINGER_MILLIS;
+                }
+            }
             Step::AwaitPeer if self.is_lane_idle() => {
                 self.aborted = true;
                 self.end(now);
@@ -336,10 +397,7 @@ impl Driver {
             return self.abort(reason, now);
         }
         self.aborted = true;
-        self.running = None;
-        self.in_service = None;
-        self.backlog.clear();
-        self.backlog_bytes = 0;
+        self.drop_handlers();
         self.finished = self.disconnect_started;
     }
 
@@ -380,10 +438,15 @@ impl Driver {
         };
         let finishes_backlog = closing.finish_backlog && self.was_open;
         let waits = !self.is_lane_idle() || (finishes_backlog && !self.backlog.is_empty());
-        if waits {
+        // What had arrived before writing failed is still read.
+        if waits || (self.write_failed && !self.read_ended) {
             return false;
         }
         self.shared.close_outbox();
+        if !self.backlog.is_empty() {
+            // It was held back while the rest settled, and is handed over from now on.
+            self.shared.schedule();
+        }
         self.set_step(Step::Flush)
     }
 
@@ -403,6 +466,11 @@ impl Driver {
         let goodbye = std::mem::replace(&mut closing.goodbye, kept);
         self.shared.close_outbox();
         self.set_step(Step::Shutdown);
+        if !self.backlog.is_empty() {
+            // What was held while the rest of this side left is handled now. With the backlog full
+            // nothing is read, so that nothing else would wake the session.
+            self.shared.schedule();
+        }
         if let Some(frame) = goodbye_frame(goodbye, self.shared.framing().has_control()) {
             let mut output = Box::<Output>::default();
             let framing = self.shared.framing();
@@ -445,8 +513,12 @@ impl Driver {
         if closing.await_peer && !closing.peer_done {
             return false;
         }
-        if !self.backlog.is_empty() && !self.is_lane_idle() {
-            // What the peer sent before its end is handled by the ended session.
+        if closing.peer_done && !closing.peer_gone {
+            // Closing while something unread arrives would be a reset, which can overtake our last words.
+            if let Phase::Closing(closing) = &mut self.phase {
+                closing.deadline = closing.deadline.min(turn.now + LINGER_MILLIS);
+            }
+            return self.set_step(Step::Linger);
         }
         self.end(turn.now);
         true

@@ -31,13 +31,7 @@ pub(super) struct InService {
 
 impl Driver {
     pub(super) fn service(&self) -> Arc<dyn Service> {
-        use std::sync::atomic::Ordering;
-        if self.shared.has_own_service.load(Ordering::Acquire)
-            && let Some(service) = &*crate::session::shared::lock(&self.shared.extra().service)
-        {
-            return Arc::clone(service);
-        }
-        Arc::clone(&self.shared.hub().service)
+        self.shared.service()
     }
 
     pub(super) fn has_lane_work(&self) -> bool {
@@ -153,10 +147,14 @@ impl Driver {
                 }
                 FrameType::ERROR => {
                     let reason = inbound.first().map(|(_, payload)| error_reason(payload));
-                    inbound.skip_one();
+                    // It is the peer's last frame.
+                    self.backlog.clear();
+                    self.backlog_bytes = 0;
                     if let Some(reason) = reason {
                         self.on_peer_error(reason, turn.now);
                     }
+                    recycle(inbound, turn);
+                    return None;
                 }
                 other if !other.is_message() => inbound.skip_one(),
                 _ => {
@@ -253,7 +251,7 @@ impl Driver {
         }
         if in_service.requests.is_empty() {
             // Requests that had to wait may start now.
-            if !self.backlog.is_empty() {
+            if !self.backlog.is_empty() && !self.is_congested() {
                 self.shared.schedule();
             }
         } else {
@@ -261,6 +259,7 @@ impl Driver {
                 && self.running.is_none()
                 && !self.backlog.is_empty()
                 && self.may_start()
+                && !self.is_congested()
             {
                 self.shared.schedule();
             }
@@ -305,14 +304,12 @@ impl Driver {
     /// A handler panicked: its session ends, others do not notice.
     pub(super) fn on_panic(&mut self, now: u64) {
         if matches!(self.running, Some(Running::Disconnect(_))) {
-            self.running = None;
-            self.in_service = None;
+            self.drop_handlers();
             self.finished = true;
             return;
         }
-        // What panicked cannot be polled again.
-        self.running = None;
-        self.in_service = None;
+        // What panicked cannot be polled again, and what came after it must not be handled without it.
+        self.drop_handlers();
         tracing::error!(session = self.shared.id().as_u64(), "a handler panicked");
         self.fail(
             ErrorCode::RequestFailed,

@@ -60,6 +60,9 @@ const ANSWERS_BEYOND: (usize, usize) = (1_024, 256 * 1024);
 /// The largest collecting buffer that a worker keeps between batches.
 const OUTPUT_KEEP: usize = 512 * 1024;
 
+/// Milliseconds without a byte after which the buffer of an unfinished frame is made to fit.
+const SHRINK_AFTER: u64 = 1_000;
+
 /// What lasts while a turn does, lent by the worker.
 pub(crate) struct TurnContext<'a> {
     pub(crate) buffers: &'a mut Buffers,
@@ -113,8 +116,14 @@ pub(crate) struct Driver {
     output: Option<Box<Output>>,
     /// Whether the link refused to take more.
     blocked: bool,
-    /// Whether `output` is held back.
-    held: bool,
+    /// When `output` was first held back, 0 when it is not.
+    held_at: u64,
+    /// Whether a welcome waits in the outbox: nothing may overtake it.
+    welcome_queued: bool,
+    /// When the link last took something.
+    written: u64,
+    /// Whether writing has failed, so that the session only reads what had arrived.
+    write_failed: bool,
     /// Whether requests wait in the backlog until the link takes on again.
     congested: bool,
     /// Whether the link's receiving direction is over.
@@ -126,7 +135,8 @@ pub(crate) struct Driver {
     /// Whether the server or client is stopping.
     draining: bool,
     urgent: Option<Box<Urgent>>,
-    /// The payload and time of the last PING sent.
+    /// When the last PING was made, microseconds of the hub's clock, which is its payload; 0 when it was
+    /// answered.
     ping_sent: u64,
     opened: Option<Box<Opened>>,
     /// Frees the session's place among the connections.
@@ -156,7 +166,10 @@ impl Driver {
             in_service: None,
             output: None,
             blocked: false,
-            held: false,
+            held_at: 0,
+            welcome_queued: false,
+            written: now,
+            write_failed: false,
             congested: false,
             read_ended: false,
             farewell: false,
@@ -254,7 +267,7 @@ impl Driver {
             .take()
             .or_else(|| turn.buffers.output.take())
             .unwrap_or_default();
-        if !self.blocked && !self.has_said_goodbye() {
+        if !self.blocked && !self.has_said_goodbye() && !self.welcome_queued {
             self.push_urgent(&mut output);
         }
         if incoming.is_some() || self.has_lane_work() {
@@ -275,15 +288,16 @@ impl Driver {
                 && !self.blocked
                 && output.remaining() < HOLD_LIMIT
                 && self.link.is_some()
+                && (self.held_at == 0 || self.held_at == turn.now)
             {
                 // The handler waits. If it is woken at once, its next answers leave together with these.
-                self.held = true;
+                self.held_at = turn.now;
                 self.output = Some(output);
                 self.shared.schedule();
                 return;
             }
         }
-        self.held = false;
+        self.held_at = 0;
         self.transmit(context, turn, output);
     }
 
@@ -295,6 +309,14 @@ impl Driver {
         mut output: Box<Output>,
     ) {
         let goodbye_said = self.has_said_goodbye();
+        if self.write_failed {
+            output.reset(OUTPUT_KEEP);
+            turn.buffers.output = Some(output);
+            self.blocked = false;
+            self.urgent = None;
+            self.shared.clear_outbox();
+            return;
+        }
         let Some(link) = &mut self.link else {
             output.reset(OUTPUT_KEEP);
             turn.buffers.output = Some(output);
@@ -309,12 +331,13 @@ impl Driver {
                 self.shared.clear_outbox();
             } else if !self.blocked {
                 let framing = self.shared.framing();
-                if unblocked {
+                if unblocked && !self.welcome_queued {
                     push_urgent(&mut self.urgent, framing, &mut output);
                 }
                 if output.remaining() < DRAIN_CHUNK {
                     self.shared.drain_outbox(&mut output, DRAIN_CHUNK);
                 }
+                self.welcome_queued &= self.shared.has_queued();
                 // What became urgent only in this turn came after what is queued: not before a welcome.
                 push_urgent(&mut self.urgent, framing, &mut output);
             }
@@ -329,7 +352,12 @@ impl Driver {
                 note_sent(&self.shared, turn, counts);
                 self.liveness.sent = turn.now;
             }
-            match link.poll_transmit(context, &mut output) {
+            let before = output.remaining();
+            let transmitted = link.poll_transmit(context, &mut output);
+            if output.remaining() < before {
+                self.written = turn.now;
+            }
+            match transmitted {
                 Poll::Ready(Ok(())) => {
                     output.reset(OUTPUT_KEEP);
                     if std::mem::take(&mut self.blocked) {
@@ -348,7 +376,7 @@ impl Driver {
                     self.blocked = false;
                     output.reset(OUTPUT_KEEP);
                     turn.buffers.output = Some(output);
-                    self.on_broken_link(&error, ErrorCode::SendFailed, turn.now);
+                    self.on_failed_write(&error, turn.now);
                     return;
                 }
             }
@@ -405,7 +433,7 @@ impl Driver {
                 }
             }
             Poll::Ready(Err(error)) => {
-                self.on_broken_link(&error, ErrorCode::SendFailed, turn.now);
+                self.on_failed_write(&error, turn.now);
                 self.shared.schedule();
             }
         }
@@ -414,7 +442,9 @@ impl Driver {
 
     /// Looks at the deadlines; returns when to look again.
     pub(crate) fn tick(&mut self, turn: &mut TurnContext<'_>) -> u64 {
-        if let Some(link) = &mut self.link {
+        if let Some(link) = &mut self.link
+            && turn.now - self.liveness.received >= SHRINK_AFTER
+        {
             link.shrink();
         }
         match &self.phase {
@@ -430,8 +460,11 @@ impl Driver {
             _ => {}
         }
         if self.shared.is_reading_paused() || !self.may_read() {
-            // What is not read cannot be missed.
-            self.liveness.received = turn.now;
+            // What is not read cannot be missed. But a peer that takes nothing either is as good as dead.
+            self.liveness.received = match self.blocked && !self.shared.is_reading_paused() {
+                true => self.liveness.received.max(self.written),
+                false => turn.now,
+            };
             if self.liveness.mid_frame > 0 {
                 self.liveness.mid_frame = turn.now;
             }
@@ -450,8 +483,8 @@ impl Driver {
         let timeouts = &self.shared.hub().timeouts;
         let (code, text) = match due {
             Due::Ping => {
-                self.ping_sent = turn.now;
-                let payload = Bytes::copy_from_slice(&turn.now.to_be_bytes());
+                self.ping_sent = self.shared.hub().clock.micros();
+                let payload = Bytes::copy_from_slice(&self.ping_sent.to_be_bytes());
                 self.urgent.get_or_insert_default().ping = Some(payload);
                 self.liveness.sent = turn.now;
                 self.shared.schedule();

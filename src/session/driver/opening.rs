@@ -191,7 +191,7 @@ impl Driver {
         }
     }
 
-    fn welcome(&self) {
+    fn welcome(&mut self) {
         let hub = self.shared.hub();
         let heartbeat = hub.timeouts.heartbeat.as_millis() as u64;
         let welcome = Welcome {
@@ -201,6 +201,7 @@ impl Driver {
             message_limit: Some(hub.limits.message_size as u64),
             ..Welcome::default()
         };
+        self.welcome_queued = true;
         self.push_control(&Control::Welcome(Box::new(welcome)));
     }
 
@@ -333,11 +334,7 @@ impl Driver {
         };
         self.push_control(&match result {
             Ok(()) => Control::Joined { group },
-            Err((code, text)) => Control::Refused {
-                group,
-                code: code.as_i32(),
-                text,
-            },
+            Err((code, text)) => refused_change(&group, code, text),
         });
     }
 
@@ -356,11 +353,20 @@ impl Driver {
         };
         self.push_control(&match result {
             Ok(()) => Control::Left { group },
-            Err((code, text)) => Control::Refused {
-                group,
-                code: code.as_i32(),
-                text,
-            },
+            Err((code, text)) => refused_change(&group, code, text),
         });
+    }
+}
+
+/// Bytes of a name that a refusal repeats. As JSON it can grow sixfold, and a CONTROL frame has 64 KiB.
+const REFUSED_NAME: usize = 8 * 1024;
+
+/// Refuses a group, whose name may be as long as a CONTROL frame: the answer must not be longer.
+fn refused_change(group: &str, code: ErrorCode, text: String) -> Control {
+    let group = group[..group.floor_char_boundary(REFUSED_NAME)].to_owned();
+    Control::Refused {
+        group,
+        code: code.as_i32(),
+        text,
     }
 }

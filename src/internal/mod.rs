@@ -1,4 +1,13 @@
-//! For this crate's own tests and fuzzing. Not part of the public interface; anything here can change.
+//! For this crate's own tests, fuzzing and benches. Not part of the public interface; anything here can
+//! change.
+
+mod bench;
+mod bytes_in;
+mod core;
+
+pub use self::bench::{Decode, Encode, Queue, encode_for_many};
+pub use self::bytes_in::{Control, Ending, ReceivedStream, receive};
+pub use self::core::Core;
 
 use std::future::poll_fn;
 use std::io;

@@ -1,0 +1,21 @@
+//! The fuzz targets. Each is a function over bytes that panics when a promise is broken; the programs of
+//! libFuzzer and the replay on a stable compiler call the same functions.
+
+pub mod control_json;
+mod input;
+pub mod lines_length;
+pub mod msgi_frame;
+pub mod session_ops;
+
+pub use input::Random;
+
+/// A target by its name.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    ("control_json", control_json::run),
+    ("lines_length", lines_length::run),
+    ("msgi_frame", msgi_frame::run),
+    ("session_ops", session_ops::run),
+];

@@ -1,0 +1,131 @@
+//! Servers built on the library, to be measured against the baselines: one for each form of a handler and each
+//! kind of runtime.
+//!
+//! `sessions [lent|closure|broadcast] [current|multi] [--listen URL]` prints `listening URL` and runs until it is
+//! killed. `lent` and `closure` echo with the two forms of a handler, `broadcast` sends each message to every
+//! other session. `current` is a current-thread runtime; `multi` is a multi-thread one with one worker, so that
+//! both use one core.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the runner reads what is printed"
+)]
+
+use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
+
+use network_system::{Handler, Limits, Message, Server, ServerBuilder, Session, Timeouts};
+
+const USAGE: &str = "usage: sessions [lent|closure|broadcast] [current|multi] [--listen URL]";
+
+/// Sends messages back, from the buffer in which they were read.
+struct Echo;
+
+impl Handler for Echo {
+    async fn on_message(&self, session: &Session, message: &Message) {
+        let _ = session.send(message).await;
+    }
+}
+
+/// Sends messages to all other sessions. The server is known once it is built.
+struct Broadcast(Arc<OnceLock<Server>>);
+
+impl Handler for Broadcast {
+    async fn on_message(&self, session: &Session, message: &Message) {
+        if let Some(server) = self.0.get() {
+            let _ = server.broadcast_except(message, &[session.id()]).await;
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Form {
+    Lent,
+    Closure,
+    Broadcast,
+}
+
+struct Options {
+    form: Form,
+    multi: bool,
+    listen: String,
+}
+
+fn options(mut args: impl Iterator<Item = String>) -> Option<Options> {
+    let listen = "tcp://127.0.0.1:0".to_owned();
+    let mut options = Options {
+        form: Form::Lent,
+        multi: false,
+        listen,
+    };
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "lent" => options.form = Form::Lent,
+            "closure" => options.form = Form::Closure,
+            "broadcast" => options.form = Form::Broadcast,
+            "current" => options.multi = false,
+            "multi" => options.multi = true,
+            "--listen" => options.listen = args.next()?,
+            _ => return None,
+        }
+    }
+    Some(options)
+}
+
+fn main() -> ExitCode {
+    let Some(options) = options(std::env::args().skip(1)) else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    match serve(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sessions: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
+    let mut runtime = match options.multi {
+        true => tokio::runtime::Builder::new_multi_thread(),
+        false => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = runtime.worker_threads(1).enable_all().build()?;
+    runtime.block_on(async {
+        let server = build(options)?;
+        server.start().await?;
+        for url in server.urls() {
+            println!("listening {url}");
+        }
+        server.wait_for_stop().await;
+        Ok(())
+    })
+}
+
+fn build(options: &Options) -> Result<Server, Box<dyn std::error::Error>> {
+    let mut limits = Limits::default();
+    limits.max_connections = 0;
+    // Connections that only wait are a case of their own; they must not be closed.
+    let mut timeouts = Timeouts::default();
+    timeouts.idle = std::time::Duration::ZERO;
+    let builder = Server::builder()
+        .listen(&options.listen)
+        .limits(limits)
+        .timeouts(timeouts);
+    let own = Arc::new(OnceLock::new());
+    let server = with_handler(builder, options.form, &own).build()?;
+    let _ = own.set(server.clone());
+    Ok(server)
+}
+
+fn with_handler(builder: ServerBuilder, form: Form, own: &Arc<OnceLock<Server>>) -> ServerBuilder {
+    match form {
+        Form::Lent => builder.handler(Echo),
+        Form::Closure => builder.on_message(|session: Session, message: Message| async move {
+            let _ = session.send(message).await;
+        }),
+        Form::Broadcast => builder.handler(Broadcast(Arc::clone(own))),
+    }
+}
