@@ -1,7 +1,7 @@
 //! `netsys bench`: load on a server, and how it bears it.
 //!
 //! - [`plan`]: what was asked for, checked.
-//! - [`run`]: the clock of a run and what it has counted; every thread writes to its own recorder.
+//! - [`mod@run`]: the clock of a run and what it has counted; every thread writes to its own recorder.
 //! - [`load`]: one thread with its connections; [`handlers`] keeps their windows full, [`pace`] sends at
 //!   fixed times.
 //! - [`report`]: the result as text and JSON; [`progress`]: the line that lives on a terminal.
