@@ -551,7 +551,12 @@ mod sessions {
             code(server.disconnect_session("77777")),
             error_codes::session_not_found
         );
+        let (tell, ended) = seen();
+        server.set_disconnect_handler(move |_session, _reason| {
+            let _ = tell.send(());
+        });
         bob.stop_client().expect("it stops");
+        ended.next();
         assert_eq!(
             bob_session.get_groups(),
             [""; 0],
@@ -945,7 +950,8 @@ mod generations {
             let _ = tell.send(());
         });
         client.connect().expect("the server is there");
-        client.send("hello?").expect("it is connected");
+        // It may have ended already: the connect callback did not run.
+        let _ = client.send("hello?");
         closed.next();
     }
 

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use network_system::{
-    BoxFuture, Client, CloseReason, ErrorCode, Executor, Message, ReconnectPolicy, RequestError,
-    Router, Server, ServerBuilder, Session, WorkerThreads,
+    BoxFuture, Client, CloseReason, ErrorCode, Executor, Handler, Message, ReconnectPolicy,
+    RequestError, Router, Server, ServerBuilder, Session, WorkerThreads,
 };
 use tokio::sync::mpsc;
 
@@ -205,5 +205,48 @@ async fn a_router_hands_each_message_to_the_route_of_its_type() {
         client.request("no handler", Duration::from_secs(5)).await;
     assert_eq!(refused.unwrap_err().code(), ErrorCode::RequestFailed);
     client.stop().await;
+    server.stop().await.unwrap();
+}
+
+/// Says who it is, and gives the session back to the server's handler when asked.
+struct Own;
+
+impl Handler for Own {
+    async fn on_message(&self, session: &Session, message: &Message) {
+        session.send("own").await.unwrap();
+        if message.payload() == b"back" {
+            session.reset_handler();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_handler_of_one_session_takes_over_from_its_next_message_on() {
+    let server = server()
+        .on_message(|session: Session, message: Message| async move {
+            session.send("shared").await.unwrap();
+            if message.payload() == b"own" {
+                session.set_handler(Own);
+            }
+        })
+        .build()
+        .unwrap();
+    server.start().await.unwrap();
+    let (client, other) = (connect(&server).await, connect(&server).await);
+    let mut messages = client.messages().unwrap();
+    // In one batch, so that the change falls into the middle of it.
+    let session = client.session().unwrap();
+    session
+        .send_all(["one", "own", "two", "back", "three"])
+        .await
+        .unwrap();
+    for expected in ["shared", "shared", "own", "own", "shared"] {
+        assert_eq!(messages.next().await.unwrap().as_text(), Some(expected));
+    }
+    let mut others = other.messages().unwrap();
+    other.send("x").await.unwrap();
+    assert_eq!(others.next().await.unwrap().as_text(), Some("shared"));
+    client.stop().await;
+    other.stop().await;
     server.stop().await.unwrap();
 }

@@ -1,36 +1,34 @@
-//! Where callbacks run.
+//! Where callbacks run, and what a thread that runs one knows.
 //!
-//! A classic callback may block, so it never runs on a thread that moves bytes. The handler of the
-//! session hands it to a thread made for that and waits, which keeps the order of the session's
+//! A classic callback may block, so it never runs on a thread that moves bytes: the native handlers,
+//! which only call it, run on an [`Executor`](crate::Executor). That keeps the order of a session's
 //! callbacks and lets back-pressure reach the peer, while other sessions go on.
 //!
-//! A callback may also stop its own server or client. That has to be awaited *in* the handler, where
-//! the session core sees who is waiting. So, while the handler waits for the callback, it also runs
-//! what the callback sends it: [`wait_inside`].
+//! A callback that stops its own server or client must not be waited for by the very stop that it waits
+//! for. So a thread knows whose callback it runs.
 
-use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::VecDeque;
-use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, mpsc as std_mpsc};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 
-use super::result::error;
 use super::runtime;
 use crate::error::{CloseReason, ErrorCode};
-use crate::handler::BoxFuture;
-use crate::session::Session;
+use crate::handler::{BoxFuture, Executor};
 use crate::session::shared::lock;
+use crate::session::{Session, SessionId};
 
 /// Something that a thread pool runs.
 pub type Task = Box<dyn FnOnce() + Send>;
 
 /// A pool of threads of the application's, which runs callbacks.
 ///
-/// A callback that blocks keeps one of the pool's threads; when all are kept, all sessions wait.
+/// A callback that blocks keeps one of the pool's threads; when all are kept, all sessions wait. A pool
+/// that drops a task ends the session that it was for.
 pub trait thread_pool_interface: Send + Sync {
     /// Runs the task soon, on another thread, and returns at once.
     fn post(&self, task: Task);
@@ -39,86 +37,65 @@ pub trait thread_pool_interface: Send + Sync {
     fn size(&self) -> usize;
 }
 
-/// A server or client, as far as its callbacks are concerned.
+/// Tells servers, clients and their runs apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Owner(u64);
+pub(super) struct Unique(u64);
 
-impl Owner {
+impl Unique {
     pub(super) fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Owner(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-
-    /// Whether the calling thread runs a callback of this server or client.
-    pub(super) fn is_inside(self) -> bool {
-        INSIDE.with_borrow(|inside| inside.as_ref().is_some_and(|inside| inside.owner == self))
+        Unique(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 }
 
-/// What a callback may ask the handler that waits for it to run.
-type Help = BoxFuture<'static, ()>;
-
 /// The callback that a thread runs.
-struct Inside {
-    owner: Owner,
-    /// `None` when no handler waits for it.
-    #[allow(
-        clippy::disallowed_types,
-        reason = "bounded by its use: a callback asks for one thing and waits for it"
-    )]
-    help: Option<mpsc::UnboundedSender<Help>>,
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Inside {
+    /// The server or client.
+    pub(super) owner: Unique,
+    /// Its run, from a start to a stop.
+    pub(super) run: Unique,
+    /// The session that waits for the callback, if one does.
+    pub(super) session: Option<SessionId>,
 }
 
 thread_local! {
-    static INSIDE: RefCell<Option<Inside>> = const { RefCell::new(None) };
+    static INSIDE: Cell<Option<Inside>> = const { Cell::new(None) };
     /// Whether the thread is handing a task to a pool.
     static POSTING: Cell<bool> = const { Cell::new(false) };
 }
 
-type Panic = Box<dyn Any + Send>;
+impl Inside {
+    /// Calls `callback` as this one. Pools may run one callback inside another.
+    pub(super) fn call<T>(self, callback: impl FnOnce() -> T) -> T {
+        struct Outer(Option<Inside>);
+        impl Drop for Outer {
+            fn drop(&mut self) {
+                INSIDE.set(self.0);
+            }
+        }
+        let _outer = Outer(INSIDE.replace(Some(self)));
+        callback()
+    }
 
-/// Calls `callback` as one of `owner`'s. Pools may run one callback inside another.
-fn enter(inside: Inside, callback: impl FnOnce()) -> Result<(), Panic> {
-    let outer = INSIDE.replace(Some(inside));
-    let result = catch_unwind(AssertUnwindSafe(callback));
-    INSIDE.replace(outer);
-    result
-}
+    /// Whether the calling thread runs a callback of this server or client.
+    pub(super) fn is_of(owner: Unique) -> bool {
+        INSIDE.get().is_some_and(|inside| inside.owner == owner)
+    }
 
-/// Runs a future and blocks until it is done; in a callback of `owner` the handler that waits for the
-/// callback runs it.
-///
-/// # Errors
-/// The handler was cut off at the deadline of a stop, or the runtime cannot be started.
-pub(super) fn wait_inside<T: Send + 'static>(
-    owner: Owner,
-    future: impl Future<Output = T> + Send + 'static,
-) -> Result<T, error> {
-    let help = INSIDE.with_borrow(|inside| {
-        let inside = inside.as_ref().filter(|inside| inside.owner == owner)?;
-        inside.help.clone()
-    });
-    let Some(help) = help else {
-        return runtime::wait(future);
-    };
-    let (done, result) = std_mpsc::sync_channel(1);
-    let asked = help.send(Box::pin(async move {
-        let _ = done.send(future.await);
-    }));
-    match asked {
-        Ok(()) => result.recv().map_err(|_| runtime::interrupted()),
-        // The handler has been cut off.
-        Err(_) => Err(runtime::interrupted()),
+    /// The session that waits for the callback of this run which the calling thread runs.
+    pub(super) fn session_of(run: Unique) -> Option<SessionId> {
+        INSIDE.get().filter(|inside| inside.run == run)?.session
     }
 }
 
-/// Which threads run callbacks.
+/// Which threads run callbacks: those of a pool, or threads of the runtime that are made as needed.
 #[derive(Clone, Default)]
-pub(super) struct Executor(Option<Arc<dyn thread_pool_interface>>);
+pub(super) struct Threads(Option<Arc<dyn thread_pool_interface>>);
 
-impl Executor {
+impl Threads {
     pub(super) fn new(pool: Option<Arc<dyn thread_pool_interface>>) -> Self {
-        Executor(pool)
+        Threads(pool)
     }
 
     fn post(&self, task: Task) {
@@ -144,68 +121,31 @@ impl Executor {
     }
 }
 
+impl Executor for Threads {
+    fn execute(&self, mut task: BoxFuture<'static, ()>) {
+        self.post(Box::new(move || {
+            // The handlers here only call callbacks and never wait for anything else.
+            let mut context = Context::from_waker(Waker::noop());
+            let poll = || task.as_mut().poll(&mut context);
+            match catch_unwind(AssertUnwindSafe(poll)) {
+                Ok(Poll::Ready(())) => {}
+                Ok(Poll::Pending) => match runtime::runtime() {
+                    Ok(runtime) => drop(runtime.spawn(task)),
+                    Err(error) => tracing::error!(%error, "a callback was lost"),
+                },
+                // The session learns of it by the end of the task.
+                Err(_panic) => {}
+            }
+        }));
+    }
+}
+
 fn post_here(task: Task) {
     match runtime::runtime() {
         Ok(runtime) => drop(runtime.spawn_blocking(task)),
         // There are callbacks only because there is a runtime.
         Err(error) => tracing::error!(%error, "a callback was lost"),
     }
-}
-
-/// Runs a callback for a session and waits until it has returned.
-///
-/// # Panics
-/// When the callback did, which ends its session as any handler's panic does.
-pub(super) async fn run(
-    executor: &Executor,
-    owner: Owner,
-    session: &Session,
-    callback: impl FnOnce() + Send + 'static,
-) {
-    if let Err(panic) = run_caught(executor, owner, session, callback).await {
-        resume_unwind(panic);
-    }
-}
-
-/// As [`run`], but returns the panic.
-pub(super) async fn run_caught(
-    executor: &Executor,
-    owner: Owner,
-    session: &Session,
-    callback: impl FnOnce() + Send + 'static,
-) -> Result<(), Panic> {
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "bounded by its use: a callback asks for one thing and waits for it"
-    )]
-    let (help, mut asked) = mpsc::unbounded_channel();
-    let (done, mut finished) = oneshot::channel();
-    let inside = Inside {
-        owner,
-        help: Some(help),
-    };
-    executor.post(Box::new(move || {
-        let _ = done.send(enter(inside, callback));
-    }));
-    let result = loop {
-        tokio::select! {
-            biased;
-            result = &mut finished => break result,
-            Some(help) = asked.recv() => help.await,
-        }
-    };
-    result.unwrap_or_else(|_| {
-        let text = "the thread pool did not run a callback";
-        tracing::error!(session = session.id().as_u64(), text);
-        session.disconnect(CloseReason::with_code(ErrorCode::RequestFailed, text));
-        Ok(())
-    })
-}
-
-fn end_after_panic(session: &Session) {
-    tracing::error!(session = session.id().as_u64(), "a callback panicked");
-    let text = "the application failed in a callback";
-    session.disconnect(CloseReason::with_code(ErrorCode::RequestFailed, text));
 }
 
 /// Counts what still has to be done beside the handlers: side lanes and their sources.
@@ -245,8 +185,8 @@ const LANE_MAX: usize = 256;
 ///
 /// The session core reports errors in the middle of its work and does not wait.
 pub(super) struct Lane {
-    executor: Executor,
-    owner: Owner,
+    threads: Threads,
+    inside: Inside,
     pending: Pending,
     state: Mutex<LaneState>,
 }
@@ -258,11 +198,14 @@ struct LaneState {
 }
 
 impl Lane {
-    pub(super) fn new(executor: Executor, owner: Owner, pending: Pending) -> Arc<Self> {
+    pub(super) fn new(threads: Threads, inside: Inside, pending: Pending) -> Arc<Self> {
         let state = Mutex::default();
         Arc::new(Lane {
-            executor,
-            owner,
+            threads,
+            inside: Inside {
+                session: None,
+                ..inside
+            },
             pending,
             state,
         })
@@ -294,7 +237,7 @@ impl Lane {
             lane: Arc::clone(self),
             done: false,
         };
-        self.executor.post(Box::new(move || turn.run()));
+        self.threads.post(Box::new(move || turn.run()));
     }
 }
 
@@ -317,16 +260,11 @@ impl LaneTurn {
                 self.done = true;
                 return;
             };
-            if enter(
-                Inside {
-                    owner: self.lane.owner,
-                    help: None,
-                },
-                callback,
-            )
-            .is_err()
-            {
-                end_after_panic(&session);
+            let call = || self.lane.inside.call(callback);
+            if catch_unwind(AssertUnwindSafe(call)).is_err() {
+                tracing::error!(session = session.id().as_u64(), "a callback panicked");
+                let text = "the application failed in a callback";
+                session.disconnect(CloseReason::with_code(ErrorCode::RequestFailed, text));
             }
         }
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::callback::{self, Executor, Lane, Owner, Pending, Slot};
+use super::callback::{Inside, Lane, Pending, Slot, Threads, Unique};
 use super::config::client_config;
 use super::result::{VoidResult, error, reason_text};
 use super::runtime;
@@ -13,8 +13,8 @@ use crate::endpoint::{CodecKind, Endpoint};
 use crate::error::{CloseReason, ErrorCode};
 use crate::handler::Handler;
 use crate::message::{Message, Outgoing};
-use crate::session::Session;
 use crate::session::shared::lock;
+use crate::session::{Session, State};
 
 type OnConnect = dyn Fn() + Send + Sync;
 type OnMessage = dyn Fn(&[u8]) + Send + Sync;
@@ -33,7 +33,7 @@ const RECONNECT_CAP: Duration = Duration::from_secs(30);
 /// Dropping the client stops it, as [`stop_client`](Self::stop_client) does.
 pub struct messaging_client {
     id: String,
-    owner: Owner,
+    owner: Unique,
     config: Mutex<client_config>,
     handlers: Arc<Handlers>,
     /// The native client of the last start.
@@ -50,6 +50,7 @@ struct Handlers {
 
 #[derive(Clone)]
 struct Current {
+    run: Unique,
     client: Client,
     pending: Pending,
 }
@@ -79,7 +80,7 @@ impl messaging_client {
     pub fn with_config(client_id: impl Into<String>, config: client_config) -> Self {
         messaging_client {
             id: client_id.into(),
-            owner: Owner::new(),
+            owner: Unique::new(),
             config: Mutex::new(config),
             handlers: Arc::default(),
             current: Mutex::new(None),
@@ -101,7 +102,13 @@ impl messaging_client {
         let config = self.get_config();
         let endpoint = Endpoint::tcp(host, port)?.with_codec(config.codec)?;
         let pending = Pending::new();
-        let executor = Executor::default();
+        let run = Unique::new();
+        let threads = Threads::default();
+        let inside = Inside {
+            owner: self.owner,
+            run,
+            session: None,
+        };
         let mut builder = Client::builder()
             .add_endpoint(endpoint)
             .limits(config.limits())
@@ -109,11 +116,11 @@ impl messaging_client {
             .socket(config.socket())
             .reconnect(policy(&config))
             .handler(Adapter {
-                owner: self.owner,
+                inside,
                 handlers: Arc::clone(&self.handlers),
-                lane: Lane::new(executor.clone(), self.owner, pending.clone()),
-                executor,
-            });
+                lane: Lane::new(threads.clone(), inside, pending.clone()),
+            })
+            .executor(threads);
         if config.codec == CodecKind::Msgi && !self.id.is_empty() {
             builder = builder.client_id(self.id.clone());
         }
@@ -126,6 +133,7 @@ impl messaging_client {
             }
             // From here on a stop on another thread ends the attempt.
             current.replace(Current {
+                run,
                 client: client.clone(),
                 pending,
             })
@@ -138,28 +146,44 @@ impl messaging_client {
     /// told, and the connection closes. What is left after 10 seconds is cut off.
     ///
     /// When this returns, no callback runs any more, unless one was cut off; in a callback of the client
-    /// itself it returns when the connection has closed. A client that is not started has nothing to
-    /// stop.
+    /// itself it returns when the connection is closing. A client that is not started has nothing to stop.
     ///
     /// # Errors
     /// Only when the process has no means to wait.
     pub fn stop_client(&self) -> VoidResult {
-        let Some(Current { client, pending }) = lock(&self.current).clone() else {
+        let Some(current) = lock(&self.current).clone() else {
             return Ok(());
         };
+        let Current {
+            run,
+            client,
+            pending,
+        } = current;
+        if Inside::session_of(run).is_some() {
+            // The client waits for the callback that calls this: its end cannot be waited for here.
+            return runtime::wait(async move {
+                let session = client.session();
+                let closing = async {
+                    if let Some(session) = session {
+                        session.state_changed(State::Connected).await;
+                    }
+                };
+                tokio::select! {
+                    biased;
+                    // It begins first. That it is dropped does not take it back.
+                    _ = client.stop() => {}
+                    _ = closing => {}
+                }
+            });
+        }
         let within = lock(&self.config).timeouts().drain;
-        let stopping = client.clone();
-        let stopped = callback::wait_inside(self.owner, async move { stopping.stop().await });
-        if stopped.is_err() {
-            // The deadline has cut off the handler of the callback that stops: the end is near.
-            runtime::wait(async move { client.wait_for_stop().await })?;
-        }
-        if !self.owner.is_inside() {
-            runtime::wait(
-                async move { tokio::time::timeout(within, pending.none()).await.is_ok() },
-            )?;
-        }
-        Ok(())
+        let inside = Inside::is_of(self.owner);
+        runtime::wait(async move {
+            client.stop().await;
+            if !inside {
+                let _ = tokio::time::timeout(within, pending.none()).await;
+            }
+        })
     }
 
     /// Blocks until the client has stopped, or has lost its connection for good; returns at once when
@@ -168,7 +192,7 @@ impl messaging_client {
     /// In a callback of the client itself it returns at once too: the client cannot stop before the
     /// callback has returned.
     pub fn wait_for_stop(&self) {
-        if self.owner.is_inside() {
+        if Inside::is_of(self.owner) {
             return;
         }
         // A disconnect handler may have started it again.
@@ -352,37 +376,44 @@ impl fmt::Debug for messaging_client {
     }
 }
 
-/// The native handler, which hands over to the callbacks.
+/// The native handler. Its futures are never pending, and run on the threads for callbacks.
 struct Adapter {
-    owner: Owner,
-    executor: Executor,
+    inside: Inside,
     handlers: Arc<Handlers>,
     lane: Arc<Lane>,
+}
+
+impl Adapter {
+    fn call(&self, session: &Session, callback: impl FnOnce()) {
+        Inside {
+            session: Some(session.id()),
+            ..self.inside
+        }
+        .call(callback);
+    }
 }
 
 impl Handler for Adapter {
     async fn on_connect(&self, session: &Session) {
         if let Some(handler) = self.handlers.connect.get() {
-            callback::run(&self.executor, self.owner, session, move || handler()).await;
+            self.call(session, || handler());
         }
     }
 
     async fn on_message(&self, session: &Session, message: &Message) {
         if let Some(handler) = self.handlers.message.get() {
-            let message = message.clone();
-            let callback = move || handler(message.payload());
-            callback::run(&self.executor, self.owner, session, callback).await;
+            self.call(session, || handler(message.payload()));
         }
     }
 
     async fn on_disconnect(&self, session: &Session, reason: &CloseReason) {
         if let Some(handler) = self.handlers.disconnect.get() {
             let reason = reason_text(reason);
-            let callback = move || handler(&reason);
-            callback::run(&self.executor, self.owner, session, callback).await;
+            self.call(session, || handler(&reason));
         }
     }
 
+    /// Called where bytes are moved.
     fn on_error(&self, session: &Session, code: ErrorCode, text: &str) {
         let Some(handler) = self.handlers.error.get() else {
             return;

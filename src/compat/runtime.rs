@@ -60,10 +60,6 @@ pub(super) fn wait<T: Send + 'static>(
         // Nobody has gone: the caller blocks.
         let _ = done.send(future.await);
     });
-    result.recv().map_err(|_| interrupted())
-}
-
-/// What waited was given up.
-pub(super) fn interrupted() -> error {
-    error::new(ErrorCode::ShuttingDown, "the operation was cut off")
+    let cut_off = |_| error::new(ErrorCode::ShuttingDown, "the operation was cut off");
+    result.recv().map_err(cut_off)
 }

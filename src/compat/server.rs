@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::callback::{self, Executor, Lane, Owner, Pending, Slot, thread_pool_interface};
+use super::callback::{Inside, Lane, Pending, Slot, Threads, Unique, thread_pool_interface};
 use super::config::server_config;
 use super::result::{VoidResult, error, reason_text};
 use super::runtime;
@@ -123,10 +123,10 @@ impl ListenOn for (String, u16) {
 /// that keeps such an `Arc` of its own server keeps it alive, a `Weak` does not.
 pub struct messaging_server {
     id: String,
-    owner: Owner,
+    owner: Unique,
     config: Mutex<server_config>,
     handlers: Arc<Handlers>,
-    executor: Executor,
+    threads: Threads,
     stage: Mutex<Stage>,
     /// What the runs before the current one have counted.
     carried: Mutex<server_statistics>,
@@ -148,11 +148,13 @@ enum Stage {
 
 /// From a start to the end of its stop.
 struct Run {
+    id: Unique,
     server: Server,
-    sessions: Arc<Sessions>,
-    pending: Pending,
+    adapter: Arc<Adapter>,
     /// Set when a stop begins.
     stopping: watch::Sender<bool>,
+    /// Sessions whose callbacks wait in a stop.
+    stoppers: watch::Sender<Vec<SessionId>>,
     /// Set when a stop has returned.
     stopped: AtomicBool,
 }
@@ -160,6 +162,24 @@ struct Run {
 impl Run {
     fn is_running(&self) -> bool {
         !self.stopped.load(Ordering::Acquire) && self.server.is_running()
+    }
+
+    /// Waits until every session has closed but those whose callbacks wait in a stop.
+    async fn others_closed(&self) {
+        let mut stoppers = self.stoppers.subscribe();
+        loop {
+            let waiting = stoppers.borrow_and_update().clone();
+            let mut sessions = self.server.sessions().into_iter();
+            let open = sessions.find(|session| {
+                session.close_reason().is_none() && !waiting.contains(&session.id())
+            });
+            let Some(open) = open else { return };
+            tokio::select! {
+                _ = open.closed() => {}
+                // The sender is here, so that it cannot fail.
+                _ = stoppers.changed() => {}
+            }
+        }
     }
 }
 
@@ -181,10 +201,10 @@ impl messaging_server {
     ) -> Self {
         messaging_server {
             id: server_id.into(),
-            owner: Owner::new(),
+            owner: Unique::new(),
             config: Mutex::new(config),
             handlers: Arc::default(),
-            executor: Executor::new(pool),
+            threads: Threads::new(pool),
             stage: Mutex::new(Stage::Idle),
             carried: Mutex::default(),
         }
@@ -231,23 +251,24 @@ impl messaging_server {
         let address = address.unwrap_or_else(|| config.bind_address.clone());
         let port = port.unwrap_or(config.port);
         let endpoint = Endpoint::tcp(&address, port)?.with_codec(config.codec)?;
-        let sessions = Arc::new(Sessions::default());
-        let pending = Pending::new();
+        let adapter = Arc::new(Adapter {
+            owner: self.owner,
+            run: Unique::new(),
+            threads: self.threads.clone(),
+            handlers: Arc::clone(&self.handlers),
+            sessions: Mutex::default(),
+            pending: Pending::new(),
+        });
         let server = Server::builder()
             .listen_on(endpoint)
             .limits(config.limits())
             .timeouts(config.timeouts())
             .socket(config.socket())
-            .handler(Adapter {
-                owner: self.owner,
-                executor: self.executor.clone(),
-                handlers: Arc::clone(&self.handlers),
-                sessions: Arc::clone(&sessions),
-                pending: pending.clone(),
-            })
+            .handler(Hand(Arc::clone(&adapter)))
+            .executor(self.threads.clone())
             .build()?;
         if let Some(previous) = previous
-            && !self.owner.is_inside()
+            && !Inside::is_of(self.owner)
         {
             let server = previous.server.clone();
             runtime::wait(async move { server.wait_for_stop().await })?;
@@ -269,14 +290,13 @@ impl messaging_server {
                 "listening on every interface of the machine; set bind_address to choose one"
             );
         }
-        let stopping = watch::Sender::new(false);
-        let stopped = AtomicBool::new(false);
         Ok(Arc::new(Run {
+            id: adapter.run,
             server,
-            sessions,
-            pending,
-            stopping,
-            stopped,
+            adapter,
+            stopping: watch::Sender::new(false),
+            stoppers: watch::Sender::new(Vec::new()),
+            stopped: AtomicBool::new(false),
         }))
     }
 
@@ -294,9 +314,9 @@ impl messaging_server {
             .filter(|run| run.is_running())
             .ok_or_else(|| error::new(ErrorCode::ServerNotStarted, "the server is not running"))?;
         run.stopping.send_replace(true);
-        let report = self.stop(&run);
-        if !self.owner.is_inside() {
-            let pending = run.pending.clone();
+        let report = self.stop(Arc::clone(&run));
+        if !Inside::is_of(self.owner) {
+            let pending = run.adapter.pending.clone();
             let within = lock(&self.config).timeouts().drain;
             let _ =
                 runtime::wait(
@@ -315,16 +335,21 @@ impl messaging_server {
         Ok(())
     }
 
-    fn stop(&self, run: &Run) -> Result<StopReport, error> {
+    fn stop(&self, run: Arc<Run>) -> Result<StopReport, error> {
         let server = run.server.clone();
-        match callback::wait_inside(self.owner, async move { server.stop().await }) {
-            Ok(report) => Ok(report?),
-            // The deadline has cut off the handler of the callback that stops: the end is near.
-            Err(_) => {
-                let server = run.server.clone();
-                runtime::wait(async move { server.wait_for_stop().await })
+        let Some(own) = Inside::session_of(run.id) else {
+            return Ok(runtime::wait(async move { server.stop().await })??);
+        };
+        // The server waits for the callback that calls this: only the others can be waited for here.
+        run.stoppers.send_modify(|stoppers| stoppers.push(own));
+        Ok(runtime::wait(async move {
+            tokio::select! {
+                biased;
+                // It begins first. That it is dropped does not take it back.
+                report = server.stop() => report,
+                () = run.others_closed() => Ok(StopReport::default()),
             }
-        }
+        })??)
     }
 
     /// Blocks until the server has stopped; returns at once when it does not run.
@@ -332,7 +357,7 @@ impl messaging_server {
     /// In a callback of the server itself it returns when a stop has begun.
     pub fn wait_for_stop(&self) {
         let Some(run) = self.run() else { return };
-        let inside = self.owner.is_inside();
+        let inside = Inside::is_of(self.owner);
         let result = runtime::wait(async move {
             if inside {
                 let mut stopping = run.stopping.subscribe();
@@ -529,17 +554,21 @@ impl messaging_server {
     }
 
     pub(super) fn session(&self, id: SessionId) -> Option<Arc<messaging_session>> {
-        self.run()?
-            .sessions
-            .get(id)
-            .filter(|session| !session.is_over())
+        let run = self.run()?;
+        let session = run.server.session(id)?;
+        Some(run.adapter.find(&session))
     }
 
     /// All open sessions, in no particular order.
     pub fn get_all_sessions(&self) -> Vec<Arc<messaging_session>> {
-        self.run()
-            .map(|run| run.sessions.open())
-            .unwrap_or_default()
+        let Some(run) = self.run() else {
+            return Vec::new();
+        };
+        let sessions = run.server.sessions();
+        sessions
+            .iter()
+            .map(|session| run.adapter.find(session))
+            .collect()
     }
 
     fn find(&self, session_id: &str) -> Result<Arc<messaging_session>, error> {
@@ -651,91 +680,111 @@ impl fmt::Debug for messaging_server {
     }
 }
 
-/// The classic sessions of one run, from before the connect handler until after the disconnect handler.
-#[derive(Default)]
-struct Sessions(Mutex<HashMap<SessionId, Arc<messaging_session>>>);
-
-impl Sessions {
-    fn get(&self, id: SessionId) -> Option<Arc<messaging_session>> {
-        lock(&self.0).get(&id).cloned()
-    }
-
-    fn open(&self) -> Vec<Arc<messaging_session>> {
-        lock(&self.0)
-            .values()
-            .filter(|session| !session.is_over())
-            .cloned()
-            .collect()
-    }
-}
-
-/// The native handler, which hands over to the callbacks.
+/// Calls the callbacks of one run. Its methods run on the threads for callbacks.
 struct Adapter {
-    owner: Owner,
-    executor: Executor,
+    owner: Unique,
+    run: Unique,
+    threads: Threads,
     handlers: Arc<Handlers>,
-    sessions: Arc<Sessions>,
+    /// The classic sessions, until after their disconnect handlers.
+    sessions: Mutex<HashMap<SessionId, Arc<messaging_session>>>,
     pending: Pending,
 }
 
 impl Adapter {
+    fn inside(&self, session: &Session) -> Inside {
+        Inside {
+            owner: self.owner,
+            run: self.run,
+            session: Some(session.id()),
+        }
+    }
+
     fn make(&self, session: &Session) -> Arc<messaging_session> {
-        let lane = Lane::new(self.executor.clone(), self.owner, self.pending.clone());
+        let lane = Lane::new(
+            self.threads.clone(),
+            self.inside(session),
+            self.pending.clone(),
+        );
         messaging_session::new(session.clone(), lane)
     }
 
-    /// The session, which is not kept when it has not opened yet.
+    /// The classic session. It is kept if the session is connected: only then the disconnect handler,
+    /// which removes it, is certain to come.
     fn find(&self, session: &Session) -> Arc<messaging_session> {
-        self.sessions
-            .get(session.id())
-            .unwrap_or_else(|| self.make(session))
+        let mut sessions = lock(&self.sessions);
+        if let Some(classic) = sessions.get(&session.id()) {
+            return Arc::clone(classic);
+        }
+        let classic = self.make(session);
+        if session.is_connected() {
+            sessions.insert(session.id(), Arc::clone(&classic));
+        }
+        classic
+    }
+
+    fn connect(&self, session: &Session) {
+        let classic = {
+            let mut sessions = lock(&self.sessions);
+            let classic = sessions
+                .entry(session.id())
+                .or_insert_with(|| self.make(session));
+            Arc::clone(classic)
+        };
+        if let Some(handler) = self.handlers.connect.get() {
+            self.inside(session).call(|| handler(classic));
+        }
+    }
+
+    fn message(&self, session: &Session, message: &Message) {
+        let classic = self.find(session);
+        let inside = self.inside(session);
+        if let Some(handler) = classic.message_handler() {
+            inside.call(|| handler(message.payload()));
+        } else if let Some(handler) = self.handlers.message.get() {
+            inside.call(|| handler(classic, message.payload()));
+        }
+    }
+
+    fn disconnect(&self, session: &Session, reason: &CloseReason) {
+        /// Removes the session even when the handler panics.
+        struct Ended<'a>(&'a Adapter, SessionId);
+        impl Drop for Ended<'_> {
+            fn drop(&mut self) {
+                let _ended = lock(&self.0.sessions).remove(&self.1);
+            }
+        }
+        let classic = self.find(session);
+        let _ended = Ended(self, session.id());
+        if let Some(handler) = self.handlers.disconnect.get() {
+            let reason = reason_text(reason);
+            self.inside(session).call(|| handler(classic, &reason));
+        }
     }
 }
 
-impl Handler for Adapter {
+/// The native handler. Its futures are never pending.
+struct Hand(Arc<Adapter>);
+
+impl Handler for Hand {
     async fn on_connect(&self, session: &Session) {
-        let classic = self.make(session);
-        lock(&self.sessions.0).insert(session.id(), Arc::clone(&classic));
-        if let Some(handler) = self.handlers.connect.get() {
-            callback::run(&self.executor, self.owner, session, move || {
-                handler(classic)
-            })
-            .await;
-        }
+        self.0.connect(session);
     }
 
     async fn on_message(&self, session: &Session, message: &Message) {
-        let classic = self.find(session);
-        if let Some(handler) = classic.message_handler() {
-            let message = message.clone();
-            let callback = move || handler(message.payload());
-            callback::run(&self.executor, self.owner, session, callback).await;
-        } else if let Some(handler) = self.handlers.message.get() {
-            let message = message.clone();
-            let callback = move || handler(classic, message.payload());
-            callback::run(&self.executor, self.owner, session, callback).await;
-        }
+        self.0.message(session, message);
     }
 
     async fn on_disconnect(&self, session: &Session, reason: &CloseReason) {
-        let classic = self.find(session);
-        let mut result = Ok(());
-        if let Some(handler) = self.handlers.disconnect.get() {
-            let reason = reason_text(reason);
-            let callback = move || handler(classic, &reason);
-            result = callback::run_caught(&self.executor, self.owner, session, callback).await;
-        }
-        let _ended = lock(&self.sessions.0).remove(&session.id());
-        if let Err(panic) = result {
-            std::panic::resume_unwind(panic);
-        }
+        self.0.disconnect(session, reason);
     }
 
+    /// Called where bytes are moved.
     fn on_error(&self, session: &Session, code: ErrorCode, text: &str) {
-        let classic = self.find(session);
+        let classic = self.0.find(session);
         let Some(handler) = classic
             .error_handler()
-            .or_else(|| self.handlers.error.get())
+            .or_else(|| self.0.handlers.error.get())
         else {
             return;
         };

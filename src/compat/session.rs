@@ -111,10 +111,6 @@ impl messaging_session {
         self.on_error.get()
     }
 
-    pub(super) fn is_over(&self) -> bool {
-        self.session.state().is_final()
-    }
-
     // Sending
 
     /// Sends a message. Blocks while the session's outbox is full.

@@ -49,6 +49,9 @@ impl Closures {
                 while let Some(message) = inbound.next_message() {
                     let message = message.clone();
                     handler(session.clone(), message).await;
+                    if session.shared.has_service_changed() {
+                        break;
+                    }
                 }
                 inbound
             })

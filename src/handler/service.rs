@@ -63,6 +63,9 @@ impl<H: Handler> Service for HandlerService<H> {
         Box::pin(async move {
             while let Some(message) = inbound.next_message() {
                 self.0.on_message(&session, message).await;
+                if session.shared.has_service_changed() {
+                    break;
+                }
             }
             inbound
         })

@@ -23,6 +23,7 @@ use crate::codec::control::Control;
 use crate::config::QueuePolicy;
 use crate::error::{CloseReason, ErrorCode, RequestError, SendError};
 use crate::group::{GroupError, GroupName};
+use crate::handler::{Handler, HandlerService};
 use crate::message::{Message, MessageKind, Outgoing};
 
 /// A handle to a session: cheap to clone, usable from any task or thread.
@@ -406,6 +407,21 @@ impl Session {
     pub fn last_activity(&self) -> Instant {
         let last = self.shared.last_received.load(Ordering::Relaxed);
         self.shared.hub().clock.instant(last)
+    }
+
+    // Handlers
+
+    /// Gives this session a handler of its own, from its next message on. It takes the place of all
+    /// handlers of the server or client for this session, and runs on the session's worker.
+    pub fn set_handler<H: Handler>(&self, handler: H) {
+        self.shared
+            .set_service(Some(Arc::new(HandlerService(handler))));
+    }
+
+    /// Takes the session's own handler away: the server's or client's are called again, from the next
+    /// message on.
+    pub fn reset_handler(&self) {
+        self.shared.set_service(None);
     }
 
     // Statistics

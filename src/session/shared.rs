@@ -17,6 +17,7 @@ use crate::codec::Framing;
 use crate::config::{Limits, QueuePolicy};
 use crate::error::CloseReason;
 use crate::group::GroupName;
+use crate::handler::Service;
 use crate::hub::Hub;
 use crate::worker::queue::WorkerQueue;
 
@@ -77,7 +78,7 @@ pub(crate) struct Extra {
     pub(crate) closed: OnceLock<CloseReason>,
     pub(crate) state_changed: Notify,
     /// Handlers of this session alone.
-    pub(crate) service: Mutex<Option<Arc<dyn crate::handler::Service>>>,
+    service: Mutex<Option<Arc<dyn Service>>>,
 }
 
 /// Bit of [`Shared::queued`]: the outbox takes no more.
@@ -96,8 +97,10 @@ pub(crate) struct Shared {
     scheduled: AtomicBool,
     signals: AtomicU8,
     reading_paused: AtomicBool,
-    /// Whether the session has handlers of its own.
-    pub(crate) has_own_service: AtomicBool,
+    /// Whether the session has, or has had, handlers of its own.
+    has_own_service: AtomicBool,
+    /// Whether the handlers have changed since the driver last asked for them.
+    service_changed: AtomicBool,
     /// Whether a handler of the session waits for its own server to stop.
     stops_itself: AtomicBool,
     /// Frames in the outbox and whether it is closed ([`OUTBOX_CLOSED`]), readable without its lock.
@@ -137,6 +140,7 @@ impl Shared {
             signals: AtomicU8::new(0),
             reading_paused: AtomicBool::new(false),
             has_own_service: AtomicBool::new(false),
+            service_changed: AtomicBool::new(false),
             stops_itself: AtomicBool::new(false),
             queued: AtomicU32::new(0),
             outbox_closed: AtomicBool::new(false),
@@ -228,6 +232,34 @@ impl Shared {
 
     pub(crate) fn stops_itself(&self) -> bool {
         self.stops_itself.load(Ordering::Acquire)
+    }
+
+    // Handlers
+
+    /// The handlers of the session: its own, or those of its server or client.
+    pub(crate) fn service(&self) -> Arc<dyn Service> {
+        if self.has_own_service.load(Ordering::Acquire) {
+            self.service_changed.store(false, Ordering::Release);
+            if let Some(service) = &*lock(&self.extra().service) {
+                return Arc::clone(service);
+            }
+        }
+        Arc::clone(&self.hub.service)
+    }
+
+    /// Gives the session handlers of its own, or takes them away.
+    pub(crate) fn set_service(&self, service: Option<Arc<dyn Service>>) {
+        let replaced = std::mem::replace(&mut *lock(&self.extra().service), service);
+        // Its destructor is the application's: not under the lock.
+        drop(replaced);
+        self.has_own_service.store(true, Ordering::Release);
+        self.service_changed.store(true, Ordering::Release);
+    }
+
+    /// Whether the rest of a batch belongs to other handlers than those that it was begun with.
+    #[inline]
+    pub(crate) fn has_service_changed(&self) -> bool {
+        self.service_changed.load(Ordering::Relaxed)
     }
 
     // Scheduling

@@ -62,8 +62,9 @@ impl Unix {
         // Between these two nobody can connect, whatever the umask: the socket does not listen yet.
         fs::set_permissions(&staging.path, fs::Permissions::from_mode(0o600))?;
         socket.listen(BACKLOG)?;
-        let file = staging.publish(path)?;
         let listener = UnixListener::from_std(net::UnixListener::from(socket))?;
+        // Nothing can fail any more once the file has its name.
+        let file = staging.publish(path)?;
         let (url, codec) = (endpoint.to_string(), endpoint.codec().unwrap_or_default());
         Ok(Unix {
             listener,
@@ -238,7 +239,13 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     match probe.connect(&SockAddr::unix(path)?) {
         Err(error) if gone(&error) => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-        _ => return Err(in_use("another server accepts there")),
+        Ok(()) => return Err(in_use("another server accepts there")),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            return Err(in_use(
+                "another server listens there, and its backlog is full",
+            ));
+        }
+        Err(error) => return Err(error),
     }
     // What was judged is what is removed, unless another process replaces it between these two calls.
     match identity(path) {

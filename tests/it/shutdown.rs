@@ -348,3 +348,60 @@ async fn after_a_stop_nobody_accepts_and_the_port_is_free(over: Over) {
     drop(std::net::TcpListener::bind(addr).unwrap());
     assert!(net.server.local_addrs().is_empty());
 }
+
+/// Echoes until the server says goodbye; returns how many messages came back, each in its place.
+async fn chatter(url: String, number: u64) -> u64 {
+    let mut peer = Peer::connect(&url).await;
+    let (mut sent, mut back) = (0, 0);
+    loop {
+        // A window of some, so that answers are under way when the end comes.
+        while sent < back + 8 {
+            let len = 8 + (sent * 31 + number) as usize % 3_000;
+            if peer
+                .try_send(Frame::new(kind::DATA, numbered(sent, len)))
+                .await
+                .is_err()
+            {
+                break;
+            }
+            sent += 1;
+        }
+        let frame = peer.receive().await.expect("no goodbye");
+        match frame.kind {
+            kind::DATA => {
+                assert_eq!(number_of(&frame.payload), back);
+                back += 1;
+            }
+            kind::DISCONNECT => break,
+            _ => panic!("{frame:?}"),
+        }
+    }
+    // What the server had taken by then has been answered before the goodbye.
+    peer.expect_end().await;
+    let _ = peer.try_send(Frame::new(kind::DISCONNECT, "")).await;
+    peer.shutdown().await;
+    back
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_busy_server_on_many_threads_stops_in_order() {
+    for round in 0..6 {
+        let over = Over::ALL[round % Over::ALL.len()];
+        let net = serve(over, |builder| echo(builder).workers(4)).await;
+        let peers: Vec<_> = (0..30)
+            .map(|number| tokio::spawn(chatter(net.url.clone(), number)))
+            .collect();
+        eventually("all are busy", || {
+            net.server.session_count() == 30 && net.server.stats().messages_sent > 2_000
+        })
+        .await;
+        let report = within("stop", net.server.stop_within(LONG)).await.unwrap();
+        assert_eq!((report.drained, report.aborted), (30, 0));
+        let received = net.server.stats().messages_received;
+        let mut back = 0;
+        for peer in peers {
+            back += within("a peer", peer).await.unwrap();
+        }
+        assert!(back > 2_000 && back <= received, "{back} of {received}");
+    }
+}

@@ -466,6 +466,11 @@ impl Driver {
         let goodbye = std::mem::replace(&mut closing.goodbye, kept);
         self.shared.close_outbox();
         self.set_step(Step::Shutdown);
+        if !self.backlog.is_empty() {
+            // What was held while the rest of this side left is handled now. With the backlog full
+            // nothing is read, so that nothing else would wake the session.
+            self.shared.schedule();
+        }
         if let Some(frame) = goodbye_frame(goodbye, self.shared.framing().has_control()) {
             let mut output = Box::<Output>::default();
             let framing = self.shared.framing();

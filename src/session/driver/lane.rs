@@ -31,13 +31,7 @@ pub(super) struct InService {
 
 impl Driver {
     pub(super) fn service(&self) -> Arc<dyn Service> {
-        use std::sync::atomic::Ordering;
-        if self.shared.has_own_service.load(Ordering::Acquire)
-            && let Some(service) = &*crate::session::shared::lock(&self.shared.extra().service)
-        {
-            return Arc::clone(service);
-        }
-        Arc::clone(&self.shared.hub().service)
+        self.shared.service()
     }
 
     pub(super) fn has_lane_work(&self) -> bool {

@@ -12,6 +12,13 @@ pub enum Over {
 }
 
 impl Over {
+    pub const ALL: &[Over] = &[
+        Over::Tcp,
+        #[cfg(unix)]
+        Over::Unix,
+        Over::Mem,
+    ];
+
     /// A URL to listen on that nobody else uses.
     pub fn listen_url(self) -> String {
         match self {
