@@ -46,7 +46,10 @@ impl Server {
         let line = text.lines().last().expect("a report is printed");
         let report = Report::from_json(line).expect("the last line is the report");
         assert!(report.messages > 0.0, "{arguments}: {line}");
-        assert!(report.cpu_ns > 0.0, "{arguments}: {line}");
+        // Opening a few connections takes about a millisecond, less than the system may need to account for
+        // the time of a process that runs on another core.
+        let too_short = arguments.starts_with("idle");
+        assert!(report.cpu_ns > 0.0 || too_short, "{arguments}: {line}");
     }
 }
 
