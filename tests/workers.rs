@@ -114,6 +114,8 @@ async fn an_executor_runs_the_handlers_and_keeps_a_sessions_order() {
         .await
         .unwrap();
     assert_eq!(answer.payload(), b"question");
+    let answer = client.session().unwrap().ask("again").await.unwrap();
+    assert_eq!(answer.payload(), b"again");
     assert!(count.load(Ordering::Relaxed) > 0);
     client.stop().await;
     server.stop().await.unwrap();

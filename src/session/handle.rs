@@ -238,6 +238,16 @@ impl Session {
             })
     }
 
+    /// Sends a request and waits for its answer, for as long as [`Timeouts::request`](crate::Timeouts)
+    /// says. See [`request`](Self::request).
+    ///
+    /// # Errors
+    /// As [`request`](Self::request).
+    pub async fn ask<M: Outgoing>(&self, message: M) -> Result<Message, RequestError> {
+        self.request(message, self.shared.hub().timeouts.request)
+            .await
+    }
+
     /// Tries once to get the message on its way; takes it when that worked.
     #[inline]
     fn offer<M: Outgoing>(&self, message: &mut Option<M>) -> Result<(), Refused> {
