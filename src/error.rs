@@ -363,7 +363,11 @@ impl ConnectError {
 
     pub(crate) fn closed(reason: &CloseReason) -> Self {
         let code = reason.code().unwrap_or(ErrorCode::ConnectionClosed);
-        ConnectError::new(code, format!("the peer closed the connection: {reason}"))
+        match reason.by {
+            // A failed handshake has said it all.
+            ClosedBy::Local => ConnectError::new(code, reason.text.clone()),
+            _ => ConnectError::new(code, format!("the peer closed the connection: {reason}")),
+        }
     }
 }
 

@@ -126,8 +126,10 @@ pub(crate) struct Decoded {
     pub(crate) error: Option<ProtocolError>,
 }
 
-/// How frames stand in a byte stream, or that the link carries frames as they are.
+/// How frames stand on a link: as bytes that the session core encodes, or as values that the link
+/// encodes itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Framing {
     /// MSGI frames, protocol section 1.
     Msgi,
@@ -137,8 +139,22 @@ pub(crate) enum Framing {
     Lines,
     /// A 4-byte length before each message.
     Length,
-    /// The link carries frames as values.
+    /// Values: everything that MSGI has.
     Frames,
+    /// Values: messages alone, each a datagram.
+    Datagrams,
+    /// WebSocket messages as they are, without mask: what a server sends.
+    WebSocket,
+    /// The same with masks: what a client sends.
+    WebSocketMasked,
+    /// Without mask, each message compressed on its own (RFC 7692, `server_no_context_takeover`).
+    WebSocketDeflated,
+    /// Values: what plain WebSocket has.
+    WebSocketFrames,
+    /// An MSGI frame in each binary WebSocket message, without mask.
+    WebSocketMsgi,
+    /// The same with masks.
+    WebSocketMsgiMasked,
 }
 
 impl From<CodecKind> for Framing {
@@ -153,16 +169,93 @@ impl From<CodecKind> for Framing {
 }
 
 impl Framing {
-    /// Whether there are control frames: PING, requests, hello, orderly close.
+    /// How many there are.
+    pub(crate) const COUNT: usize = Framing::ALL.len();
+
+    /// All, in the order of their numbers.
+    const ALL: [Framing; 12] = [
+        Framing::Msgi,
+        Framing::Raw,
+        Framing::Lines,
+        Framing::Length,
+        Framing::Frames,
+        Framing::Datagrams,
+        Framing::WebSocket,
+        Framing::WebSocketMasked,
+        Framing::WebSocketDeflated,
+        Framing::WebSocketFrames,
+        Framing::WebSocketMsgi,
+        Framing::WebSocketMsgiMasked,
+    ];
+
+    /// The framing with this number, which came from `framing as u8`.
     #[inline]
-    pub(crate) fn has_control(self) -> bool {
-        matches!(self, Framing::Msgi | Framing::Frames)
+    pub(crate) fn from_u8(number: u8) -> Framing {
+        Framing::ALL[usize::from(number) % Framing::COUNT]
+    }
+
+    /// Whether there is everything that MSGI has: hello, CONTROL, requests, application types.
+    #[inline]
+    pub(crate) fn has_hello(self) -> bool {
+        matches!(
+            self,
+            Framing::Msgi | Framing::Frames | Framing::WebSocketMsgi | Framing::WebSocketMsgiMasked
+        )
+    }
+
+    /// Whether frames are WebSocket messages without MSGI in them.
+    #[inline]
+    pub(crate) fn is_plain_websocket(self) -> bool {
+        matches!(
+            self,
+            Framing::WebSocket
+                | Framing::WebSocketMasked
+                | Framing::WebSocketDeflated
+                | Framing::WebSocketFrames
+        )
+    }
+
+    /// Whether there are PING and PONG, of whatever form.
+    #[inline]
+    pub(crate) fn has_heartbeat(self) -> bool {
+        self.has_hello() || self.is_plain_websocket()
+    }
+
+    /// Whether there is a last frame that says why.
+    pub(crate) fn has_goodbye(self) -> bool {
+        self.has_heartbeat()
+    }
+
+    /// Whether the link takes frames as values.
+    #[inline]
+    pub(crate) fn is_values(self) -> bool {
+        matches!(
+            self,
+            Framing::Frames | Framing::Datagrams | Framing::WebSocketFrames
+        )
+    }
+
+    /// Whether the bytes of a message are the same on every link with this framing, so that a broadcast
+    /// encodes it once.
+    pub(crate) fn is_shared(self) -> bool {
+        !self.is_values()
+            && !matches!(
+                self,
+                Framing::WebSocketMasked | Framing::WebSocketMsgiMasked
+            )
     }
 
     /// Says why a message cannot be carried, if it cannot.
+    #[inline]
     pub(crate) fn refuses(self, frame_type: FrameType, payload: &[u8]) -> Option<&'static str> {
+        match self.has_hello() {
+            true => None,
+            false => self.refuses_without_hello(frame_type, payload),
+        }
+    }
+
+    fn refuses_without_hello(self, frame_type: FrameType, payload: &[u8]) -> Option<&'static str> {
         match self {
-            Framing::Msgi | Framing::Frames => None,
             _ if frame_type != FrameType::DATA => Some(
                 "this codec carries messages only: no requests, application types or control frames",
             ),
@@ -208,8 +301,8 @@ impl Decoder {
             Framing::Raw => raw::decode(buffer, self.message_limit, spans),
             Framing::Lines => lines::decode(buffer, self.message_limit, &mut self.scanned, spans),
             Framing::Length => length::decode(buffer, self.message_limit, spans),
-            // A link that carries frames has no decoder; there are no bytes to look at.
-            Framing::Frames => Decoded::default(),
+            // These have decoders of their own.
+            _ => Decoded::default(),
         }
     }
 

@@ -1,18 +1,16 @@
 //! What bytes from the network become, without a network.
 
 use std::collections::VecDeque;
-use std::io;
-use std::pin::Pin;
+use std::io::{self, IoSlice};
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::{Bytes, BytesMut};
 
 use super::RawFrame;
 use crate::codec::control;
 use crate::codec::{Decoder, EndOfStream, Framing};
 use crate::endpoint::CodecKind;
-use crate::session::link::{Buffers, Link, Then};
+use crate::session::link::{Buffers, Link, Scratch, Then};
 use crate::transport::stream::{Stream, StreamLink};
 
 /// How a stream of bytes ended.
@@ -88,41 +86,42 @@ pub fn receive<'a>(
 /// A stream whose reads are known beforehand.
 struct Pieces(VecDeque<Bytes>);
 
-impl AsyncRead for Pieces {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        _context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if let Some(piece) = self.0.front_mut() {
-            buffer.put_slice(&piece.split_to(piece.len().min(buffer.remaining())));
-            if piece.is_empty() {
-                self.0.pop_front();
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Pieces {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Poll::Ready(Ok(bytes.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
 impl Stream for Pieces {
+    fn poll_read(
+        &mut self,
+        _context: &mut Context<'_>,
+        into: &mut BytesMut,
+        room: usize,
+        _scratch: &mut Scratch,
+    ) -> Poll<io::Result<usize>> {
+        let Some(piece) = self.0.front_mut() else {
+            return Poll::Ready(Ok(0));
+        };
+        let read = piece.split_to(piece.len().min(room).min(into.capacity() - into.len()));
+        if piece.is_empty() {
+            self.0.pop_front();
+        }
+        into.extend_from_slice(&read);
+        Poll::Ready(Ok(read.len()))
+    }
+
+    fn poll_write(
+        &mut self,
+        _context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+        _scratch: &mut Scratch,
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()))
+    }
+
+    fn poll_shutdown(
+        &mut self,
+        _context: &mut Context<'_>,
+        _scratch: &mut Scratch,
+    ) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
     fn leave_runtime(self) -> io::Result<Box<dyn FnOnce() -> io::Result<Self> + Send>> {
         Ok(Box::new(|| Ok(self)))
     }

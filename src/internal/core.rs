@@ -1,6 +1,5 @@
 //! The session core without a server: sessions over byte streams in memory.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use crate::handler::{Handler, HandlerService};
 use crate::hub::{Hub, Role};
 use crate::session::shared::PeerInfo;
 use crate::session::{Session, Transport};
-use crate::transport::stream::{Stream, StreamLink};
+use crate::transport::stream::{StreamLink, socket_stream};
 use crate::worker::pool::Workers;
 use crate::worker::{NewSession, Placed};
 
@@ -105,11 +104,8 @@ impl Core {
     }
 }
 
-impl Stream for DuplexStream {
-    fn leave_runtime(self) -> io::Result<Box<dyn FnOnce() -> io::Result<Self> + Send>> {
-        Ok(Box::new(|| Ok(self)))
-    }
-}
+// It is of no runtime.
+socket_stream!(DuplexStream, |this| Ok(Box::new(|| Ok(this))));
 
 async fn join(tasks: &mut JoinSet<()>) {
     while let Some(joined) = tasks.join_next().await {

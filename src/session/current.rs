@@ -160,10 +160,11 @@ pub(crate) fn send<M: Outgoing>(
             return Direct::Full;
         }
         let framing = session.framing();
-        if bytes.len() < SHARE_THRESHOLD && framing != Framing::Frames {
+        if bytes.len() < SHARE_THRESHOLD && !framing.is_values() {
             // Room for a few more, so that the next ones take the short way.
             output.reserve(bytes.len() + ROOM);
-            output.push_slice(framing, frame_type, id, bytes);
+            let text = lent.kind() == MessageKind::Text;
+            output.push_slice(framing, frame_type, text, id, bytes);
         } else if let Some(message) = message.take() {
             let message = message.into_message();
             let text = message.kind() == MessageKind::Text;

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::current::{self, Direct};
+use super::link::Established;
 use super::outbox::Offered;
 use super::output::Frame;
 use super::shared::{Shared, lock, signal};
@@ -97,12 +98,23 @@ impl Session {
 
     /// The peer's address, when the transport has addresses.
     pub fn remote_addr(&self) -> Option<SocketAddr> {
-        self.shared.peer.remote
+        let reported = self.established().and_then(|known| known.remote);
+        reported.or(self.shared.peer.remote)
     }
 
     /// This side's address, when the transport has addresses.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.shared.peer.local
+        let reported = self.established().and_then(|known| known.local);
+        reported.or(self.shared.peer.local)
+    }
+
+    /// What the opening of the link found out, if anything.
+    fn established(&self) -> Option<&Established> {
+        self.shared
+            .extra_if_any()?
+            .established
+            .get()
+            .map(Box::as_ref)
     }
 
     // Sending
@@ -275,9 +287,7 @@ impl Session {
         if len > shared.message_limit() {
             return Err(too_large(len, shared.message_limit()));
         }
-        if !shared.framing().has_control()
-            && let Some(text) = shared.framing().refuses(frame_type, lent.bytes())
-        {
+        if let Some(text) = shared.framing().refuses(frame_type, lent.bytes()) {
             return Err(Refused::Never(ErrorCode::NotSupported, text.into()));
         }
         match current::send(shared, frame_type, id, message) {
@@ -533,7 +543,7 @@ impl Session {
         group: &GroupName,
     ) -> Result<oneshot::Receiver<Result<(), RequestError>>, RequestError> {
         let shared = &self.shared;
-        if !shared.framing().has_control() {
+        if !shared.framing().has_hello() {
             let text = "this codec carries messages only: clients cannot join groups";
             return Err(RequestError::with_code(ErrorCode::NotSupported, text));
         }

@@ -1,6 +1,7 @@
 //! The seam between sessions and transports: what a transport has to be able to do.
 
 use std::io;
+use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
@@ -8,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use super::inbound::Inbound;
 use super::output::Output;
 use crate::codec::{EndOfStream, Framing, ProtocolError, Span};
+use crate::error::ErrorCode;
 
 /// How much one read takes at most, and the size of a worker's read buffer.
 ///
@@ -27,6 +29,16 @@ pub(crate) struct Buffers {
     pub(crate) spans: Vec<Span>,
     /// Where answers are collected. A link that takes no more keeps it, with what is in it.
     pub(crate) output: Option<Box<Output>>,
+    pub(crate) scratch: Scratch,
+}
+
+/// Where filters below a codec, such as TLS, have the other form of the bytes. Empty between two calls.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    /// Bytes as they were received.
+    pub(crate) incoming: Vec<u8>,
+    /// Bytes as they are about to be sent.
+    pub(crate) outgoing: Vec<u8>,
 }
 
 impl Buffers {
@@ -110,6 +122,42 @@ pub(crate) enum Then {
     Invalid(ProtocolError),
 }
 
+/// What the opening of a link found out about the peer, beyond what the listener knew.
+#[derive(Debug, Default)]
+pub(crate) struct Established {
+    /// The ends of the connection, as a proxy in front of the server reports them.
+    pub(crate) remote: Option<SocketAddr>,
+    pub(crate) local: Option<SocketAddr>,
+    /// The longest message that the link can carry, when that is less than what is configured.
+    pub(crate) message_limit: Option<usize>,
+}
+
+impl Established {
+    /// Whether there is anything that a session has to remember.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.remote.is_none() && self.local.is_none()
+    }
+}
+
+/// Why a link could not be opened.
+#[derive(Debug)]
+pub(crate) struct OpenError {
+    pub(crate) code: ErrorCode,
+    pub(crate) text: String,
+    /// What the peer is told, as bytes of the link; may be empty.
+    pub(crate) answer: Bytes,
+}
+
+impl OpenError {
+    pub(crate) fn new(code: ErrorCode, text: impl Into<String>) -> Self {
+        OpenError {
+            code,
+            text: text.into(),
+            answer: Bytes::new(),
+        }
+    }
+}
+
 /// A link between two runtimes.
 pub(crate) type Moving = Box<dyn FnOnce() -> io::Result<Box<dyn Link>> + Send>;
 
@@ -118,8 +166,32 @@ pub(crate) type Moving = Box<dyn FnOnce() -> io::Result<Box<dyn Link>> + Send>;
 /// All methods are polled by the worker that owns the session and never block. When one returns
 /// `Pending`, the waker in `context` has been registered.
 pub(crate) trait Link: Send {
-    /// How frames stand on this link.
+    /// How frames stand on this link. Known for good once the link is open.
     fn framing(&self) -> Framing;
+
+    /// Whether something has to happen before frames can flow: a handshake, an upgrade.
+    fn needs_opening(&self) -> bool {
+        false
+    }
+
+    /// Does what has to happen before frames can flow. Polled until it is ready, and only when
+    /// [`needs_opening`](Self::needs_opening) says so; no other method but
+    /// [`poll_shutdown`](Self::poll_shutdown) is called before that, and
+    /// [`poll_transmit`](Self::poll_transmit) with bytes that [`refusal`](Self::refusal) gave.
+    fn poll_open(
+        &mut self,
+        _context: &mut Context<'_>,
+        _buffers: &mut Buffers,
+        _established: &mut Established,
+    ) -> Poll<Result<(), OpenError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// What tells the peer that the connection is refused, while the link is not open. Empty when there
+    /// is no way to say so.
+    fn refusal(&self, _code: ErrorCode, _text: &str) -> Bytes {
+        Bytes::new()
+    }
 
     /// Receives what is there: at most about `room` bytes, which is at least 1.
     fn poll_receive(
@@ -129,10 +201,12 @@ pub(crate) trait Link: Send {
         room: usize,
     ) -> Poll<io::Result<Received>>;
 
-    /// Writes `output` until it is empty (`Ready`) or the link takes no more (`Pending`).
+    /// Writes `output` until it is empty and everything has left (`Ready`), or the link takes no more
+    /// (`Pending`). With an empty output it passes on what it has taken before.
     fn poll_transmit(
         &mut self,
         context: &mut Context<'_>,
+        buffers: &mut Buffers,
         output: &mut Output,
     ) -> Poll<io::Result<()>>;
 
@@ -142,13 +216,23 @@ pub(crate) trait Link: Send {
     fn poll_transmit_encoded(
         &mut self,
         _context: &mut Context<'_>,
+        _buffers: &mut Buffers,
         _bytes: &Bytes,
     ) -> Option<Poll<io::Result<usize>>> {
         None
     }
 
+    /// Whether everything that the link took has left. If not, the session is woken when it takes more.
+    fn is_flushed(&self) -> bool {
+        true
+    }
+
     /// Ends the sending direction: the peer sees the end of the stream after what was written.
-    fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
+    fn poll_shutdown(
+        &mut self,
+        context: &mut Context<'_>,
+        buffers: &mut Buffers,
+    ) -> Poll<io::Result<()>>;
 
     /// Reads and forgets; returns how many bytes, 0 at the end of the stream.
     fn poll_discard(

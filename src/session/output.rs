@@ -69,7 +69,7 @@ impl Output {
         id: u64,
         payload: Bytes,
     ) {
-        if framing == Framing::Frames {
+        if framing.is_values() {
             self.count(frame_type, payload.len());
             self.apart += payload.len() + msgi::HEADER;
             self.frames.push_back(Frame {
@@ -79,7 +79,7 @@ impl Output {
                 payload,
             });
         } else if payload.len() < SHARE_THRESHOLD {
-            self.push_slice(framing, frame_type, id, &payload);
+            self.push_slice(framing, frame_type, text, id, &payload);
         } else {
             self.count(frame_type, payload.len());
             self.push_head(framing, frame_type, id, payload.len());
@@ -95,10 +95,11 @@ impl Output {
         &mut self,
         framing: Framing,
         frame_type: FrameType,
+        text: bool,
         id: u64,
         payload: &[u8],
     ) {
-        debug_assert!(framing != Framing::Frames);
+        debug_assert!(!framing.is_values());
         self.count(frame_type, payload.len());
         self.push_head(framing, frame_type, id, payload.len());
         self.append(payload);
@@ -141,6 +142,11 @@ impl Output {
         self.plain += 1;
     }
 
+    /// Appends bytes that are no frame.
+    pub(crate) fn push_bytes(&mut self, bytes: &[u8]) {
+        self.append(bytes);
+    }
+
     /// Appends a frame that is encoded already, as a broadcast has it.
     pub(crate) fn push_encoded(&mut self, frame: &Encoded) {
         self.count(frame.frame_type, frame.message_len);
@@ -161,7 +167,7 @@ impl Output {
             }
             Framing::Msgi => self.append(&msgi::header(frame_type, payload)),
             Framing::Length => self.append(&length::header(payload)),
-            Framing::Raw | Framing::Lines | Framing::Frames => {}
+            _ => {}
         }
     }
 
@@ -318,9 +324,14 @@ pub(crate) struct Encoded {
 }
 
 impl Encoded {
-    pub(crate) fn new(framing: Framing, frame_type: FrameType, payload: &Bytes) -> Self {
+    pub(crate) fn new(
+        framing: Framing,
+        frame_type: FrameType,
+        text: bool,
+        payload: &Bytes,
+    ) -> Self {
         let mut output = Output::default();
-        output.push_slice(framing, frame_type, 0, payload);
+        output.push_slice(framing, frame_type, text, 0, payload);
         output.bytes.truncate(output.end);
         Encoded {
             bytes: Bytes::from(output.bytes),

@@ -9,6 +9,7 @@ use std::task::{Wake, Waker};
 
 use tokio::sync::Notify;
 
+use super::link::Established;
 use super::outbox::{Offered, Outbox};
 use super::output::{Encoded, Frame, Output};
 use super::requests::{GroupChanges, Requests};
@@ -68,6 +69,8 @@ pub(crate) struct Counters {
 pub(crate) struct Extra {
     pub(crate) client_id: OnceLock<String>,
     pub(crate) identity: OnceLock<String>,
+    /// What the opening of the link found out.
+    pub(crate) established: OnceLock<Box<Established>>,
     pub(crate) data: Mutex<HashMap<String, String>>,
     pub(crate) extensions: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     pub(crate) groups: Mutex<BTreeSet<GroupName>>,
@@ -91,7 +94,8 @@ pub(crate) struct Shared {
     worker: Arc<WorkerQueue>,
     /// Index in the worker's list of sessions.
     slot: u32,
-    framing: Framing,
+    /// The [`Framing`], as a number; settled when the link is open.
+    framing: AtomicU8,
     state: AtomicU8,
     /// Whether the session is in its worker's ready queue.
     scheduled: AtomicBool,
@@ -134,7 +138,7 @@ impl Shared {
             hub,
             worker,
             slot,
-            framing,
+            framing: AtomicU8::new(framing as u8),
             state: AtomicU8::new(State::Connecting as u8),
             scheduled: AtomicBool::new(false),
             signals: AtomicU8::new(0),
@@ -177,7 +181,12 @@ impl Shared {
 
     #[inline]
     pub(crate) fn framing(&self) -> Framing {
-        self.framing
+        Framing::from_u8(self.framing.load(Ordering::Relaxed))
+    }
+
+    /// The link is open and how frames stand on it is known.
+    pub(crate) fn set_framing(&self, framing: Framing) {
+        self.framing.store(framing as u8, Ordering::Relaxed);
     }
 
     #[inline]
@@ -386,7 +395,7 @@ impl Shared {
         if !self.has_queued() {
             return;
         }
-        let wakers = self.with_outbox(|outbox| outbox.drain_into(output, self.framing, most));
+        let wakers = self.with_outbox(|outbox| outbox.drain_into(output, self.framing(), most));
         wakers.into_iter().for_each(Waker::wake);
     }
 

@@ -339,13 +339,18 @@ impl Link for MemoryLink {
     fn poll_transmit(
         &mut self,
         context: &mut Context<'_>,
+        _buffers: &mut Buffers,
         output: &mut Output,
     ) -> Poll<io::Result<()>> {
         self.end
             .poll_write(context, output, Output::front_frame, Output::pop_frame)
     }
 
-    fn poll_shutdown(&mut self, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(
+        &mut self,
+        _context: &mut Context<'_>,
+        _buffers: &mut Buffers,
+    ) -> Poll<io::Result<()>> {
         self.end.shutdown();
         Poll::Ready(Ok(()))
     }
@@ -437,11 +442,17 @@ mod tests {
         let context = &mut Context::from_waker(&waker);
         let mut large = output(&[QUEUE_BYTES * 2, 1, 1]);
         // One frame is always allowed, and nothing beside it.
-        assert!(near.poll_transmit(context, &mut large).is_pending());
+        assert!(
+            near.poll_transmit(context, &mut Buffers::default(), &mut large)
+                .is_pending()
+        );
         assert_eq!(woken.0.load(Ordering::Relaxed), 0);
         let (frames, _) = receive(&mut far, context).expect("a frame");
         assert_eq!((frames, woken.0.load(Ordering::Relaxed)), (1, 1));
-        assert!(near.poll_transmit(context, &mut large).is_ready());
+        assert!(
+            near.poll_transmit(context, &mut Buffers::default(), &mut large)
+                .is_ready()
+        );
         assert_eq!(receive(&mut far, context).expect("frames").0, 2);
     }
 
@@ -450,7 +461,10 @@ mod tests {
         let (mut near, mut far) = links();
         let context = &mut Context::from_waker(Waker::noop());
         let mut many = output(&vec![0; QUEUE_FRAMES + 1]);
-        assert!(near.poll_transmit(context, &mut many).is_pending());
+        assert!(
+            near.poll_transmit(context, &mut Buffers::default(), &mut many)
+                .is_pending()
+        );
         assert_eq!(receive(&mut far, context).expect("frames").0, QUEUE_FRAMES);
     }
 
@@ -458,13 +472,22 @@ mod tests {
     fn the_end_comes_after_what_was_written_and_only_that_way() {
         let (mut near, mut far) = links();
         let context = &mut Context::from_waker(Waker::noop());
-        assert!(near.poll_transmit(context, &mut output(&[1])).is_ready());
-        assert!(near.poll_shutdown(context).is_ready());
+        assert!(
+            near.poll_transmit(context, &mut Buffers::default(), &mut output(&[1]))
+                .is_ready()
+        );
+        assert!(
+            near.poll_shutdown(context, &mut Buffers::default())
+                .is_ready()
+        );
         assert!(matches!(receive(&mut far, context), Some((1, Then::More))));
         let end = receive(&mut far, context);
         assert!(matches!(end, Some((0, Then::End(EndOfStream::Boundary)))));
         // The other direction is still open.
-        assert!(far.poll_transmit(context, &mut output(&[1])).is_ready());
+        assert!(
+            far.poll_transmit(context, &mut Buffers::default(), &mut output(&[1]))
+                .is_ready()
+        );
         assert!(matches!(receive(&mut near, context), Some((1, Then::More))));
     }
 
@@ -477,7 +500,9 @@ mod tests {
             receive(&mut far, context),
             Some((0, Then::End(_)))
         ));
-        let Poll::Ready(Err(error)) = far.poll_transmit(context, &mut output(&[1])) else {
+        let Poll::Ready(Err(error)) =
+            far.poll_transmit(context, &mut Buffers::default(), &mut output(&[1]))
+        else {
             panic!("written to nobody");
         };
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
@@ -498,7 +523,10 @@ mod tests {
             let mut output = Output::default();
             let payload = Bytes::from(vec![0; len]);
             output.push(Framing::Frames, frame_type, false, 0, payload);
-            assert!(near.poll_transmit(context, &mut output).is_ready());
+            assert!(
+                near.poll_transmit(context, &mut Buffers::default(), &mut output)
+                    .is_ready()
+            );
             let Some((0, Then::Invalid(error))) = receive(&mut far, context) else {
                 panic!("{frame_type:?} of {len} bytes was taken");
             };

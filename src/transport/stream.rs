@@ -1,4 +1,4 @@
-//! A byte stream and a codec make a link. TCP, Unix sockets and, later, TLS differ only in the stream.
+//! A byte stream and a codec make a link. TCP, Unix sockets, TLS and WebSocket differ only in these two.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -10,8 +10,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::task::coop::unconstrained;
 
 use crate::codec::{Decoder, Framing, Span};
+use crate::error::ErrorCode;
 use crate::session::inbound::Inbound;
-use crate::session::link::{Buffers, Link, Moving, READ_CHUNK, Received, Spare, Then};
+use crate::session::link::{
+    Buffers, Established, Link, Moving, OpenError, READ_CHUNK, Received, Scratch, Spare, Then,
+};
 use crate::session::output::{MAX_SLICES, Output};
 
 /// An unfinished frame below this size is copied out of the worker's buffer and put back in front of the
@@ -22,27 +25,167 @@ const KEEP_THRESHOLD: usize = 16 * 1024;
 /// never allocated ahead of this.
 const GROWTH: usize = 4;
 
+/// A byte stream below a link: a socket, or a filter over another stream.
+pub(crate) trait Stream: Send + Sized + 'static {
+    /// Whether [`poll_open`](Self::poll_open) has anything to do.
+    fn needs_opening(&self) -> bool {
+        false
+    }
+
+    /// Does what has to happen before the first byte: handshakes. Polled until it is ready.
+    fn poll_open(
+        &mut self,
+        _context: &mut Context<'_>,
+        _buffers: &mut Buffers,
+        _established: &mut Established,
+    ) -> Poll<Result<(), OpenError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads once, at most about `room` bytes, behind what is in `into`. 0 is the end of the stream.
+    fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        into: &mut BytesMut,
+        room: usize,
+        scratch: &mut Scratch,
+    ) -> Poll<io::Result<usize>>;
+
+    /// Writes once; says how many bytes of `slices` were taken. A filter may take bytes that it cannot
+    /// pass on yet: see [`poll_flush`](Self::poll_flush).
+    fn poll_write(
+        &mut self,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+        scratch: &mut Scratch,
+    ) -> Poll<io::Result<usize>>;
+
+    /// Whether everything that was taken has been passed on.
+    fn is_flushed(&self) -> bool {
+        true
+    }
+
+    /// Passes on what was taken before.
+    fn poll_flush(&mut self, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ends the sending direction. Works on a stream that is not open yet, too.
+    fn poll_shutdown(
+        &mut self,
+        context: &mut Context<'_>,
+        scratch: &mut Scratch,
+    ) -> Poll<io::Result<()>>;
+
+    /// Leaves the runtime that it was made on; what this returns joins the one where it is called.
+    fn leave_runtime(self) -> io::Result<Box<dyn FnOnce() -> io::Result<Self> + Send>>;
+
+    /// Gives back memory that it does not need at the moment. Called about once a second.
+    fn shrink(&mut self) {}
+}
+
+/// Finds frames in the bytes of a stream.
+pub(crate) trait Codec: Send + 'static {
+    fn framing(&self) -> Framing;
+
+    /// Takes the complete frames at the front of `buffer`. `list` is memory for listing them.
+    fn split(&mut self, buffer: &mut BytesMut, list: &mut Vec<Span>) -> Split;
+
+    /// The stream ended, and `rest` is what is left.
+    fn finish(&mut self, rest: BytesMut) -> Received;
+
+    /// Whether the codec looks at an unfinished frame each time that more of it arrives.
+    fn wants_every_byte(&self) -> bool {
+        false
+    }
+
+    /// Whether the codec itself holds part of a frame.
+    fn is_mid_frame(&self) -> bool {
+        false
+    }
+
+    /// Gives back memory that it does not need at the moment.
+    fn shrink(&mut self) {}
+}
+
+/// What a codec took from the front of a buffer.
+pub(crate) struct Split {
+    pub(crate) frames: Inbound,
+    /// How long the unfinished frame at the front of the rest is in all, 0 when that is not known.
+    pub(crate) needed: usize,
+    pub(crate) then: Then,
+    /// Whether the rest holds more that can be taken at once.
+    pub(crate) again: bool,
+}
+
+impl Codec for Decoder {
+    fn framing(&self) -> Framing {
+        Decoder::framing(self)
+    }
+
+    fn split(&mut self, buffer: &mut BytesMut, list: &mut Vec<Span>) -> Split {
+        let mut spans = std::mem::take(list);
+        let decoded = self.decode(buffer, &mut spans);
+        let data = if decoded.consumed == 0 {
+            Bytes::new()
+        } else {
+            buffer.split_to(decoded.consumed).freeze()
+        };
+        let then = match decoded.error {
+            Some(error) => {
+                buffer.clear();
+                Then::Invalid(error)
+            }
+            None => Then::More,
+        };
+        let frames = match decoded.plain {
+            0 => Inbound::new(data, spans),
+            count => Inbound::plain(data, count, spans),
+        };
+        Split {
+            frames,
+            needed: decoded.needed,
+            then,
+            again: false,
+        }
+    }
+
+    /// What is left may be a last line.
+    fn finish(&mut self, rest: BytesMut) -> Received {
+        let mut spans = Vec::new();
+        let end = Decoder::finish(self, &rest, &mut spans);
+        Received {
+            frames: Inbound::new(rest.freeze(), spans),
+            bytes: 0,
+            then: Then::End(end),
+        }
+    }
+}
+
 /// A link over a byte stream.
 #[derive(Debug)]
-pub(crate) struct StreamLink<S> {
+pub(crate) struct StreamLink<S, C = Decoder> {
     stream: S,
-    decoder: Decoder,
+    codec: C,
     /// The unfinished frame at the end of what has been read.
     partial: BytesMut,
     /// The length of that frame when its header has arrived, otherwise 0.
     needed: usize,
     /// The size of the buffer that `partial` is in, when it is a large one.
     size: usize,
+    /// Whether `partial` holds complete frames, which the codec takes without a read.
+    again: bool,
 }
 
-impl<S> StreamLink<S> {
-    pub(crate) fn new(stream: S, decoder: Decoder) -> Self {
+impl<S, C> StreamLink<S, C> {
+    pub(crate) fn new(stream: S, codec: C) -> Self {
         StreamLink {
             stream,
-            decoder,
+            codec,
             partial: BytesMut::new(),
             needed: 0,
             size: 0,
+            again: false,
         }
     }
 
@@ -76,45 +219,40 @@ impl<S> StreamLink<S> {
         let smaller = std::mem::replace(&mut self.partial, larger);
         spare.put(smaller, std::mem::replace(&mut self.size, size));
     }
-
-    /// Splits what was read into complete frames and the unfinished rest.
-    fn split(&mut self, buffer: &mut BytesMut, list: &mut Vec<Span>) -> (Inbound, Then) {
-        let mut spans = std::mem::take(list);
-        let decoded = self.decoder.decode(buffer, &mut spans);
-        self.needed = decoded.needed;
-        let data = if decoded.consumed == 0 {
-            Bytes::new()
-        } else {
-            buffer.split_to(decoded.consumed).freeze()
-        };
-        let then = match decoded.error {
-            Some(error) => {
-                buffer.clear();
-                Then::Invalid(error)
-            }
-            None => Then::More,
-        };
-        let frames = match decoded.plain {
-            0 => Inbound::new(data, spans),
-            count => Inbound::plain(data, count, spans),
-        };
-        (frames, then)
-    }
-
-    /// The stream ended; what is left may be a last line.
-    fn end(&mut self) -> Received {
-        let mut spans = Vec::new();
-        let end = self.decoder.finish(&self.partial, &mut spans);
-        let data = std::mem::take(&mut self.partial).freeze();
-        Received {
-            frames: Inbound::new(data, spans),
-            bytes: 0,
-            then: Then::End(end),
-        }
-    }
 }
 
-impl<S: AsyncRead + Unpin> StreamLink<S> {
+impl<S: Stream, C: Codec> StreamLink<S, C> {
+    pub(crate) fn stream_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
+    pub(crate) fn codec(&self) -> &C {
+        &self.codec
+    }
+
+    pub(crate) fn codec_mut(&mut self) -> &mut C {
+        &mut self.codec
+    }
+
+    /// Bytes that were read before the codec's first frame: they are the first that it sees.
+    pub(crate) fn put_back(&mut self, bytes: BytesMut) {
+        self.again = !bytes.is_empty();
+        self.partial = bytes;
+    }
+
+    fn split(&mut self, buffer: &mut BytesMut, list: &mut Vec<Span>) -> (Inbound, Then) {
+        let split = self.codec.split(buffer, list);
+        self.needed = split.needed;
+        self.again = split.again;
+        (split.frames, split.then)
+    }
+
+    /// The stream ended.
+    fn end(&mut self) -> Received {
+        let rest = std::mem::take(&mut self.partial);
+        self.codec.finish(rest)
+    }
+
     /// Reads on into the buffer that a large frame has begun in.
     fn poll_receive_large(
         &mut self,
@@ -129,17 +267,15 @@ impl<S: AsyncRead + Unpin> StreamLink<S> {
             0 => READ_CHUNK,
             missing => missing,
         };
-        let read = poll_read(
-            &mut self.stream,
-            context,
-            &mut self.partial,
-            room.min(missing),
-        );
+        let room = room.min(missing);
+        let read = self
+            .stream
+            .poll_read(context, &mut self.partial, room, &mut buffers.scratch);
         let Poll::Ready(Ok(bytes @ 1..)) = read else {
             ready!(read)?;
             return Poll::Ready(Ok(self.end()));
         };
-        if self.partial.len() < self.needed {
+        if self.partial.len() < self.needed && !self.codec.wants_every_byte() {
             let frames = Inbound::default();
             return Poll::Ready(Ok(Received {
                 frames,
@@ -147,6 +283,11 @@ impl<S: AsyncRead + Unpin> StreamLink<S> {
                 then: Then::More,
             }));
         }
+        Poll::Ready(Ok(self.receive_kept(buffers, bytes)))
+    }
+
+    /// Lets the codec take frames from what the connection has kept.
+    fn receive_kept(&mut self, buffers: &mut Buffers, bytes: usize) -> Received {
         let mut own = std::mem::take(&mut self.partial);
         let (frames, then) = self.split(&mut own, &mut buffers.spans);
         if own.is_empty() {
@@ -154,59 +295,53 @@ impl<S: AsyncRead + Unpin> StreamLink<S> {
         } else {
             self.partial = own;
         }
-        Poll::Ready(Ok(Received {
+        Received {
             frames,
             bytes,
             then,
-        }))
+        }
     }
 }
 
-/// Reads once into the spare capacity of `buffer`. A read that comes back short clears the readiness,
-/// so that the next one costs no system call.
-///
-/// The library's own reads and writes are bounded by the budget of a session's turn, so they stay
-/// outside tokio's cooperative budget, which is left to the application's code.
-fn poll_read<S: AsyncRead + Unpin>(
-    stream: &mut S,
-    context: &mut Context<'_>,
-    buffer: &mut BytesMut,
-    room: usize,
-) -> Poll<io::Result<usize>> {
-    let mut limited = buffer.limit(room);
-    pin!(unconstrained(stream.read_buf(&mut limited))).poll(context)
-}
-
-/// A byte stream that can move to another runtime.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin + Sized + 'static {
-    /// Leaves the runtime that it was made on; what this returns joins the one where it is called.
-    fn leave_runtime(self) -> io::Result<Box<dyn FnOnce() -> io::Result<Self> + Send>>;
-}
-
-impl<S: Stream> Link for StreamLink<S> {
+impl<S: Stream, C: Codec> Link for StreamLink<S, C> {
     fn leave_runtime(self: Box<Self>) -> io::Result<Moving> {
         let StreamLink {
             stream,
-            decoder,
+            codec,
             partial,
             needed,
             size,
+            again,
         } = *self;
         let join = stream.leave_runtime()?;
         Ok(Box::new(move || {
             let stream = join()?;
             Ok(Box::new(StreamLink {
                 stream,
-                decoder,
+                codec,
                 partial,
                 needed,
                 size,
+                again,
             }))
         }))
     }
 
     fn framing(&self) -> Framing {
-        self.decoder.framing()
+        self.codec.framing()
+    }
+
+    fn needs_opening(&self) -> bool {
+        self.stream.needs_opening()
+    }
+
+    fn poll_open(
+        &mut self,
+        context: &mut Context<'_>,
+        buffers: &mut Buffers,
+        established: &mut Established,
+    ) -> Poll<Result<(), OpenError>> {
+        self.stream.poll_open(context, buffers, established)
     }
 
     fn poll_receive(
@@ -215,22 +350,27 @@ impl<S: Stream> Link for StreamLink<S> {
         buffers: &mut Buffers,
         room: usize,
     ) -> Poll<io::Result<Received>> {
+        if self.again {
+            return Poll::Ready(Ok(self.receive_kept(buffers, 0)));
+        }
         if self.partial.len() >= KEEP_THRESHOLD {
             return self.poll_receive_large(context, buffers, room);
         }
         buffers.prepare_chunk();
-        let chunk = &mut buffers.chunk;
         let before = self.partial.len();
         if before > 0 {
-            chunk.extend_from_slice(&self.partial);
+            buffers.chunk.extend_from_slice(&self.partial);
         }
-        let read = poll_read(&mut self.stream, context, chunk, room);
+        let read = self
+            .stream
+            .poll_read(context, &mut buffers.chunk, room, &mut buffers.scratch);
         let Poll::Ready(Ok(bytes @ 1..)) = read else {
-            chunk.clear();
+            buffers.chunk.clear();
             ready!(read)?;
             return Poll::Ready(Ok(self.end()));
         };
-        let (frames, then) = self.split(chunk, &mut buffers.spans);
+        let (frames, then) = self.split(&mut buffers.chunk, &mut buffers.spans);
+        let chunk = &mut buffers.chunk;
         if chunk.len() >= KEEP_THRESHOLD {
             self.keep(chunk, READ_CHUNK, &mut buffers.spare);
         } else if !chunk.is_empty() || before > 0 {
@@ -247,16 +387,21 @@ impl<S: Stream> Link for StreamLink<S> {
     fn poll_transmit(
         &mut self,
         context: &mut Context<'_>,
+        buffers: &mut Buffers,
         output: &mut Output,
     ) -> Poll<io::Result<()>> {
+        let scratch = &mut buffers.scratch;
         while output.remaining() > 0 {
             let written = match output.as_single() {
-                Some(bytes) => ready!(poll_write(&mut self.stream, context, bytes))?,
+                Some(bytes) => {
+                    let slice = [IoSlice::new(bytes)];
+                    ready!(self.stream.poll_write(context, &slice, scratch))?
+                }
                 None => {
                     let mut slices = [IoSlice::new(&[]); MAX_SLICES];
                     let count = output.fill(&mut slices);
                     let slices = &slices[..count];
-                    ready!(poll_write_vectored(&mut self.stream, context, slices))?
+                    ready!(self.stream.poll_write(context, slices, scratch))?
                 }
             };
             if written == 0 {
@@ -264,19 +409,32 @@ impl<S: Stream> Link for StreamLink<S> {
             }
             output.advance(written);
         }
-        Poll::Ready(Ok(()))
+        self.stream.poll_flush(context)
     }
 
     fn poll_transmit_encoded(
         &mut self,
         context: &mut Context<'_>,
+        buffers: &mut Buffers,
         bytes: &Bytes,
     ) -> Option<Poll<io::Result<usize>>> {
-        Some(poll_write(&mut self.stream, context, bytes))
+        let slice = [IoSlice::new(bytes)];
+        Some(
+            self.stream
+                .poll_write(context, &slice, &mut buffers.scratch),
+        )
     }
 
-    fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+    fn is_flushed(&self) -> bool {
+        self.stream.is_flushed()
+    }
+
+    fn poll_shutdown(
+        &mut self,
+        context: &mut Context<'_>,
+        buffers: &mut Buffers,
+    ) -> Poll<io::Result<()>> {
+        self.stream.poll_shutdown(context, &mut buffers.scratch)
     }
 
     fn poll_discard(
@@ -285,14 +443,16 @@ impl<S: Stream> Link for StreamLink<S> {
         buffers: &mut Buffers,
     ) -> Poll<io::Result<usize>> {
         self.partial = BytesMut::new();
+        self.again = false;
         buffers.prepare_chunk();
-        let read = poll_read(&mut self.stream, context, &mut buffers.chunk, READ_CHUNK);
-        buffers.chunk.clear();
+        let Buffers { chunk, scratch, .. } = buffers;
+        let read = self.stream.poll_read(context, chunk, READ_CHUNK, scratch);
+        chunk.clear();
         read
     }
 
     fn is_mid_frame(&self) -> bool {
-        !self.partial.is_empty()
+        !self.partial.is_empty() || self.codec.is_mid_frame()
     }
 
     fn shrink(&mut self) {
@@ -300,25 +460,93 @@ impl<S: Stream> Link for StreamLink<S> {
             self.partial = BytesMut::from(&self.partial[..]);
             self.size = 0;
         }
+        self.codec.shrink();
+        self.stream.shrink();
     }
 }
 
+/// Reads once from a socket into the spare capacity of `into`. A read that comes back short clears the
+/// readiness, so that the next one costs no system call.
+///
+/// The library's own reads and writes are bounded by the budget of a session's turn, so they stay
+/// outside tokio's cooperative budget, which is left to the application's code.
 #[inline]
-fn poll_write<S: AsyncWrite + Unpin>(
-    stream: &mut S,
+pub(crate) fn read_socket<S: AsyncRead + Unpin>(
+    socket: &mut S,
     context: &mut Context<'_>,
-    bytes: &[u8],
+    into: &mut (impl BufMut + Send),
+    room: usize,
 ) -> Poll<io::Result<usize>> {
-    let write = std::future::poll_fn(|context| Pin::new(&mut *stream).poll_write(context, bytes));
-    pin!(unconstrained(write)).poll(context)
+    let mut limited = into.limit(room);
+    pin!(unconstrained(socket.read_buf(&mut limited))).poll(context)
 }
 
-fn poll_write_vectored<S: AsyncWrite + Unpin>(
-    stream: &mut S,
+/// Writes once to a socket.
+#[inline]
+pub(crate) fn write_socket<S: AsyncWrite + Unpin>(
+    socket: &mut S,
     context: &mut Context<'_>,
     slices: &[IoSlice<'_>],
 ) -> Poll<io::Result<usize>> {
-    let write =
-        std::future::poll_fn(|context| Pin::new(&mut *stream).poll_write_vectored(context, slices));
+    let write = std::future::poll_fn(|context| match slices {
+        [single] => Pin::new(&mut *socket).poll_write(context, single),
+        many => Pin::new(&mut *socket).poll_write_vectored(context, many),
+    });
     pin!(unconstrained(write)).poll(context)
+}
+
+/// A socket of tokio's as a [`Stream`].
+macro_rules! socket_stream {
+    ($socket:ty) => {
+        $crate::transport::stream::socket_stream!($socket, |this| {
+            let socket = this.into_std()?;
+            Ok(Box::new(move || <$socket>::from_std(socket)))
+        });
+    };
+    ($socket:ty, |$this:ident| $leave_runtime:expr) => {
+        impl $crate::transport::stream::Stream for $socket {
+            fn poll_read(
+                &mut self,
+                context: &mut std::task::Context<'_>,
+                into: &mut bytes::BytesMut,
+                room: usize,
+                _scratch: &mut $crate::session::link::Scratch,
+            ) -> std::task::Poll<std::io::Result<usize>> {
+                $crate::transport::stream::read_socket(self, context, into, room)
+            }
+
+            fn poll_write(
+                &mut self,
+                context: &mut std::task::Context<'_>,
+                slices: &[std::io::IoSlice<'_>],
+                _scratch: &mut $crate::session::link::Scratch,
+            ) -> std::task::Poll<std::io::Result<usize>> {
+                $crate::transport::stream::write_socket(self, context, slices)
+            }
+
+            fn poll_shutdown(
+                &mut self,
+                context: &mut std::task::Context<'_>,
+                _scratch: &mut $crate::session::link::Scratch,
+            ) -> std::task::Poll<std::io::Result<()>> {
+                tokio::io::AsyncWrite::poll_shutdown(std::pin::Pin::new(self), context)
+            }
+
+            fn leave_runtime(
+                self,
+            ) -> std::io::Result<Box<dyn FnOnce() -> std::io::Result<Self> + Send>> {
+                let $this = self;
+                $leave_runtime
+            }
+        }
+    };
+}
+pub(crate) use socket_stream;
+
+/// What a failed read or write in the middle of a handshake means.
+pub(crate) fn broken(error: &io::Error) -> OpenError {
+    OpenError::new(
+        ErrorCode::ConnectionClosed,
+        format!("the connection broke before it was open: {error}"),
+    )
 }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::stream::{Stream, StreamLink};
+use super::stream::{StreamLink, socket_stream};
 use super::{Incoming, LinkConfig, Listener};
 use crate::codec::{Decoder, Framing};
 use crate::config::SocketOptions;
@@ -136,9 +136,4 @@ fn link(stream: TcpStream, codec: CodecKind, config: &LinkConfig) -> Box<dyn Lin
     ))
 }
 
-impl Stream for TcpStream {
-    fn leave_runtime(self) -> io::Result<Box<dyn FnOnce() -> io::Result<Self> + Send>> {
-        let socket = self.into_std()?;
-        Ok(Box::new(move || TcpStream::from_std(socket)))
-    }
-}
+socket_stream!(TcpStream);

@@ -16,7 +16,7 @@ use std::task::{Context, Poll, ready};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use tokio::net::{UnixListener, UnixStream};
 
-use super::stream::{Stream, StreamLink};
+use super::stream::{StreamLink, socket_stream};
 use super::{Incoming, LinkConfig, Listener};
 use crate::codec::{Decoder, Framing};
 use crate::config::SocketOptions;
@@ -278,12 +278,7 @@ impl SocketFile {
     }
 }
 
-impl Stream for UnixStream {
-    fn leave_runtime(self) -> io::Result<Box<dyn FnOnce() -> io::Result<Self> + Send>> {
-        let socket = self.into_std()?;
-        Ok(Box::new(move || UnixStream::from_std(socket)))
-    }
-}
+socket_stream!(UnixStream);
 
 #[cfg(test)]
 mod tests {

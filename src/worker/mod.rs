@@ -74,7 +74,7 @@ pub(crate) struct BroadcastFrames {
     pub(crate) frame_type: crate::codec::FrameType,
     pub(crate) text: bool,
     pub(crate) payload: bytes::Bytes,
-    encoded: [std::sync::OnceLock<Encoded>; 4],
+    encoded: [std::sync::OnceLock<Encoded>; Framing::COUNT],
 }
 
 impl BroadcastFrames {
@@ -91,19 +91,12 @@ impl BroadcastFrames {
         }
     }
 
-    /// The frame for links with this framing; `None` for links that carry frames as values.
+    /// The frame for links with this framing; `None` when each link has to encode it by itself.
     pub(crate) fn encoded(&self, framing: Framing) -> Option<&Encoded> {
-        let index = match framing {
-            Framing::Msgi => 0,
-            Framing::Raw => 1,
-            Framing::Lines => 2,
-            Framing::Length => 3,
-            Framing::Frames => return None,
-        };
-        Some(
-            self.encoded[index]
-                .get_or_init(|| Encoded::new(framing, self.frame_type, &self.payload)),
-        )
+        framing.is_shared().then(|| {
+            self.encoded[framing as usize]
+                .get_or_init(|| Encoded::new(framing, self.frame_type, self.text, &self.payload))
+        })
     }
 }
 

@@ -22,7 +22,7 @@ impl Driver {
             return false;
         }
         match &self.phase {
-            Phase::Greeting | Phase::Ended => false,
+            Phase::Connecting(_) | Phase::Greeting | Phase::Ended => false,
             Phase::Opening | Phase::Open => !self.is_flooded(),
             Phase::Closing(closing) => closing.reads() && !self.is_flooded(),
         }

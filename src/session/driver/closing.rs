@@ -7,10 +7,11 @@ use bytes::Bytes;
 use super::lane::Running;
 use super::{Driver, OUTPUT_KEEP, Phase, Turn, TurnContext, refused, shielded};
 use crate::codec::control::Control;
-use crate::codec::{FrameType, ProtocolError, msgi};
+use crate::codec::{FrameType, Framing, ProtocolError, msgi};
 use crate::error::{CloseReason, ErrorCode};
 use crate::hub::Role;
 use crate::session::State;
+use crate::session::link::OpenError;
 use crate::session::output::{Frame, Output};
 use crate::session::shared::lock;
 
@@ -25,6 +26,15 @@ enum Goodbye {
     None,
     Disconnect(String),
     Error(ErrorCode, String),
+    /// An ERROR's place is taken by bytes of the link: it is not open, or was refused before it was.
+    Raw(Bytes),
+}
+
+impl Goodbye {
+    /// Whether this side refuses to go on.
+    fn is_error(&self) -> bool {
+        matches!(self, Goodbye::Error(..) | Goodbye::Raw(_))
+    }
 }
 
 /// How far a close has come.
@@ -58,6 +68,8 @@ pub(super) struct Closing {
     /// Whether frames that were received before are handled before the goodbye.
     finish_backlog: bool,
     discarded: usize,
+    /// Whether the link was open when the close began. Otherwise the peer has no last word.
+    was_linked: bool,
 }
 
 impl Closing {
@@ -65,14 +77,14 @@ impl Closing {
     pub(super) fn hands_over(&self) -> bool {
         match self.step {
             Step::Settle => self.finish_backlog,
-            Step::Linger => !matches!(self.goodbye, Goodbye::Error(..)),
+            Step::Linger => !self.goodbye.is_error(),
             _ => true,
         }
     }
 
     /// Whether the link is still read for frames.
     pub(super) fn reads(&self) -> bool {
-        !matches!(self.goodbye, Goodbye::Error(..)) && !self.peer_done
+        !self.goodbye.is_error() && !self.peer_done
     }
 }
 
@@ -95,6 +107,11 @@ impl Driver {
         }
         self.set_state(State::Disconnecting);
         let deadline = self.drain_deadline(now);
+        let was_linked = !matches!(self.phase, Phase::Connecting(_));
+        let goodbye = match was_linked {
+            true => goodbye,
+            false => self.refusal(goodbye),
+        };
         let closing = Closing {
             reason,
             goodbye,
@@ -105,6 +122,7 @@ impl Driver {
             await_peer: false,
             finish_backlog: false,
             discarded: 0,
+            was_linked,
         };
         self.shared.schedule();
         self.phase = Phase::Closing(Box::new(closing));
@@ -112,6 +130,31 @@ impl Driver {
             Phase::Closing(closing) => Some(closing),
             _ => None,
         }
+    }
+
+    /// What is said in the place of a goodbye while the link is not open.
+    fn refusal(&self, goodbye: Goodbye) -> Goodbye {
+        let (code, text) = match &goodbye {
+            Goodbye::None | Goodbye::Raw(_) => return goodbye,
+            Goodbye::Error(code, text) => (*code, text),
+            Goodbye::Disconnect(text) => (ErrorCode::ShuttingDown, text),
+        };
+        let bytes = self.link.as_ref().map(|link| link.refusal(code, text));
+        match bytes {
+            Some(bytes) if !bytes.is_empty() => Goodbye::Raw(bytes),
+            _ => Goodbye::None,
+        }
+    }
+
+    /// The link could not be opened: a handshake failed, or was refused.
+    pub(super) fn on_open_failed(&mut self, error: OpenError, now: u64) {
+        self.report_error(error.code, &error.text);
+        let reason = CloseReason::with_code(error.code, error.text);
+        let goodbye = match error.answer.is_empty() {
+            true => Goodbye::None,
+            false => Goodbye::Raw(error.answer),
+        };
+        self.begin_close(reason, goodbye, Step::Flush, now);
     }
 
     /// Whether the last frame of this side has been encoded: nothing may follow it.
@@ -164,7 +207,7 @@ impl Driver {
         if let Some(retry) = hub.goaway()
             && matches!(hub.role, Role::Server)
             && self.was_open
-            && self.shared.framing().has_control()
+            && self.shared.framing().has_hello()
         {
             self.push_control(&Control::Goaway {
                 retry_ms: Some(retry),
@@ -369,7 +412,7 @@ impl Driver {
             // Everything of this side has left; only the peer is late.
             Step::Linger => self.end(now),
             // The peer is owed its ERROR, whatever the handler does.
-            Step::Settle if matches!(closing.goodbye, Goodbye::Error(..)) && !self.draining => {
+            Step::Settle if closing.goodbye.is_error() && !self.draining => {
                 self.shared.close_outbox();
                 if let Phase::Closing(closing) = &mut self.phase {
                     closing.step = Step::Flush;
@@ -461,6 +504,7 @@ impl Driver {
         // That it was an ERROR is remembered, because it decides how the close goes on.
         let kept = match closing.goodbye {
             Goodbye::Error(code, _) => Goodbye::Error(code, String::new()),
+            Goodbye::Raw(_) => Goodbye::Raw(Bytes::new()),
             _ => Goodbye::None,
         };
         let goodbye = std::mem::replace(&mut closing.goodbye, kept);
@@ -471,10 +515,17 @@ impl Driver {
             // nothing is read, so that nothing else would wake the session.
             self.shared.schedule();
         }
-        if let Some(frame) = goodbye_frame(goodbye, self.shared.framing().has_control()) {
-            let mut output = Box::<Output>::default();
-            let framing = self.shared.framing();
-            output.push(framing, frame.frame_type, false, 0, frame.payload);
+        let framing = self.shared.framing();
+        let mut output = Box::<Output>::default();
+        match goodbye {
+            Goodbye::Raw(bytes) => output.push_bytes(&bytes),
+            goodbye => {
+                if let Some(frame) = goodbye_frame(goodbye, framing) {
+                    output.push(framing, frame.frame_type, false, 0, frame.payload);
+                }
+            }
+        }
+        if !output.is_empty() {
             self.transmit(context, turn, output);
         }
         true
@@ -487,7 +538,7 @@ impl Driver {
         let Some(link) = &mut self.link else {
             return false;
         };
-        match link.poll_shutdown(context) {
+        match link.poll_shutdown(context, turn.buffers) {
             Poll::Pending => false,
             Poll::Ready(Err(_)) => {
                 self.end(turn.now);
@@ -497,7 +548,7 @@ impl Driver {
                 let Phase::Closing(closing) = &mut self.phase else {
                     return true;
                 };
-                if matches!(closing.goodbye, Goodbye::Error(..)) {
+                if closing.goodbye.is_error() {
                     closing.deadline = closing.deadline.min(turn.now + LINGER_MILLIS);
                     return self.set_step(Step::Linger);
                 }
@@ -510,7 +561,7 @@ impl Driver {
         let Phase::Closing(closing) = &self.phase else {
             return false;
         };
-        if closing.await_peer && !closing.peer_done {
+        if closing.await_peer && !closing.peer_done && closing.was_linked {
             return false;
         }
         if closing.peer_done && !closing.peer_gone {
@@ -642,12 +693,12 @@ impl Driver {
     }
 }
 
-fn goodbye_frame(goodbye: Goodbye, has_control: bool) -> Option<Frame> {
-    if !has_control {
+fn goodbye_frame(goodbye: Goodbye, framing: Framing) -> Option<Frame> {
+    if !framing.has_goodbye() {
         return None;
     }
     let (frame_type, payload) = match goodbye {
-        Goodbye::None => return None,
+        Goodbye::None | Goodbye::Raw(_) => return None,
         Goodbye::Disconnect(text) => (
             FrameType::DISCONNECT,
             Bytes::copy_from_slice(msgi::clip_text(&text).as_bytes()),

@@ -94,7 +94,7 @@ impl Driver {
     /// Whether frames that were received may be handed over now.
     fn may_start(&self) -> bool {
         match &self.phase {
-            Phase::Opening | Phase::Greeting => false,
+            Phase::Connecting(_) | Phase::Opening | Phase::Greeting => false,
             Phase::Open => true,
             // A peer that never came in has said nothing that a handler should hear.
             Phase::Ended => self.was_open,

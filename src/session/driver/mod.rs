@@ -26,7 +26,7 @@ use bytes::Bytes;
 use self::closing::Closing;
 use self::lane::{InService, Running};
 use super::inbound::Inbound;
-use super::link::{Buffers, Link, READ_CHUNK};
+use super::link::{Buffers, Established, Link, READ_CHUNK};
 use super::liveness::{Due, Liveness, Timing};
 use super::outbox::Offered;
 use super::output::{Counts, Frame, Output};
@@ -82,6 +82,8 @@ pub(crate) enum Turn {
 }
 
 enum Phase {
+    /// Before the link is open: handshakes.
+    Connecting(Box<Established>),
     /// Before the first frame; on a client, before welcome.
     Opening,
     /// The peer's hello is being examined.
@@ -155,10 +157,14 @@ impl Driver {
         opened: Option<Box<Opened>>,
         now: u64,
     ) -> Self {
+        let phase = match link.needs_opening() {
+            true => Phase::Connecting(Box::default()),
+            false => Phase::Opening,
+        };
         Driver {
             shared,
             link: Some(link),
-            phase: Phase::Opening,
+            phase,
             liveness: Liveness::new(now),
             running: None,
             backlog: VecDeque::new(),
@@ -207,6 +213,9 @@ impl Driver {
         }
         if self.opened.is_some() {
             self.watch_attempt(context, turn.now);
+        }
+        if matches!(self.phase, Phase::Connecting(_)) {
+            self.open_link(context, turn);
         }
         let mut budget = TURN_BUDGET;
         let mut incoming = None;
@@ -341,8 +350,8 @@ impl Driver {
                 // What became urgent only in this turn came after what is queued: not before a welcome.
                 push_urgent(&mut self.urgent, framing, &mut output);
             }
-            if output.is_empty() {
-                self.blocked = false;
+            // A link that was blocked may have to pass on what it took.
+            if output.is_empty() && !self.blocked {
                 output.reset(OUTPUT_KEEP);
                 turn.buffers.output = Some(output);
                 break;
@@ -353,7 +362,7 @@ impl Driver {
                 self.liveness.sent = turn.now;
             }
             let before = output.remaining();
-            let transmitted = link.poll_transmit(context, &mut output);
+            let transmitted = link.poll_transmit(context, turn.buffers, &mut output);
             if output.remaining() < before {
                 self.written = turn.now;
             }
@@ -409,7 +418,7 @@ impl Driver {
         let Some(link) = &mut self.link else {
             return false;
         };
-        let Some(written) = link.poll_transmit_encoded(context, &frame.bytes) else {
+        let Some(written) = link.poll_transmit_encoded(context, turn.buffers, &frame.bytes) else {
             return false;
         };
         let counts = Counts {
@@ -430,6 +439,8 @@ impl Driver {
                     self.output = Some(Box::new(output));
                     // The next turn finds out that the link is full, and registers with it.
                     self.shared.schedule();
+                } else if !link.is_flushed() {
+                    self.blocked = true;
                 }
             }
             Poll::Ready(Err(error)) => {
@@ -469,7 +480,7 @@ impl Driver {
                 self.liveness.mid_frame = turn.now;
             }
         }
-        let heartbeats = self.shared.framing().has_control();
+        let heartbeats = self.shared.framing().has_heartbeat();
         match self.liveness.check(turn.now, turn.timing, heartbeats) {
             Err(next) => next,
             Ok(due) => {

@@ -1,7 +1,7 @@
 //! From the first frame to an open session: hello, authentication, welcome; and CONTROL later on.
 
 use std::sync::Arc;
-use std::task::Context;
+use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
@@ -28,9 +28,37 @@ pub(crate) struct Opened {
 }
 
 impl Driver {
-    /// The session begins. Links without control frames open at once.
+    /// Lets the link do what has to happen before frames can flow, and begins the session after that.
+    #[cold]
+    pub(super) fn open_link(&mut self, context: &mut Context<'_>, turn: &mut TurnContext<'_>) {
+        let (Phase::Connecting(established), Some(link)) = (&mut self.phase, &mut self.link) else {
+            return;
+        };
+        match link.poll_open(context, turn.buffers, established) {
+            Poll::Pending => {}
+            Poll::Ready(Err(error)) => self.on_open_failed(error, turn.now),
+            Poll::Ready(Ok(())) => {
+                self.shared.set_framing(link.framing());
+                let established = std::mem::take(established);
+                if let Some(limit) = established.message_limit {
+                    self.shared.lower_message_limit(limit as u64);
+                }
+                if !established.is_empty() {
+                    let _ = self.shared.extra().established.set(established);
+                }
+                self.phase = Phase::Opening;
+                self.liveness.received = turn.now;
+                self.begin(turn);
+            }
+        }
+    }
+
+    /// The session begins. Links without hello open at once.
     pub(crate) fn begin(&mut self, turn: &mut TurnContext<'_>) {
-        if !self.shared.framing().has_control() {
+        if matches!(self.phase, Phase::Connecting(_)) {
+            return;
+        }
+        if !self.shared.framing().has_hello() {
             self.open(turn.now);
         } else if let Some(opened) = &self.opened {
             let hello = Control::Hello(Box::new(opened.hello.clone()));
