@@ -378,6 +378,7 @@ impl Listen {
                 let listener = transport::memory::Memory::bind(name, config.clone());
                 Ok(vec![Box::new(listener.map_err(failed)?)])
             }
+            _ => Err(failed(io::ErrorKind::Unsupported.into())),
         }
     }
 }

@@ -95,8 +95,16 @@ impl State {
 pub enum Transport {
     /// TCP.
     Tcp,
+    /// TLS over TCP.
+    Tls,
     /// A Unix socket.
     Unix,
+    /// WebSocket over TCP or a Unix socket.
+    WebSocket,
+    /// WebSocket over TLS.
+    SecureWebSocket,
+    /// UDP.
+    Udp,
     /// In-process.
     Memory,
 }
@@ -106,7 +114,11 @@ impl Transport {
     pub const fn scheme(self) -> &'static str {
         match self {
             Transport::Tcp => "tcp",
+            Transport::Tls => "tls",
             Transport::Unix => "unix",
+            Transport::WebSocket => "ws",
+            Transport::SecureWebSocket => "wss",
+            Transport::Udp => "udp",
             Transport::Memory => "mem",
         }
     }

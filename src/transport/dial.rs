@@ -34,6 +34,10 @@ pub(crate) async fn connect(
             .map_err(failed)
         }
         Address::Unix(path) => unix::connect(path, codec, config).await.map_err(failed),
+        Address::Tls { .. }
+        | Address::WebSocket { .. }
+        | Address::WebSocketUnix { .. }
+        | Address::Udp { .. } => Err(failed(std::io::ErrorKind::Unsupported.into())),
         Address::Memory(name) => memory::connect(name, config).await.map_err(failed),
     }
 }
