@@ -9,6 +9,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use crate::codec::websocket::{NO_STATUS, mapping};
 use crate::message::Message;
 
 macro_rules! codes {
@@ -144,6 +145,8 @@ pub struct CloseReason {
     code: Option<ErrorCode>,
     by: ClosedBy,
     text: Cow<'static, str>,
+    /// The close code of WebSocket, 0 for none.
+    websocket: u16,
 }
 
 impl CloseReason {
@@ -155,6 +158,7 @@ impl CloseReason {
             code: None,
             by: ClosedBy::Local,
             text: text.into(),
+            websocket: 0,
         }
     }
 
@@ -164,6 +168,31 @@ impl CloseReason {
             code: Some(code),
             by: ClosedBy::Local,
             text: text.into(),
+            websocket: 0,
+        }
+    }
+
+    /// The same with a close code for a WebSocket peer (RFC 6455 section 7.4). Codes that must not be
+    /// sent are replaced by 1000; other transports have none and leave it out.
+    pub fn with_websocket_code(mut self, code: u16) -> Self {
+        self.websocket = match code {
+            1000..=1003 | 1007..=1014 | 3000..=4999 => code,
+            _ => 1000,
+        };
+        self
+    }
+
+    /// What the close frame of a WebSocket peer says; its payload has been checked.
+    pub(crate) fn websocket(payload: &[u8]) -> Self {
+        let (code, text) = mapping::split_close(payload);
+        let code = code.unwrap_or(NO_STATUS);
+        let error = match code {
+            NO_STATUS => None,
+            code => mapping::error_of(code),
+        };
+        CloseReason {
+            websocket: code,
+            ..CloseReason::remote(error, text)
         }
     }
 
@@ -172,6 +201,7 @@ impl CloseReason {
             code,
             by: ClosedBy::Remote,
             text: text.into(),
+            websocket: 0,
         }
     }
 
@@ -180,6 +210,7 @@ impl CloseReason {
             code: Some(code),
             by: ClosedBy::Transport,
             text: text.into(),
+            websocket: 0,
         }
     }
 
@@ -196,6 +227,12 @@ impl CloseReason {
     /// The text, as given by the side that closed. May be empty.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The close code of WebSocket, when one was sent or received; 1005 when the peer's close frame has
+    /// none.
+    pub fn websocket_code(&self) -> Option<u16> {
+        (self.websocket != 0).then_some(self.websocket)
     }
 
     /// Whether the session ended in order, without an error.

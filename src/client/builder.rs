@@ -15,7 +15,8 @@ use crate::handler::{Closures, Executed, Executor, Handler, HandlerService, Serv
 use crate::hub::{Hub, Role};
 use crate::message::Message;
 use crate::session::Session;
-use crate::transport::LinkConfig;
+use crate::transport::{ClientOptions, LinkConfig};
+use crate::websocket::WebSocketClient;
 
 /// What is queued while there is no connection, unless the builder says otherwise.
 const OFFLINE_BYTES: usize = 1024 * 1024;
@@ -39,6 +40,7 @@ pub struct ClientBuilder {
     limits: Limits,
     timeouts: Timeouts,
     socket: SocketOptions,
+    websocket: WebSocketClient,
     reconnect: ReconnectPolicy,
     offline_bytes: usize,
     offline_policy: QueuePolicy,
@@ -58,6 +60,7 @@ impl ClientBuilder {
             limits: Limits::default(),
             timeouts: Timeouts::client(),
             socket: SocketOptions::default(),
+            websocket: WebSocketClient::default(),
             reconnect: ReconnectPolicy::default(),
             offline_bytes: OFFLINE_BYTES,
             offline_policy: QueuePolicy::Wait,
@@ -119,6 +122,12 @@ impl ClientBuilder {
     /// Sets options of sockets.
     pub fn socket(mut self, socket: SocketOptions) -> Self {
         self.socket = socket;
+        self
+    }
+
+    /// Sets what is asked for when a WebSocket connection is opened.
+    pub fn websocket(mut self, websocket: WebSocketClient) -> Self {
+        self.websocket = websocket;
         self
     }
 
@@ -230,6 +239,7 @@ impl ClientBuilder {
         self.limits.check()?;
         self.timeouts.check()?;
         self.socket.check()?;
+        self.websocket.check()?;
         self.reconnect.check()?;
         check_queue(self.offline_bytes, self.offline_policy)?;
         let endpoints = self.endpoints.into_iter().collect::<Result<Vec<_>, _>>()?;
@@ -257,6 +267,7 @@ impl ClientBuilder {
             Some(executor) => Arc::new(Executed { service, executor }),
             None => service,
         };
+        let has_credentials = self.client_id.is_some() || self.token.is_some();
         let link = LinkConfig {
             message_limit: self.limits.message_size,
             socket: self.socket,
@@ -274,6 +285,10 @@ impl ClientBuilder {
             client_id: self.client_id,
             token: self.token,
             link,
+            options: ClientOptions {
+                websocket: self.websocket,
+                needs_hello: has_credentials,
+            },
             reconnect: self.reconnect,
             resolver: self.resolver,
             inbox,

@@ -40,7 +40,7 @@ use crate::hub::Hub;
 use crate::message::{Message, MessageKind, Outgoing};
 use crate::session::shared::lock;
 use crate::session::{Session, current};
-use crate::transport::LinkConfig;
+use crate::transport::{ClientOptions, LinkConfig};
 
 type OnStateChange = dyn Fn(ClientState, ClientState) + Send + Sync;
 
@@ -116,6 +116,7 @@ struct Inner {
     client_id: Option<String>,
     token: Option<String>,
     link: LinkConfig,
+    options: ClientOptions,
     reconnect: ReconnectPolicy,
     resolver: Arc<dyn Resolver>,
     on_state_change: Option<Box<OnStateChange>>,
@@ -605,6 +606,7 @@ impl Inner {
                 message_limit: hub.limits.message_size,
                 socket: SocketOptions::default(),
             },
+            options: ClientOptions::default(),
             hub: Arc::new(hub),
             reconnect: ReconnectPolicy::default(),
             resolver: Arc::new(SystemResolver),

@@ -146,7 +146,8 @@ impl Supervisor {
         let inner = &self.inner;
         let endpoint = &inner.endpoints[self.endpoint];
         let open = async {
-            let (link, peer) = dial::connect(endpoint, &*inner.resolver, &inner.link).await?;
+            let (link, peer) =
+                dial::connect(endpoint, &*inner.resolver, &inner.link, &inner.options).await?;
             let hello = Hello {
                 client_id: inner.client_id.clone(),
                 token: inner.token.clone(),

@@ -9,6 +9,7 @@ pub(crate) mod length;
 pub(crate) mod lines;
 pub(crate) mod msgi;
 pub(crate) mod raw;
+pub(crate) mod websocket;
 
 #[cfg(test)]
 mod tests;
@@ -94,13 +95,23 @@ impl Span {
 pub(crate) struct ProtocolError {
     pub(crate) code: ErrorCode,
     pub(crate) text: Cow<'static, str>,
+    /// The close code that says so on WebSocket, when `code` alone does not.
+    pub(crate) websocket: Option<u16>,
 }
 
 impl ProtocolError {
+    pub(crate) fn with_websocket(self, code: u16) -> Self {
+        ProtocolError {
+            websocket: Some(code),
+            ..self
+        }
+    }
+
     pub(crate) fn invalid(text: impl Into<Cow<'static, str>>) -> Self {
         ProtocolError {
             code: ErrorCode::InvalidFrame,
             text: text.into(),
+            websocket: None,
         }
     }
 
@@ -109,6 +120,7 @@ impl ProtocolError {
         ProtocolError {
             code: ErrorCode::MessageTooLarge,
             text: text.into(),
+            websocket: None,
         }
     }
 }
@@ -224,6 +236,15 @@ impl Framing {
     /// Whether there is a last frame that says why.
     pub(crate) fn has_goodbye(self) -> bool {
         self.has_heartbeat()
+    }
+
+    /// Whether a payload is sent as it is, so that it can be kept instead of copied.
+    #[inline]
+    pub(crate) fn keeps_payload(self) -> bool {
+        !matches!(
+            self,
+            Framing::WebSocketMasked | Framing::WebSocketMsgiMasked | Framing::WebSocketDeflated
+        )
     }
 
     /// Whether the link takes frames as values.

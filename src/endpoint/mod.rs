@@ -286,6 +286,22 @@ impl Endpoint {
         }
     }
 
+    /// The same endpoint at the address where it was bound.
+    pub(crate) fn at(&self, bound: SocketAddr) -> Endpoint {
+        let mut endpoint = self.clone();
+        match &mut endpoint.address {
+            Address::Tcp { host, port }
+            | Address::Tls { host, port }
+            | Address::Udp { host, port }
+            | Address::WebSocket { host, port, .. } => {
+                *host = Host::Ip(bound.ip());
+                *port = bound.port();
+            }
+            Address::Unix(_) | Address::WebSocketUnix { .. } | Address::Memory(_) => {}
+        }
+        endpoint
+    }
+
     fn stream(address: Address) -> Endpoint {
         Endpoint {
             address,

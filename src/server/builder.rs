@@ -21,7 +21,8 @@ use crate::message::Message;
 use crate::session::Session;
 use crate::session::shared::lock;
 use crate::transport::tcp::Tcp;
-use crate::transport::{self, LinkConfig};
+use crate::transport::{self, LinkConfig, ServerOptions};
+use crate::websocket::WebSocketServer;
 
 /// Configures a [`Server`].
 ///
@@ -32,6 +33,7 @@ pub struct ServerBuilder {
     limits: Limits,
     timeouts: Timeouts,
     socket: SocketOptions,
+    websocket: WebSocketServer,
     workers: usize,
     worker_threads: WorkerThreads,
     goaway: Option<Duration>,
@@ -68,6 +70,7 @@ impl ServerBuilder {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             socket: SocketOptions::default(),
+            websocket: WebSocketServer::default(),
             workers: 0,
             worker_threads: WorkerThreads::Runtime,
             goaway: None,
@@ -127,6 +130,12 @@ impl ServerBuilder {
     /// Sets options of sockets.
     pub fn socket(mut self, socket: SocketOptions) -> Self {
         self.socket = socket;
+        self
+    }
+
+    /// Sets how WebSocket connections are treated: origins, compression, what decides about upgrades.
+    pub fn websocket(mut self, websocket: WebSocketServer) -> Self {
+        self.websocket = websocket;
         self
     }
 
@@ -232,6 +241,7 @@ impl ServerBuilder {
         self.limits.check()?;
         self.timeouts.check()?;
         self.socket.check()?;
+        self.websocket.check()?;
         if self.worker_threads == WorkerThreads::Pinned && !crate::worker::CAN_PIN {
             return Err(ConfigError::new(
                 ErrorCode::NotSupported,
@@ -265,6 +275,10 @@ impl ServerBuilder {
             Some(executor) => Arc::new(Executed { service, executor }),
             None => service,
         };
+        let options = ServerOptions {
+            websocket: self.websocket,
+            needs_hello: self.authenticator.is_some(),
+        };
         let hub = Hub::new(
             Role::Server,
             self.limits,
@@ -278,6 +292,7 @@ impl ServerBuilder {
                 hub: Arc::new(hub),
                 listen,
                 socket: self.socket,
+                options,
                 workers: self.workers,
                 worker_threads: self.worker_threads,
                 goaway: self.goaway,
@@ -303,12 +318,18 @@ impl fmt::Debug for ServerBuilder {
 }
 
 impl Given {
-    fn bind(&self, config: &LinkConfig) -> io::Result<Tcp> {
+    fn bind(&self, config: &LinkConfig, options: &ServerOptions) -> io::Result<Tcp> {
         let taken = lock(&self.socket).take();
-        match (taken, &self.addr) {
-            (Some(socket), _) => Tcp::from_std(socket, self.codec, config.clone()),
-            (None, Ok(addr)) => Tcp::bind(*addr, self.codec, config.clone()),
-            (None, Err(error)) => Err(error.kind().into()),
+        let addr = match &self.addr {
+            Ok(addr) => *addr,
+            Err(error) => return Err(error.kind().into()),
+        };
+        let endpoint = Endpoint::from(addr)
+            .with_codec(self.codec)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        match taken {
+            Some(socket) => Tcp::from_std(socket, &endpoint, config.clone(), options),
+            None => Tcp::bind(addr, &endpoint, config.clone(), options),
         }
     }
 }
@@ -317,8 +338,10 @@ impl Listen {
     fn check(&self) -> Result<(), ConfigError> {
         match self {
             Listen::Endpoint(endpoint)
-                if matches!(endpoint.address(), Address::Unix(_))
-                    && !transport::unix::AVAILABLE =>
+                if matches!(
+                    endpoint.address(),
+                    Address::Unix(_) | Address::WebSocketUnix { .. }
+                ) && !transport::unix::AVAILABLE =>
             {
                 Err(ConfigError::new(
                     ErrorCode::NotSupported,
@@ -343,19 +366,21 @@ impl Listen {
     pub(super) async fn bind(
         &self,
         config: &LinkConfig,
+        options: &ServerOptions,
     ) -> Result<Vec<Box<dyn transport::Listener>>, ServerError> {
         let endpoint = match self {
             Listen::Socket(given) => {
-                let bound = given.bind(config);
+                let bound = given.bind(config, options);
                 let bound = bound.map_err(|error| ServerError::bind("the given socket", error))?;
                 return Ok(vec![Box::new(bound)]);
             }
             Listen::Endpoint(endpoint) => endpoint,
         };
         let failed = |error: io::Error| ServerError::bind(endpoint, error);
-        let codec = endpoint.codec().unwrap_or_default();
         match endpoint.address() {
-            Address::Tcp { host, port } => {
+            Address::Tcp { host, port }
+            | Address::Tls { host, port }
+            | Address::WebSocket { host, port, .. } => {
                 let addrs: Vec<_> = match host {
                     Host::Ip(ip) => vec![(*ip, *port).into()],
                     Host::Name(name) => tokio::net::lookup_host((name.as_str(), *port))
@@ -365,20 +390,20 @@ impl Listen {
                 };
                 let mut bound: Vec<Box<dyn transport::Listener>> = Vec::new();
                 for addr in addrs {
-                    let listener = Tcp::bind(addr, codec, config.clone());
+                    let listener = Tcp::bind(addr, endpoint, config.clone(), options);
                     bound.push(Box::new(listener.map_err(failed)?));
                 }
                 Ok(bound)
             }
-            Address::Unix(path) => {
-                let listener = transport::unix::Unix::bind(path, endpoint, config.clone());
+            Address::Unix(path) | Address::WebSocketUnix { socket: path, .. } => {
+                let listener = transport::unix::Unix::bind(path, endpoint, config.clone(), options);
                 Ok(vec![Box::new(listener.map_err(failed)?)])
             }
             Address::Memory(name) => {
                 let listener = transport::memory::Memory::bind(name, config.clone());
                 Ok(vec![Box::new(listener.map_err(failed)?)])
             }
-            _ => Err(failed(io::ErrorKind::Unsupported.into())),
+            Address::Udp { .. } => Err(failed(io::ErrorKind::Unsupported.into())),
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::hub::Hub;
 use crate::message::{MessageKind, Outgoing};
 use crate::session::shared::lock;
 use crate::session::{Session, SessionId, current};
-use crate::transport::{self, LinkConfig};
+use crate::transport::{self, LinkConfig, ServerOptions};
 use crate::worker::BroadcastFrames;
 use crate::worker::pool::{KILL_AGAIN, Workers};
 
@@ -60,6 +60,7 @@ struct Inner {
     hub: Arc<Hub>,
     listen: Vec<Listen>,
     socket: SocketOptions,
+    options: ServerOptions,
     workers: usize,
     worker_threads: WorkerThreads,
     goaway: Option<Duration>,
@@ -541,7 +542,7 @@ impl Inner {
         };
         let mut listeners = Vec::with_capacity(self.listen.len());
         for listen in &self.listen {
-            listeners.extend(listen.bind(&config).await?);
+            listeners.extend(listen.bind(&config, &self.options).await?);
         }
         Ok(listeners)
     }

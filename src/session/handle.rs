@@ -26,6 +26,7 @@ use crate::error::{CloseReason, ErrorCode, RequestError, SendError};
 use crate::group::{GroupError, GroupName};
 use crate::handler::{Handler, HandlerService};
 use crate::message::{Message, MessageKind, Outgoing};
+use crate::websocket::WebSocketInfo;
 
 /// A handle to a session: cheap to clone, usable from any task or thread.
 ///
@@ -106,6 +107,12 @@ impl Session {
     pub fn local_addr(&self) -> Option<SocketAddr> {
         let reported = self.established().and_then(|known| known.local);
         reported.or(self.shared.peer.local)
+    }
+
+    /// What the upgrade of a WebSocket connection came to; `None` on other transports, and when nothing
+    /// but `/` was asked for and no subprotocol of the application's was chosen.
+    pub fn websocket(&self) -> Option<&WebSocketInfo> {
+        self.established()?.websocket.as_ref()
     }
 
     /// What the opening of the link found out, if anything.

@@ -10,6 +10,7 @@ use super::inbound::Inbound;
 use super::output::Output;
 use crate::codec::{EndOfStream, Framing, ProtocolError, Span};
 use crate::error::ErrorCode;
+use crate::websocket::WebSocketInfo;
 
 /// How much one read takes at most, and the size of a worker's read buffer.
 ///
@@ -128,6 +129,12 @@ pub(crate) struct Established {
     /// The ends of the connection, as a proxy in front of the server reports them.
     pub(crate) remote: Option<SocketAddr>,
     pub(crate) local: Option<SocketAddr>,
+    /// What the upgrade of a WebSocket connection came to, when there is anything to tell.
+    pub(crate) websocket: Option<WebSocketInfo>,
+    /// Who the peer is, when the opening has found out.
+    pub(crate) identity: Option<String>,
+    /// Values for the session's data.
+    pub(crate) data: Vec<(String, String)>,
     /// The longest message that the link can carry, when that is less than what is configured.
     pub(crate) message_limit: Option<usize>,
 }
@@ -135,7 +142,7 @@ pub(crate) struct Established {
 impl Established {
     /// Whether there is anything that a session has to remember.
     pub(crate) fn is_empty(&self) -> bool {
-        self.remote.is_none() && self.local.is_none()
+        self.remote.is_none() && self.local.is_none() && self.websocket.is_none()
     }
 }
 

@@ -5,6 +5,9 @@ use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
 
+use crate::codec::websocket::deflate::{Deflate, compress_once};
+use crate::codec::websocket::head::{HEAD_MAX, Head, Opcode, apply_mask, next_mask};
+use crate::codec::websocket::mapping;
 use crate::codec::{FrameType, Framing, length, msgi};
 use crate::message::SHARE_THRESHOLD;
 
@@ -78,11 +81,11 @@ impl Output {
                 id,
                 payload,
             });
-        } else if payload.len() < SHARE_THRESHOLD {
+        } else if payload.len() < SHARE_THRESHOLD || !framing.keeps_payload() {
             self.push_slice(framing, frame_type, text, id, &payload);
         } else {
             self.count(frame_type, payload.len());
-            self.push_head(framing, frame_type, id, payload.len());
+            self.push_head(framing, frame_type, text, id, payload.len());
             self.apart += payload.len();
             self.large.push_back((self.end, payload));
             self.push_tail(framing);
@@ -101,9 +104,121 @@ impl Output {
     ) {
         debug_assert!(!framing.is_values());
         self.count(frame_type, payload.len());
-        self.push_head(framing, frame_type, id, payload.len());
+        if !framing.keeps_payload() {
+            return self.push_changed(framing, frame_type, text, id, payload);
+        }
+        self.push_head(framing, frame_type, text, id, payload.len());
         self.append(payload);
         self.push_tail(framing);
+    }
+
+    /// Appends a frame whose payload is not sent as it is: masked or compressed.
+    fn push_changed(
+        &mut self,
+        framing: Framing,
+        frame_type: FrameType,
+        text: bool,
+        id: u64,
+        payload: &[u8],
+    ) {
+        if framing == Framing::WebSocketDeflated {
+            return self.push_deflated(frame_type, text, payload);
+        }
+        let key = next_mask();
+        let msgi = framing == Framing::WebSocketMsgiMasked && !is_own(frame_type, text);
+        let overhead = if msgi { msgi_overhead(frame_type) } else { 0 };
+        let opcode = match msgi {
+            true => Opcode::Binary,
+            false => mapping::opcode(frame_type, text),
+        };
+        self.push_websocket_head(opcode, false, payload.len() + overhead, Some(key));
+        let start = self.end;
+        if msgi {
+            self.push_msgi_head(frame_type, id, payload.len());
+        }
+        self.append(payload);
+        apply_mask(&mut self.bytes[start..self.end], key, 0);
+    }
+
+    fn push_deflated(&mut self, frame_type: FrameType, text: bool, payload: &[u8]) {
+        let opcode = mapping::opcode(frame_type, text);
+        if opcode.is_control() || payload.len() < Deflate::default().threshold {
+            self.push_websocket_head(opcode, false, payload.len(), None);
+            return self.append(payload);
+        }
+        let mut compressed = Vec::new();
+        let shorter = compress_once(payload, Deflate::default().level, &mut compressed);
+        let payload = if shorter { &compressed } else { payload };
+        self.push_websocket_head(opcode, shorter, payload.len(), None);
+        self.append(payload);
+    }
+
+    fn push_websocket_head(
+        &mut self,
+        opcode: Opcode,
+        compressed: bool,
+        len: usize,
+        mask: Option<[u8; 4]>,
+    ) {
+        self.push_websocket_part(Head {
+            fin: true,
+            compressed,
+            opcode,
+            len,
+            mask,
+        });
+    }
+
+    #[inline]
+    fn push_websocket_part(&mut self, head: Head) {
+        let mut bytes = [0; HEAD_MAX];
+        let size = head.encode(&mut bytes);
+        self.append(&bytes[..size]);
+    }
+
+    /// Appends a frame of WebSocket, as a link that encodes frames itself does.
+    pub(crate) fn push_websocket(
+        &mut self,
+        fin: bool,
+        compressed: bool,
+        opcode: Opcode,
+        payload: &[u8],
+        masked: bool,
+    ) {
+        let mask = masked.then(next_mask);
+        self.push_websocket_part(Head {
+            fin,
+            compressed,
+            opcode,
+            len: payload.len(),
+            mask,
+        });
+        let start = self.end;
+        self.append(payload);
+        if let Some(key) = mask {
+            apply_mask(&mut self.bytes[start..self.end], key, 0);
+        }
+    }
+
+    /// Appends a control frame of WebSocket.
+    pub(crate) fn push_control(&mut self, opcode: Opcode, payload: &[u8], masked: bool) {
+        self.push_websocket(true, false, opcode, payload, masked);
+    }
+
+    /// What is encoded, when all of it was copied.
+    pub(crate) fn into_bytes(mut self) -> Bytes {
+        debug_assert!(self.large.is_empty());
+        self.bytes.truncate(self.end);
+        Bytes::from(self.bytes)
+    }
+
+    fn push_msgi_head(&mut self, frame_type: FrameType, id: u64, payload: usize) {
+        if frame_type.has_id() {
+            self.append(&msgi::header(frame_type, payload + msgi::ID));
+            self.append(&id.to_be_bytes());
+        } else {
+            self.append(&msgi::header(frame_type, payload));
+        }
     }
 
     /// Makes room for `len` more bytes.
@@ -159,14 +274,30 @@ impl Output {
     }
 
     #[inline]
-    fn push_head(&mut self, framing: Framing, frame_type: FrameType, id: u64, payload: usize) {
+    fn push_head(
+        &mut self,
+        framing: Framing,
+        frame_type: FrameType,
+        text: bool,
+        id: u64,
+        payload: usize,
+    ) {
         match framing {
-            Framing::Msgi if frame_type.has_id() => {
-                self.append(&msgi::header(frame_type, payload + msgi::ID));
-                self.append(&id.to_be_bytes());
-            }
-            Framing::Msgi => self.append(&msgi::header(frame_type, payload)),
+            Framing::Msgi => self.push_msgi_head(frame_type, id, payload),
             Framing::Length => self.append(&length::header(payload)),
+            Framing::WebSocket => {
+                let opcode = mapping::opcode(frame_type, text);
+                self.push_websocket_head(opcode, false, payload, None);
+            }
+            Framing::WebSocketMsgi if is_own(frame_type, text) => {
+                let opcode = mapping::opcode(frame_type, text);
+                self.push_websocket_head(opcode, false, payload, None);
+            }
+            Framing::WebSocketMsgi => {
+                let len = payload + msgi_overhead(frame_type);
+                self.push_websocket_head(Opcode::Binary, false, len, None);
+                self.push_msgi_head(frame_type, id, payload);
+            }
             _ => {}
         }
     }
@@ -315,6 +446,18 @@ impl Output {
     }
 }
 
+/// Whether a frame on a WebSocket link with MSGI is WebSocket's own ping or pong.
+#[inline]
+fn is_own(frame_type: FrameType, text: bool) -> bool {
+    text && matches!(frame_type, FrameType::PING | FrameType::PONG)
+}
+
+/// What MSGI puts around a payload.
+#[inline]
+fn msgi_overhead(frame_type: FrameType) -> usize {
+    msgi::HEADER + if frame_type.has_id() { msgi::ID } else { 0 }
+}
+
 /// A frame encoded once, for many receivers with the same framing.
 #[derive(Clone, Debug)]
 pub(crate) struct Encoded {
@@ -332,9 +475,8 @@ impl Encoded {
     ) -> Self {
         let mut output = Output::default();
         output.push_slice(framing, frame_type, text, 0, payload);
-        output.bytes.truncate(output.end);
         Encoded {
-            bytes: Bytes::from(output.bytes),
+            bytes: output.into_bytes(),
             frame_type,
             message_len: payload.len(),
         }

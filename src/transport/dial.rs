@@ -1,13 +1,17 @@
 //! Connecting to an endpoint, whatever its transport.
 
+use std::net::SocketAddr;
+
+use super::layers::Dialing;
+use super::{ClientOptions, LinkConfig, happy_eyeballs, memory, tcp, unix};
 use crate::client::Resolver;
 use crate::endpoint::{Address, Endpoint, Host};
 use crate::error::ConnectError;
 use crate::session::link::Link;
 use crate::session::shared::PeerInfo;
-use crate::transport::{LinkConfig, happy_eyeballs, memory, tcp, unix};
 
-/// Connects. There is no deadline here: the caller sets one.
+/// Connects. There is no deadline here: the caller sets one. Handshakes come later, in the session's own
+/// turns.
 ///
 /// Dropping the future ends every attempt that is under way.
 ///
@@ -17,27 +21,37 @@ pub(crate) async fn connect(
     endpoint: &Endpoint,
     resolver: &dyn Resolver,
     config: &LinkConfig,
+    options: &ClientOptions,
 ) -> Result<(Box<dyn Link>, PeerInfo), ConnectError> {
     let failed = |error| ConnectError::io(endpoint, error);
-    let codec = endpoint.codec().unwrap_or_default();
+    let layers = Dialing::new(endpoint, config, options)?;
     match endpoint.address() {
-        Address::Tcp { host, port } => {
-            let addresses = match host {
-                Host::Ip(ip) => vec![(*ip, *port).into()],
-                Host::Name(name) => resolver.resolve(name, *port).await.map_err(failed)?,
-            };
+        Address::Tcp { host, port }
+        | Address::Tls { host, port }
+        | Address::WebSocket { host, port, .. } => {
+            let addresses = addresses(host, *port, resolver).await.map_err(failed)?;
             let delay = happy_eyeballs::ATTEMPT_DELAY;
             happy_eyeballs::connect_any(addresses, delay, |address| {
-                tcp::connect(address, codec, config)
+                tcp::connect(address, &layers, config)
             })
             .await
             .map_err(failed)
         }
-        Address::Unix(path) => unix::connect(path, codec, config).await.map_err(failed),
-        Address::Tls { .. }
-        | Address::WebSocket { .. }
-        | Address::WebSocketUnix { .. }
-        | Address::Udp { .. } => Err(failed(std::io::ErrorKind::Unsupported.into())),
+        Address::Unix(path) | Address::WebSocketUnix { socket: path, .. } => {
+            unix::connect(path, &layers, config).await.map_err(failed)
+        }
+        Address::Udp { .. } => Err(failed(std::io::ErrorKind::Unsupported.into())),
         Address::Memory(name) => memory::connect(name, config).await.map_err(failed),
+    }
+}
+
+async fn addresses(
+    host: &Host,
+    port: u16,
+    resolver: &dyn Resolver,
+) -> std::io::Result<Vec<SocketAddr>> {
+    match host {
+        Host::Ip(ip) => Ok(vec![(*ip, port).into()]),
+        Host::Name(name) => resolver.resolve(name, port).await,
     }
 }

@@ -4,11 +4,13 @@
 
 pub(crate) mod dial;
 pub(crate) mod happy_eyeballs;
+pub(crate) mod layers;
 pub(crate) mod memory;
 pub(crate) mod stream;
 pub(crate) mod tcp;
 #[cfg_attr(not(unix), path = "unix_missing.rs")]
 pub(crate) mod unix;
+pub(crate) mod websocket;
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,6 +19,7 @@ use std::task::{Context, Poll};
 use crate::config::SocketOptions;
 use crate::session::link::Link;
 use crate::session::shared::PeerInfo;
+use crate::websocket::{WebSocketClient, WebSocketServer};
 
 /// A connection that was accepted.
 pub(crate) struct Incoming {
@@ -44,4 +47,20 @@ pub(crate) struct LinkConfig {
     /// The longest message, in bytes.
     pub(crate) message_limit: usize,
     pub(crate) socket: SocketOptions,
+}
+
+/// What the layers above a server's sockets need to know.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ServerOptions {
+    pub(crate) websocket: WebSocketServer,
+    /// Whether a session has to begin with hello, or be let in by the hook of its upgrade.
+    pub(crate) needs_hello: bool,
+}
+
+/// What the layers above a client's sockets need to know.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ClientOptions {
+    pub(crate) websocket: WebSocketClient,
+    /// Whether the client has something to say in hello.
+    pub(crate) needs_hello: bool,
 }

@@ -240,6 +240,30 @@ impl<S: Stream, C: Codec> StreamLink<S, C> {
         self.partial = bytes;
     }
 
+    /// Leaves the runtime, as [`Stream::leave_runtime`].
+    pub(crate) fn leave(self) -> io::Result<impl FnOnce() -> io::Result<Self> + Send> {
+        let StreamLink {
+            stream,
+            codec,
+            partial,
+            needed,
+            size,
+            again,
+        } = self;
+        let join = stream.leave_runtime()?;
+        Ok(move || {
+            let stream = join()?;
+            Ok(StreamLink {
+                stream,
+                codec,
+                partial,
+                needed,
+                size,
+                again,
+            })
+        })
+    }
+
     fn split(&mut self, buffer: &mut BytesMut, list: &mut Vec<Span>) -> (Inbound, Then) {
         let split = self.codec.split(buffer, list);
         self.needed = split.needed;
@@ -305,26 +329,8 @@ impl<S: Stream, C: Codec> StreamLink<S, C> {
 
 impl<S: Stream, C: Codec> Link for StreamLink<S, C> {
     fn leave_runtime(self: Box<Self>) -> io::Result<Moving> {
-        let StreamLink {
-            stream,
-            codec,
-            partial,
-            needed,
-            size,
-            again,
-        } = *self;
-        let join = stream.leave_runtime()?;
-        Ok(Box::new(move || {
-            let stream = join()?;
-            Ok(Box::new(StreamLink {
-                stream,
-                codec,
-                partial,
-                needed,
-                size,
-                again,
-            }))
-        }))
+        let join = self.leave()?;
+        Ok(Box::new(move || Ok(Box::new(join()?))))
     }
 
     fn framing(&self) -> Framing {

@@ -7,12 +7,11 @@ use std::task::{Context, Poll, ready};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::stream::{StreamLink, socket_stream};
-use super::{Incoming, LinkConfig, Listener};
-use crate::codec::{Decoder, Framing};
+use super::layers::{Accepting, Dialing};
+use super::stream::socket_stream;
+use super::{Incoming, LinkConfig, Listener, ServerOptions};
 use crate::config::SocketOptions;
-use crate::endpoint::CodecKind;
-use crate::session::Transport;
+use crate::endpoint::Endpoint;
 use crate::session::link::Link;
 use crate::session::shared::PeerInfo;
 
@@ -24,13 +23,18 @@ const BACKLOG: i32 = 4_096;
 pub(crate) struct Tcp {
     listener: TcpListener,
     local: SocketAddr,
-    codec: CodecKind,
+    layers: Accepting,
     config: LinkConfig,
 }
 
 impl Tcp {
     /// Binds and listens. Must be called inside a runtime.
-    pub(crate) fn bind(addr: SocketAddr, codec: CodecKind, config: LinkConfig) -> io::Result<Self> {
+    pub(crate) fn bind(
+        addr: SocketAddr,
+        endpoint: &Endpoint,
+        config: LinkConfig,
+        options: &ServerOptions,
+    ) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
         // On Windows the option would let another process take the port over.
         if cfg!(not(windows)) {
@@ -38,14 +42,15 @@ impl Tcp {
         }
         socket.bind(&addr.into())?;
         socket.listen(BACKLOG)?;
-        Self::from_std(socket.into(), codec, config)
+        Self::from_std(socket.into(), endpoint, config, options)
     }
 
     /// Takes a socket that is bound and listening.
     pub(crate) fn from_std(
         listener: std::net::TcpListener,
-        codec: CodecKind,
+        endpoint: &Endpoint,
         config: LinkConfig,
+        options: &ServerOptions,
     ) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         // Linux hands the options of the listener on to what it accepts: no system calls for each.
@@ -53,10 +58,12 @@ impl Tcp {
             apply(&SockRef::from(&listener), &config.socket)?;
         }
         let local = listener.local_addr()?;
+        let layers = Accepting::new(endpoint, Some(local), &config, options)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         Ok(Tcp {
             listener: TcpListener::from_std(listener)?,
             local,
-            codec,
+            layers,
             config,
         })
     }
@@ -88,23 +95,18 @@ impl Listener for Tcp {
             false => self.local,
         };
         let peer = PeerInfo {
-            transport: Transport::Tcp,
+            transport: self.layers.transport(),
             remote: Some(remote),
             local: Some(local),
         };
         Poll::Ready(Ok(Incoming {
-            link: link(stream, self.codec, &self.config),
+            link: self.layers.link(stream, Some(remote)),
             peer,
         }))
     }
 
     fn url(&self) -> String {
-        let mut url = format!("tcp://{}", self.local);
-        if self.codec != CodecKind::Msgi {
-            url.push_str("?codec=");
-            url.push_str(self.codec.name());
-        }
-        url
+        self.layers.url()
     }
 
     fn local_addr(&self) -> Option<SocketAddr> {
@@ -115,25 +117,17 @@ impl Listener for Tcp {
 /// Connects to one address.
 pub(crate) async fn connect(
     addr: SocketAddr,
-    codec: CodecKind,
+    layers: &Dialing,
     config: &LinkConfig,
 ) -> io::Result<(Box<dyn Link>, PeerInfo)> {
     let stream = TcpStream::connect(addr).await?;
     apply(&SockRef::from(&stream), &config.socket)?;
     let peer = PeerInfo {
-        transport: Transport::Tcp,
+        transport: layers.transport(),
         remote: Some(addr),
         local: stream.local_addr().ok(),
     };
-    Ok((link(stream, codec, config), peer))
-}
-
-fn link(stream: TcpStream, codec: CodecKind, config: &LinkConfig) -> Box<dyn Link> {
-    let framing = Framing::from(codec);
-    Box::new(StreamLink::new(
-        stream,
-        Decoder::new(framing, config.message_limit),
-    ))
+    Ok((layers.link(stream), peer))
 }
 
 socket_stream!(TcpStream);

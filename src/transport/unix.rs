@@ -16,11 +16,11 @@ use std::task::{Context, Poll, ready};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use tokio::net::{UnixListener, UnixStream};
 
-use super::stream::{StreamLink, socket_stream};
-use super::{Incoming, LinkConfig, Listener};
-use crate::codec::{Decoder, Framing};
+use super::layers::{Accepting, Dialing};
+use super::stream::socket_stream;
+use super::{Incoming, LinkConfig, Listener, ServerOptions};
 use crate::config::SocketOptions;
-use crate::endpoint::{CodecKind, Endpoint};
+use crate::endpoint::Endpoint;
 use crate::session::Transport;
 use crate::session::link::Link;
 use crate::session::shared::{PeerInfo, lock};
@@ -43,8 +43,7 @@ pub(crate) struct Unix {
     // Dropped after the file was removed, so that there is never a file without a listener.
     listener: UnixListener,
     file: SocketFile,
-    url: String,
-    codec: CodecKind,
+    layers: Accepting,
     config: LinkConfig,
 }
 
@@ -53,7 +52,14 @@ impl Unix {
     ///
     /// A socket file at which nobody accepts is replaced. One at which somebody does, and a file of any
     /// other kind, is `AddrInUse`.
-    pub(crate) fn bind(path: &Path, endpoint: &Endpoint, config: LinkConfig) -> io::Result<Self> {
+    pub(crate) fn bind(
+        path: &Path,
+        endpoint: &Endpoint,
+        config: LinkConfig,
+        options: &ServerOptions,
+    ) -> io::Result<Self> {
+        let layers = Accepting::new(endpoint, None, &config, options)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
         apply(&SockRef::from(&socket), &config.socket)?;
@@ -65,12 +71,10 @@ impl Unix {
         let listener = UnixListener::from_std(net::UnixListener::from(socket))?;
         // Nothing can fail any more once the file has its name.
         let file = staging.publish(path)?;
-        let (url, codec) = (endpoint.to_string(), endpoint.codec().unwrap_or_default());
         Ok(Unix {
             listener,
             file,
-            url,
-            codec,
+            layers,
             config,
         })
     }
@@ -80,12 +84,13 @@ impl Listener for Unix {
     fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Incoming>> {
         let (stream, _) = ready!(self.listener.poll_accept(context))?;
         apply(&SockRef::from(&stream), &self.config.socket)?;
-        let link = link(stream, self.codec, &self.config);
-        Poll::Ready(Ok(Incoming { link, peer: peer() }))
+        let peer = peer(self.layers.transport());
+        let link = self.layers.link(stream, None);
+        Poll::Ready(Ok(Incoming { link, peer }))
     }
 
     fn url(&self) -> String {
-        self.url.clone()
+        self.layers.url()
     }
 }
 
@@ -98,25 +103,17 @@ impl Drop for Unix {
 /// Connects to the socket at `path`.
 pub(crate) async fn connect(
     path: &Path,
-    codec: CodecKind,
+    layers: &Dialing,
     config: &LinkConfig,
 ) -> io::Result<(Box<dyn Link>, PeerInfo)> {
     let stream = UnixStream::connect(path).await?;
     apply(&SockRef::from(&stream), &config.socket)?;
-    Ok((link(stream, codec, config), peer()))
+    Ok((layers.link(stream), peer(layers.transport())))
 }
 
-fn link(stream: UnixStream, codec: CodecKind, config: &LinkConfig) -> Box<dyn Link> {
-    let framing = Framing::from(codec);
-    Box::new(StreamLink::new(
-        stream,
-        Decoder::new(framing, config.message_limit),
-    ))
-}
-
-fn peer() -> PeerInfo {
+fn peer(transport: Transport) -> PeerInfo {
     PeerInfo {
-        transport: Transport::Unix,
+        transport,
         remote: None,
         local: None,
     }
@@ -316,7 +313,7 @@ mod tests {
             message_limit: 1_000,
             socket: SocketOptions::default(),
         };
-        Unix::bind(path, &endpoint, config)
+        Unix::bind(path, &endpoint, config, &ServerOptions::default())
     }
 
     fn kind_of(result: io::Result<Unix>) -> io::ErrorKind {

@@ -3,8 +3,9 @@
 use std::io;
 use std::path::Path;
 
-use super::{LinkConfig, tcp::Tcp};
-use crate::endpoint::{CodecKind, Endpoint};
+use super::layers::Dialing;
+use super::{LinkConfig, ServerOptions, tcp::Tcp};
+use crate::endpoint::Endpoint;
 use crate::session::link::Link;
 use crate::session::shared::PeerInfo;
 
@@ -16,7 +17,12 @@ pub(crate) struct Unix;
 
 impl Unix {
     /// Always fails; the type is only there to have one.
-    pub(crate) fn bind(_: &Path, _: &Endpoint, _: LinkConfig) -> io::Result<Tcp> {
+    pub(crate) fn bind(
+        _: &Path,
+        _: &Endpoint,
+        _: LinkConfig,
+        _: &ServerOptions,
+    ) -> io::Result<Tcp> {
         Err(missing())
     }
 }
@@ -24,7 +30,7 @@ impl Unix {
 /// Always fails.
 pub(crate) async fn connect(
     _: &Path,
-    _: CodecKind,
+    _: &Dialing,
     _: &LinkConfig,
 ) -> io::Result<(Box<dyn Link>, PeerInfo)> {
     Err(missing())

@@ -162,7 +162,12 @@ impl Driver {
         match span.frame_type {
             FrameType::PING => {
                 // The newest PONG replaces one that has not left yet.
-                self.urgent.get_or_insert_default().pong = Some(Bytes::copy_from_slice(payload));
+                let urgent = self.urgent.get_or_insert_default();
+                let slot = match span.text {
+                    true => &mut urgent.own_pong,
+                    false => &mut urgent.pong,
+                };
+                *slot = Some(Bytes::copy_from_slice(payload));
             }
             FrameType::PONG => self.on_pong(payload),
             FrameType::RESPONSE => {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::lane::Running;
 use super::{Driver, OUTPUT_KEEP, Phase, Turn, TurnContext, refused, shielded};
 use crate::codec::control::Control;
+use crate::codec::websocket::{NO_STATUS, mapping};
 use crate::codec::{FrameType, Framing, ProtocolError, msgi};
 use crate::error::{CloseReason, ErrorCode};
 use crate::hub::Role;
@@ -24,8 +25,9 @@ const LINGER_MILLIS: u64 = 1_000;
 #[derive(Debug)]
 enum Goodbye {
     None,
-    Disconnect(String),
-    Error(ErrorCode, String),
+    /// With the close code that WebSocket has, when it is not the usual one.
+    Disconnect(String, Option<u16>),
+    Error(ErrorCode, String, Option<u16>),
     /// An ERROR's place is taken by bytes of the link: it is not open, or was refused before it was.
     Raw(Bytes),
 }
@@ -136,8 +138,8 @@ impl Driver {
     fn refusal(&self, goodbye: Goodbye) -> Goodbye {
         let (code, text) = match &goodbye {
             Goodbye::None | Goodbye::Raw(_) => return goodbye,
-            Goodbye::Error(code, text) => (*code, text),
-            Goodbye::Disconnect(text) => (ErrorCode::ShuttingDown, text),
+            Goodbye::Error(code, text, _) => (*code, text),
+            Goodbye::Disconnect(text, _) => (ErrorCode::ShuttingDown, text),
         };
         let bytes = self.link.as_ref().map(|link| link.refusal(code, text));
         match bytes {
@@ -183,7 +185,7 @@ impl Driver {
                 self.report_error(ErrorCode::SlowConsumer, reason.text());
                 return self.begin_error(reason, now);
             }
-            _ => Goodbye::Disconnect(reason.text().to_owned()),
+            _ => Goodbye::Disconnect(reason.text().to_owned(), reason.websocket_code()),
         };
         if self.is_closing() {
             return;
@@ -214,7 +216,7 @@ impl Driver {
             });
         }
         let reason = CloseReason::with_code(ErrorCode::ShuttingDown, "shutting down");
-        let goodbye = Goodbye::Disconnect("shutting down".to_owned());
+        let goodbye = Goodbye::Disconnect("shutting down".to_owned(), Some(mapping::GOING_AWAY));
         // A handler that waits for this very stop must not be waited for.
         let step = if self.shared.stops_itself() {
             Step::Flush
@@ -231,22 +233,32 @@ impl Driver {
 
     /// This side refuses to go on and says why with an ERROR.
     pub(super) fn fail(&mut self, code: ErrorCode, text: String, now: u64) {
+        self.fail_with(CloseReason::with_code(code, text), now);
+    }
+
+    fn fail_with(&mut self, reason: CloseReason, now: u64) {
         if self.is_closing() {
             return;
         }
-        self.report_error(code, &text);
+        if let Some(code) = reason.code() {
+            self.report_error(code, reason.text());
+        }
         if matches!(self.phase, Phase::Greeting) {
             // Whether the peer may come in no longer matters, and is not waited for.
             let running = self.running.take();
             let _ = shielded(|| drop(running));
         }
-        self.begin_error(CloseReason::with_code(code, text), now);
+        self.begin_error(reason, now);
     }
 
     /// What the peer sent is not of the protocol. Frames before it are still handled.
     pub(super) fn fail_protocol(&mut self, error: ProtocolError, now: u64) {
         let was_closing = self.is_closing();
-        self.fail(error.code, error.text.into_owned(), now);
+        let mut reason = CloseReason::with_code(error.code, error.text);
+        if let Some(code) = error.websocket {
+            reason = reason.with_websocket_code(code);
+        }
+        self.fail_with(reason, now);
         if let Phase::Closing(closing) = &mut self.phase {
             closing.finish_backlog = true;
             if was_closing {
@@ -281,10 +293,11 @@ impl Driver {
         if self.is_closing() {
             return;
         }
-        self.begin_close(reason, Goodbye::Error(code, text), Step::Settle, now);
+        let goodbye = Goodbye::Error(code, text, reason.websocket_code());
+        self.begin_close(reason, goodbye, Step::Settle, now);
     }
 
-    pub(super) fn on_peer_disconnect(&mut self, text: String, now: u64) {
+    pub(super) fn on_peer_disconnect(&mut self, reason: CloseReason, now: u64) {
         self.read_ended = true;
         // It is the last frame of its sender; whatever came after it is not of the protocol.
         self.backlog.clear();
@@ -293,8 +306,9 @@ impl Driver {
             Phase::Closing(closing) => closing.peer_done = true,
             Phase::Ended => {}
             _ => {
-                let reason = CloseReason::remote(None, text);
-                let goodbye = Goodbye::Disconnect(String::new());
+                // WebSocket's close frame is answered with its code.
+                let code = reason.websocket_code().filter(|&code| code != NO_STATUS);
+                let goodbye = Goodbye::Disconnect(String::new(), code);
                 if let Some(closing) = self.begin_close(reason, goodbye, Step::Settle, now) {
                     closing.peer_done = true;
                     closing.await_peer = true;
@@ -503,7 +517,7 @@ impl Driver {
         };
         // That it was an ERROR is remembered, because it decides how the close goes on.
         let kept = match closing.goodbye {
-            Goodbye::Error(code, _) => Goodbye::Error(code, String::new()),
+            Goodbye::Error(code, ..) => Goodbye::Error(code, String::new(), None),
             Goodbye::Raw(_) => Goodbye::Raw(Bytes::new()),
             _ => Goodbye::None,
         };
@@ -697,13 +711,22 @@ fn goodbye_frame(goodbye: Goodbye, framing: Framing) -> Option<Frame> {
     if !framing.has_goodbye() {
         return None;
     }
+    let plain = framing.is_plain_websocket();
     let (frame_type, payload) = match goodbye {
         Goodbye::None | Goodbye::Raw(_) => return None,
-        Goodbye::Disconnect(text) => (
+        Goodbye::Disconnect(text, code) if plain => (
+            FrameType::DISCONNECT,
+            mapping::close_payload(code.unwrap_or(mapping::NORMAL), &text),
+        ),
+        Goodbye::Error(code, text, own) if plain => (
+            FrameType::DISCONNECT,
+            mapping::close_payload(own.unwrap_or(mapping::code_of(code)), &text),
+        ),
+        Goodbye::Disconnect(text, _) => (
             FrameType::DISCONNECT,
             Bytes::copy_from_slice(msgi::clip_text(&text).as_bytes()),
         ),
-        Goodbye::Error(code, text) => {
+        Goodbye::Error(code, text, _) => {
             let mut payload = code.as_i32().to_be_bytes().to_vec();
             payload.extend_from_slice(msgi::clip_text(&text).as_bytes());
             (FrameType::ERROR, Bytes::from(payload))

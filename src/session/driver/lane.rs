@@ -136,11 +136,13 @@ impl Driver {
                     }
                 }
                 FrameType::DISCONNECT => {
-                    let text = inbound
-                        .first()
-                        .map(|(_, payload)| lossy(payload))
-                        .unwrap_or_default();
-                    self.on_peer_disconnect(text, turn.now);
+                    let reason = inbound.first().map(|(span, payload)| match span.text {
+                        true => CloseReason::websocket(payload),
+                        false => CloseReason::remote(None, lossy(payload)),
+                    });
+                    if let Some(reason) = reason {
+                        self.on_peer_disconnect(reason, turn.now);
+                    }
                     // It is the peer's last frame.
                     recycle(inbound, turn);
                     return None;

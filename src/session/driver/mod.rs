@@ -98,6 +98,8 @@ enum Phase {
 #[derive(Default)]
 struct Urgent {
     pong: Option<Bytes>,
+    /// The answer to a ping of the transport's own, where that is something else than PING.
+    own_pong: Option<Bytes>,
     ping: Option<Bytes>,
 }
 
@@ -550,6 +552,9 @@ fn push_urgent(urgent: &mut Option<Box<Urgent>>, framing: Framing, output: &mut 
     let Some(urgent) = urgent.take() else { return };
     if let Some(payload) = urgent.pong {
         output.push(framing, FrameType::PONG, false, 0, payload);
+    }
+    if let Some(payload) = urgent.own_pong {
+        output.push(framing, FrameType::PONG, true, 0, payload);
     }
     if let Some(payload) = urgent.ping {
         output.push(framing, FrameType::PING, false, 0, payload);

@@ -39,7 +39,13 @@ impl Driver {
             Poll::Ready(Err(error)) => self.on_open_failed(error, turn.now),
             Poll::Ready(Ok(())) => {
                 self.shared.set_framing(link.framing());
-                let established = std::mem::take(established);
+                let mut established = std::mem::take(established);
+                if let Some(identity) = established.identity.take() {
+                    let _ = self.shared.extra().identity.set(identity);
+                }
+                if !established.data.is_empty() {
+                    lock(&self.shared.extra().data).extend(established.data.drain(..));
+                }
                 if let Some(limit) = established.message_limit {
                     self.shared.lower_message_limit(limit as u64);
                 }
