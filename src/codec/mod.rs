@@ -9,6 +9,8 @@ pub(crate) mod length;
 pub(crate) mod lines;
 pub(crate) mod msgi;
 pub(crate) mod raw;
+#[allow(dead_code, reason = "until a transport uses all of it")]
+pub(crate) mod websocket;
 
 #[cfg(test)]
 mod tests;
@@ -94,6 +96,8 @@ impl Span {
 pub(crate) struct ProtocolError {
     pub(crate) code: ErrorCode,
     pub(crate) text: Cow<'static, str>,
+    /// The close code that says the same on WebSocket.
+    pub(crate) websocket: Option<u16>,
 }
 
 impl ProtocolError {
@@ -101,6 +105,7 @@ impl ProtocolError {
         ProtocolError {
             code: ErrorCode::InvalidFrame,
             text: text.into(),
+            websocket: None,
         }
     }
 
@@ -109,6 +114,14 @@ impl ProtocolError {
         ProtocolError {
             code: ErrorCode::MessageTooLarge,
             text: text.into(),
+            websocket: None,
+        }
+    }
+
+    pub(crate) fn with_websocket(self, code: u16) -> Self {
+        ProtocolError {
+            websocket: Some(code),
+            ..self
         }
     }
 }

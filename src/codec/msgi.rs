@@ -104,23 +104,83 @@ pub(super) fn decode(buffer: &[u8], message_limit: usize, spans: &mut Vec<Span>)
                 error: None,
             };
         }
-        let mut span = Span {
-            frame_type,
-            text: false,
-            start: (at + HEADER) as u32,
-            len: (length - HEADER) as u32,
-            id: 0,
-        };
-        if frame_type.has_id()
-            && let Some((id, _)) = rest[HEADER..].split_first_chunk::<ID>()
-        {
-            span.id = u64::from_be_bytes(*id);
-            span.start += ID as u32;
-            span.len -= ID as u32;
-        }
-        spans.push(span);
+        spans.push(span(rest, at, length, frame_type));
         at += length;
     }
+}
+
+/// The span of a frame that has been judged, with its first bytes in `bytes`, which stand at `at`.
+#[inline]
+fn span(bytes: &[u8], at: usize, length: usize, frame_type: FrameType) -> Span {
+    let mut span = Span {
+        frame_type,
+        text: false,
+        start: (at + HEADER) as u32,
+        len: (length - HEADER) as u32,
+        id: 0,
+    };
+    if frame_type.has_id()
+        && let Some((id, _)) = bytes[HEADER..].split_first_chunk::<ID>()
+    {
+        span.id = u64::from_be_bytes(*id);
+        span.start += ID as u32;
+        span.len -= ID as u32;
+    }
+    span
+}
+
+/// The longest frame with this message limit.
+pub(super) fn frame_limit(message_limit: usize) -> usize {
+    HEADER + (message_limit + ID).max(CONTROL_LIMIT)
+}
+
+/// Judges a frame that is a message by itself, of which `bytes` have arrived. `whole` is the length of the
+/// message when it is known.
+#[inline]
+pub(super) fn judge_alone(
+    bytes: &[u8],
+    whole: Option<usize>,
+    message_limit: usize,
+) -> Option<ProtocolError> {
+    let Some((head, _)) = bytes.split_first_chunk::<HEADER>() else {
+        return match whole {
+            Some(whole) if whole < HEADER => too_short(whole),
+            _ => judge_partial(bytes),
+        };
+    };
+    let [m0, m1, m2, m3, l0, l1, l2, l3, t0, t1] = *head;
+    let length = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
+    let frame_type = FrameType(u16::from_be_bytes([t0, t1]));
+    let error = judge([m0, m1, m2, m3], length, frame_type, message_limit);
+    match whole {
+        _ if error.is_some() => error,
+        Some(whole) if whole != length => Some(not_alone(length, whole)),
+        None if bytes.len() > length => Some(not_alone(length, bytes.len())),
+        _ => None,
+    }
+}
+
+/// The span of a frame that is a message by itself, all of it in `bytes`, which stand at `at`.
+#[inline]
+pub(super) fn decode_alone(
+    bytes: &[u8],
+    at: usize,
+    message_limit: usize,
+) -> Result<Span, ProtocolError> {
+    match judge_alone(bytes, Some(bytes.len()), message_limit) {
+        Some(error) => Err(error),
+        None => {
+            let frame_type = FrameType(u16::from_be_bytes([bytes[8], bytes[9]]));
+            Ok(span(bytes, at, bytes.len(), frame_type))
+        }
+    }
+}
+
+#[cold]
+fn not_alone(length: usize, whole: usize) -> ProtocolError {
+    ProtocolError::invalid(format!(
+        "a message is one whole frame, this one has {whole} bytes and its frame {length}"
+    ))
 }
 
 /// Judges the first bytes of a header as soon as they are there.
@@ -135,6 +195,7 @@ fn judge_partial(rest: &[u8]) -> Option<ProtocolError> {
 }
 
 /// Judges a whole header.
+#[inline]
 fn judge(
     magic: [u8; 4],
     length: usize,
@@ -143,6 +204,9 @@ fn judge(
 ) -> Option<ProtocolError> {
     if magic != MAGIC {
         return Some(wrong_magic(&magic));
+    }
+    if frame_type == FrameType::DATA && length.wrapping_sub(HEADER) <= message_limit {
+        return None;
     }
     if let Some(error) = too_short(length) {
         return Some(error);
