@@ -184,18 +184,18 @@ impl UpgradeRequest {
     }
 
     /// The path, percent-encoded as it came.
-    pub(crate) fn path(&self) -> &str {
+    pub fn path(&self) -> &str {
         let target = self.target();
         target.split_once('?').map_or(target, |(path, _)| path)
     }
 
     /// What stands behind the `?`, as it came.
-    pub(crate) fn query(&self) -> Option<&str> {
+    pub fn query(&self) -> Option<&str> {
         self.target().split_once('?').map(|(_, query)| query)
     }
 
     /// The headers in their order.
-    pub(crate) fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
         let mut begin = self.target;
         self.headers.iter().map(move |&(name, value)| {
             let (name, value) = (name as usize, value as usize);
@@ -212,16 +212,17 @@ impl UpgradeRequest {
     }
 
     /// The first header with this name, in any case.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.values(name).next()
     }
 
     /// The web page that the request comes from, when it comes from a browser.
-    pub(crate) fn origin(&self) -> Option<&str> {
+    pub fn origin(&self) -> Option<&str> {
         self.header("Origin")
     }
 
-    pub(crate) fn host(&self) -> Option<&str> {
+    /// The host that was asked for.
+    pub fn host(&self) -> Option<&str> {
         self.header("Host")
     }
 
@@ -230,7 +231,7 @@ impl UpgradeRequest {
     }
 
     /// The subprotocols that the client speaks, the preferred one first.
-    pub(crate) fn subprotocols(&self) -> Vec<&str> {
+    pub fn subprotocols(&self) -> Vec<&str> {
         self.values("Sec-WebSocket-Protocol")
             .flat_map(elements)
             .collect()
