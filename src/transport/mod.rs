@@ -7,6 +7,7 @@ pub(crate) mod happy_eyeballs;
 pub(crate) mod memory;
 pub(crate) mod stream;
 pub(crate) mod tcp;
+pub(crate) mod tls;
 #[cfg_attr(not(unix), path = "unix_missing.rs")]
 pub(crate) mod unix;
 
