@@ -21,6 +21,7 @@ mod worker;
 pub mod compat;
 #[doc(hidden)]
 pub mod internal;
+pub mod tls;
 pub mod websocket;
 
 pub use client::{

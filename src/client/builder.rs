@@ -15,6 +15,8 @@ use crate::handler::{Closures, Executed, Executor, Handler, HandlerService, Serv
 use crate::hub::{Hub, Role};
 use crate::message::Message;
 use crate::session::Session;
+use crate::tls::TlsClient;
+use crate::transport::layers::alpn_of;
 use crate::transport::{ClientOptions, LinkConfig};
 use crate::websocket::WebSocketClient;
 
@@ -40,6 +42,7 @@ pub struct ClientBuilder {
     limits: Limits,
     timeouts: Timeouts,
     socket: SocketOptions,
+    tls: Option<TlsClient>,
     websocket: WebSocketClient,
     reconnect: ReconnectPolicy,
     offline_bytes: usize,
@@ -60,6 +63,7 @@ impl ClientBuilder {
             limits: Limits::default(),
             timeouts: Timeouts::client(),
             socket: SocketOptions::default(),
+            tls: None,
             websocket: WebSocketClient::default(),
             reconnect: ReconnectPolicy::default(),
             offline_bytes: OFFLINE_BYTES,
@@ -122,6 +126,13 @@ impl ClientBuilder {
     /// Sets options of sockets.
     pub fn socket(mut self, socket: SocketOptions) -> Self {
         self.socket = socket;
+        self
+    }
+
+    /// Sets what is trusted and shown on `tls://` and `wss://`. Without it the platform's authorities are
+    /// trusted and no certificate is shown.
+    pub fn tls(mut self, tls: TlsClient) -> Self {
+        self.tls = Some(tls);
         self
     }
 
@@ -267,6 +278,12 @@ impl ClientBuilder {
             Some(executor) => Arc::new(Executed { service, executor }),
             None => service,
         };
+        let tls = match self.tls {
+            None if endpoints.iter().any(|endpoint| alpn_of(endpoint).is_some()) => {
+                Some(TlsClient::new()?)
+            }
+            tls => tls,
+        };
         let has_credentials = self.client_id.is_some() || self.token.is_some();
         let link = LinkConfig {
             message_limit: self.limits.message_size,
@@ -286,6 +303,7 @@ impl ClientBuilder {
             token: self.token,
             link,
             options: ClientOptions {
+                tls,
                 websocket: self.websocket,
                 needs_hello: has_credentials,
             },

@@ -20,6 +20,8 @@ use crate::hub::{Hub, Role};
 use crate::message::Message;
 use crate::session::Session;
 use crate::session::shared::lock;
+use crate::tls::TlsServer;
+use crate::transport::layers::{alpn_of, no_certificate};
 use crate::transport::tcp::Tcp;
 use crate::transport::{self, LinkConfig, ServerOptions};
 use crate::websocket::WebSocketServer;
@@ -33,6 +35,7 @@ pub struct ServerBuilder {
     limits: Limits,
     timeouts: Timeouts,
     socket: SocketOptions,
+    tls: Option<TlsServer>,
     websocket: WebSocketServer,
     workers: usize,
     worker_threads: WorkerThreads,
@@ -70,6 +73,7 @@ impl ServerBuilder {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             socket: SocketOptions::default(),
+            tls: None,
             websocket: WebSocketServer::default(),
             workers: 0,
             worker_threads: WorkerThreads::Runtime,
@@ -130,6 +134,13 @@ impl ServerBuilder {
     /// Sets options of sockets.
     pub fn socket(mut self, socket: SocketOptions) -> Self {
         self.socket = socket;
+        self
+    }
+
+    /// Sets what the server shows to clients on `tls://` and `wss://`. The value can be kept and told to
+    /// reload its certificates while the server runs.
+    pub fn tls(mut self, tls: TlsServer) -> Self {
+        self.tls = Some(tls);
         self
     }
 
@@ -253,7 +264,7 @@ impl ServerBuilder {
             listen.push(Listen::Endpoint(Endpoint::tcp("127.0.0.1", 8080)?));
         }
         for listen in &listen {
-            listen.check()?;
+            listen.check(self.tls.is_some())?;
         }
         if self.authenticator.is_some() && listen.iter().any(|listen| !listen.has_hello()) {
             return Err(ConfigError::new(
@@ -276,6 +287,7 @@ impl ServerBuilder {
             None => service,
         };
         let options = ServerOptions {
+            tls: self.tls,
             websocket: self.websocket,
             needs_hello: self.authenticator.is_some(),
         };
@@ -335,8 +347,11 @@ impl Given {
 }
 
 impl Listen {
-    fn check(&self) -> Result<(), ConfigError> {
+    fn check(&self, has_tls: bool) -> Result<(), ConfigError> {
         match self {
+            Listen::Endpoint(endpoint) if !has_tls && alpn_of(endpoint).is_some() => {
+                Err(no_certificate(endpoint))
+            }
             Listen::Endpoint(endpoint)
                 if matches!(
                     endpoint.address(),

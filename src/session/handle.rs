@@ -26,6 +26,7 @@ use crate::error::{CloseReason, ErrorCode, RequestError, SendError};
 use crate::group::{GroupError, GroupName};
 use crate::handler::{Handler, HandlerService};
 use crate::message::{Message, MessageKind, Outgoing};
+use crate::tls::TlsInfo;
 use crate::websocket::WebSocketInfo;
 
 /// A handle to a session: cheap to clone, usable from any task or thread.
@@ -107,6 +108,11 @@ impl Session {
     pub fn local_addr(&self) -> Option<SocketAddr> {
         let reported = self.established().and_then(|known| known.local);
         reported.or(self.shared.peer.local)
+    }
+
+    /// How the connection is secured, and the peer's certificate; `None` without TLS.
+    pub fn tls(&self) -> Option<&TlsInfo> {
+        self.established()?.tls.as_deref()
     }
 
     /// What the upgrade of a WebSocket connection came to; `None` on other transports, and when nothing

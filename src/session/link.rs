@@ -1,5 +1,6 @@
 //! The seam between sessions and transports: what a transport has to be able to do.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
@@ -10,6 +11,7 @@ use super::inbound::Inbound;
 use super::output::Output;
 use crate::codec::{EndOfStream, Framing, ProtocolError, Span};
 use crate::error::ErrorCode;
+use crate::tls::TlsInfo;
 use crate::websocket::WebSocketInfo;
 
 /// How much one read takes at most, and the size of a worker's read buffer.
@@ -33,11 +35,12 @@ pub(crate) struct Buffers {
     pub(crate) scratch: Scratch,
 }
 
-/// Where filters below a codec, such as TLS, have the other form of the bytes. Empty between two calls.
+/// Where filters below a codec, such as TLS, have the other form of the bytes. What is in them between two
+/// calls means nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     /// Bytes as they were received.
-    pub(crate) incoming: Vec<u8>,
+    pub(crate) incoming: BytesMut,
     /// Bytes as they are about to be sent.
     pub(crate) outgoing: Vec<u8>,
 }
@@ -137,12 +140,19 @@ pub(crate) struct Established {
     pub(crate) data: Vec<(String, String)>,
     /// The longest message that the link can carry, when that is less than what is configured.
     pub(crate) message_limit: Option<usize>,
+    /// The server name that a client asks for, while its handshake is not done.
+    pub(crate) requested_name: Option<Box<str>>,
+    /// How the connection is secured.
+    pub(crate) tls: Option<Box<TlsInfo>>,
 }
 
 impl Established {
     /// Whether there is anything that a session has to remember.
     pub(crate) fn is_empty(&self) -> bool {
-        self.remote.is_none() && self.local.is_none() && self.websocket.is_none()
+        self.remote.is_none()
+            && self.local.is_none()
+            && self.websocket.is_none()
+            && self.tls.is_none()
     }
 }
 
@@ -164,6 +174,34 @@ impl OpenError {
         }
     }
 }
+
+/// Why an open link broke, inside an [`io::Error`], when the filter that noticed knows it better than the kind
+/// of such an error can say.
+#[derive(Clone, Debug)]
+pub(crate) struct LinkError {
+    pub(crate) code: ErrorCode,
+    text: String,
+}
+
+impl LinkError {
+    pub(crate) fn new(code: ErrorCode, text: String) -> Self {
+        LinkError { code, text }
+    }
+
+    /// The code inside `error`, if it has one.
+    pub(crate) fn code_of(error: &io::Error) -> Option<ErrorCode> {
+        let error: &LinkError = error.get_ref()?.downcast_ref()?;
+        Some(error.code)
+    }
+}
+
+impl fmt::Display for LinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for LinkError {}
 
 /// A link between two runtimes.
 pub(crate) type Moving = Box<dyn FnOnce() -> io::Result<Box<dyn Link>> + Send>;

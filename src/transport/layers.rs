@@ -3,22 +3,29 @@
 //! Listeners and connectors of byte streams make links here, so that each transport only has to say how
 //! its sockets are made.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+
 use super::stream::{Stream, StreamLink};
+use super::tls::Tls;
 use super::websocket::{ClientSide, ServerSide, WebSocketLink};
 use super::{ClientOptions, LinkConfig, ServerOptions};
 use crate::codec::{Decoder, Framing};
-use crate::endpoint::{Address, CodecKind, Endpoint};
-use crate::error::ConfigError;
+use crate::endpoint::{Address, CodecKind, Endpoint, Host};
+use crate::error::{ConfigError, ErrorCode};
 use crate::session::Transport;
 use crate::session::link::Link;
+use crate::tls::{Alpn, TlsServer};
 
 /// What stands above the sockets of one listener.
 #[derive(Debug)]
 pub(crate) struct Accepting {
     endpoint: Endpoint,
+    tls: Option<(TlsServer, Alpn)>,
     above: Above<ServerSide>,
     message_limit: usize,
 }
@@ -27,6 +34,7 @@ pub(crate) struct Accepting {
 #[derive(Debug)]
 pub(crate) struct Dialing {
     transport: Transport,
+    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
     above: Above<ClientSide>,
     message_limit: usize,
 }
@@ -58,6 +66,30 @@ fn target_of(endpoint: &Endpoint) -> Option<&str> {
     }
 }
 
+/// What is spoken inside TLS, and at which host, when an endpoint has TLS.
+pub(crate) fn alpn_of(endpoint: &Endpoint) -> Option<(Alpn, &Host)> {
+    match endpoint.address() {
+        Address::Tls { host, .. } => Some((Alpn::Stream, host)),
+        Address::WebSocket {
+            secure: true, host, ..
+        } => Some((Alpn::Http, host)),
+        _ => None,
+    }
+}
+
+/// The error for a listener that cannot show who it is.
+pub(crate) fn no_certificate(endpoint: &Endpoint) -> ConfigError {
+    ConfigError::new(
+        ErrorCode::InvalidConfiguration,
+        format!("tls: `{endpoint}` needs a certificate and its key"),
+    )
+}
+
+/// rustls refused a connection before its first byte, which concerns no other.
+fn unusable(error: rustls::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, error)
+}
+
 impl Accepting {
     /// `bound` is where the listener is, when it has an address.
     pub(crate) fn new(
@@ -70,6 +102,11 @@ impl Accepting {
             Some(bound) => endpoint.at(bound),
             None => endpoint.clone(),
         };
+        let tls = match (alpn_of(&endpoint), &options.tls) {
+            (None, _) => None,
+            (Some((alpn, _)), Some(tls)) => Some((tls.clone(), alpn)),
+            (Some(_), None) => return Err(no_certificate(&endpoint)),
+        };
         let above = match target_of(&endpoint) {
             Some(target) => {
                 Above::WebSocket(Arc::new(ServerSide::new(options, target, bound, config)))
@@ -78,6 +115,7 @@ impl Accepting {
         };
         Ok(Accepting {
             endpoint,
+            tls,
             above,
             message_limit: config.message_limit,
         })
@@ -93,8 +131,16 @@ impl Accepting {
     }
 
     /// Makes a link of a connection that was accepted.
-    pub(crate) fn link<S: Stream>(&self, stream: S, remote: Option<SocketAddr>) -> Box<dyn Link> {
-        self.above(stream, remote)
+    pub(crate) fn link<S: Stream>(
+        &self,
+        stream: S,
+        remote: Option<SocketAddr>,
+    ) -> io::Result<Box<dyn Link>> {
+        let Some((tls, alpn)) = &self.tls else {
+            return Ok(self.above(stream, remote));
+        };
+        let stream = Tls::server(stream, tls.config(*alpn)).map_err(unusable)?;
+        Ok(self.above(stream, remote))
     }
 
     fn above<S: Stream>(&self, stream: S, remote: Option<SocketAddr>) -> Box<dyn Link> {
@@ -113,6 +159,10 @@ impl Dialing {
         config: &LinkConfig,
         options: &ClientOptions,
     ) -> Result<Self, ConfigError> {
+        let tls = match (alpn_of(endpoint), &options.tls) {
+            (Some((alpn, host)), Some(tls)) => Some((tls.config(alpn), tls.server_name(host)?)),
+            _ => None,
+        };
         let above = match target_of(endpoint) {
             Some(target) => Above::WebSocket(Arc::new(ClientSide::new(
                 options, endpoint, target, config,
@@ -121,6 +171,7 @@ impl Dialing {
         };
         Ok(Dialing {
             transport: transport_of(endpoint),
+            tls,
             above,
             message_limit: config.message_limit,
         })
@@ -131,8 +182,12 @@ impl Dialing {
     }
 
     /// Makes a link of a connection that was made.
-    pub(crate) fn link<S: Stream>(&self, stream: S) -> Box<dyn Link> {
-        self.above(stream)
+    pub(crate) fn link<S: Stream>(&self, stream: S) -> io::Result<Box<dyn Link>> {
+        let Some((config, name)) = &self.tls else {
+            return Ok(self.above(stream));
+        };
+        let stream = Tls::client(stream, Arc::clone(config), name.clone()).map_err(unusable)?;
+        Ok(self.above(stream))
     }
 
     fn above<S: Stream>(&self, stream: S) -> Box<dyn Link> {

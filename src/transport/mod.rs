@@ -8,6 +8,7 @@ pub(crate) mod layers;
 pub(crate) mod memory;
 pub(crate) mod stream;
 pub(crate) mod tcp;
+pub(crate) mod tls;
 #[cfg_attr(not(unix), path = "unix_missing.rs")]
 pub(crate) mod unix;
 pub(crate) mod websocket;
@@ -19,6 +20,7 @@ use std::task::{Context, Poll};
 use crate::config::SocketOptions;
 use crate::session::link::Link;
 use crate::session::shared::PeerInfo;
+use crate::tls::{TlsClient, TlsServer};
 use crate::websocket::{WebSocketClient, WebSocketServer};
 
 /// A connection that was accepted.
@@ -52,6 +54,7 @@ pub(crate) struct LinkConfig {
 /// What the layers above a server's sockets need to know.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ServerOptions {
+    pub(crate) tls: Option<TlsServer>,
     pub(crate) websocket: WebSocketServer,
     /// Whether a session has to begin with hello, or be let in by the hook of its upgrade.
     pub(crate) needs_hello: bool,
@@ -60,6 +63,8 @@ pub(crate) struct ServerOptions {
 /// What the layers above a client's sockets need to know.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ClientOptions {
+    /// There when an endpoint needs it.
+    pub(crate) tls: Option<TlsClient>,
     pub(crate) websocket: WebSocketClient,
     /// Whether the client has something to say in hello.
     pub(crate) needs_hello: bool,

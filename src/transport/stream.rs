@@ -9,7 +9,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::task::coop::unconstrained;
 
-use crate::codec::{Decoder, Framing, Span};
+use crate::codec::{Decoder, EndOfStream, Framing, Span};
 use crate::error::ErrorCode;
 use crate::session::inbound::Inbound;
 use crate::session::link::{
@@ -76,6 +76,12 @@ pub(crate) trait Stream: Send + Sized + 'static {
         context: &mut Context<'_>,
         scratch: &mut Scratch,
     ) -> Poll<io::Result<()>>;
+
+    /// Whether the stream ended without the peer saying so, where it could have: someone on the way may have
+    /// cut it off.
+    fn was_cut_off(&self) -> bool {
+        false
+    }
 
     /// Leaves the runtime that it was made on; what this returns joins the one where it is called.
     fn leave_runtime(self) -> io::Result<Box<dyn FnOnce() -> io::Result<Self> + Send>>;
@@ -274,6 +280,14 @@ impl<S: Stream, C: Codec> StreamLink<S, C> {
     /// The stream ended.
     fn end(&mut self) -> Received {
         let rest = std::mem::take(&mut self.partial);
+        if self.stream.was_cut_off() && !rest.is_empty() {
+            // Not even a last line without its end: it may be the beginning of a longer one.
+            return Received {
+                frames: Inbound::default(),
+                bytes: 0,
+                then: Then::End(EndOfStream::InsideFrame),
+            };
+        }
         self.codec.finish(rest)
     }
 

@@ -100,7 +100,7 @@ impl Listener for Tcp {
             local: Some(local),
         };
         Poll::Ready(Ok(Incoming {
-            link: self.layers.link(stream, Some(remote)),
+            link: self.layers.link(stream, Some(remote))?,
             peer,
         }))
     }
@@ -127,7 +127,7 @@ pub(crate) async fn connect(
         remote: Some(addr),
         local: stream.local_addr().ok(),
     };
-    Ok((layers.link(stream), peer))
+    Ok((layers.link(stream)?, peer))
 }
 
 socket_stream!(TcpStream);

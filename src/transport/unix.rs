@@ -85,7 +85,7 @@ impl Listener for Unix {
         let (stream, _) = ready!(self.listener.poll_accept(context))?;
         apply(&SockRef::from(&stream), &self.config.socket)?;
         let peer = peer(self.layers.transport());
-        let link = self.layers.link(stream, None);
+        let link = self.layers.link(stream, None)?;
         Poll::Ready(Ok(Incoming { link, peer }))
     }
 
@@ -108,7 +108,7 @@ pub(crate) async fn connect(
 ) -> io::Result<(Box<dyn Link>, PeerInfo)> {
     let stream = UnixStream::connect(path).await?;
     apply(&SockRef::from(&stream), &config.socket)?;
-    Ok((layers.link(stream), peer(layers.transport())))
+    Ok((layers.link(stream)?, peer(layers.transport())))
 }
 
 fn peer(transport: Transport) -> PeerInfo {

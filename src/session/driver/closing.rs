@@ -12,7 +12,7 @@ use crate::codec::{FrameType, Framing, ProtocolError, msgi};
 use crate::error::{CloseReason, ErrorCode};
 use crate::hub::Role;
 use crate::session::State;
-use crate::session::link::OpenError;
+use crate::session::link::{LinkError, OpenError};
 use crate::session::output::{Frame, Output};
 use crate::session::shared::lock;
 
@@ -369,7 +369,7 @@ impl Driver {
             | std::io::ErrorKind::BrokenPipe
             | std::io::ErrorKind::ConnectionAborted
             | std::io::ErrorKind::UnexpectedEof => ErrorCode::ConnectionClosed,
-            _ => code,
+            _ => LinkError::code_of(error).unwrap_or(code),
         };
         let reason = CloseReason::transport(code, format!("the connection broke: {error}"));
         self.begin_close(reason, Goodbye::None, Step::Flush, now);
