@@ -81,7 +81,7 @@ fn what_cannot_become_a_request_is_refused_at_once() {
         (b"GET *", 400),
         (b"GET / HTTP/1.0\r\n", 505),
         (b"GET / HTTP/2.0\r\n", 505),
-        (b"GET / FTP", 400),
+        (b"GET / FTP", 505),
         (b"GET / HTTP/1.1\r\nbad name: x\r\n", 400),
         (b"GET / HTTP/1.1\r\n folded: x\r\n", 400),
         (b"GET / HTTP/1.1\r\nx: a\0\r\n", 400),
