@@ -6,6 +6,7 @@ mod input;
 pub mod lines_length;
 pub mod msgi_frame;
 pub mod session_ops;
+pub mod websocket;
 
 pub use input::Random;
 
@@ -18,4 +19,5 @@ pub const TARGETS: &[Target] = &[
     ("lines_length", lines_length::run),
     ("msgi_frame", msgi_frame::run),
     ("session_ops", session_ops::run),
+    ("websocket", websocket::run),
 ];

@@ -110,10 +110,14 @@ impl Assembly {
                     true => inflated.and_then(|()| inflater.finish(&mut self.bytes, rules.limit)),
                     false => inflated,
                 };
-                inflated.map_err(|refused| match refused {
-                    Refused::TooLarge => too_large(self.bytes.len(), rules.limit),
-                    Refused::Invalid(text) => invalid_payload(text),
-                })?;
+                if let Err(refused) = inflated {
+                    // What came out before is judged first, as it would be had it come by itself.
+                    self.judge(false, rules)?;
+                    return Err(match refused {
+                        Refused::TooLarge => too_large(self.bytes.len(), rules.limit),
+                        Refused::Invalid(text) => invalid_payload(text),
+                    });
+                }
             }
         }
         self.judge(complete, rules)?;

@@ -505,6 +505,14 @@ impl Decoder {
         self.assembly.is_some()
     }
 
+    /// Bytes allocated for an unfinished message.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.assembly
+            .as_ref()
+            .map_or(0, |assembly| assembly.bytes.capacity())
+    }
+
     /// Gives back memory that an unfinished message holds beyond its need.
     pub(crate) fn shrink(&mut self) {
         if let Some(assembly) = &mut self.assembly {

@@ -60,7 +60,12 @@ pub(crate) fn parse_request(
     let seen = &buffer[..buffer.len().min(limits.max_bytes)];
     let mut headers = vec![httparse::EMPTY_HEADER; limits.max_headers];
     let mut parsed = httparse::Request::new(&mut headers);
-    let len = match parsed.parse(seen) {
+    let result = parsed.parse(seen);
+    let is_other_version = parsed.version.is_some_and(|version| version != 1);
+    if is_other_version || result == Err(httparse::Error::Version) {
+        return Err(UpgradeRejection::new(505, "only HTTP/1.1 is spoken here"));
+    }
+    let len = match result {
         Ok(httparse::Status::Complete(len)) => len,
         Ok(httparse::Status::Partial) if buffer.len() < limits.max_bytes => return Ok(None),
         Ok(httparse::Status::Partial) => {
@@ -71,14 +76,8 @@ pub(crate) fn parse_request(
             let reason = format!("the request has more than {} headers", limits.max_headers);
             return Err(UpgradeRejection::new(431, reason));
         }
-        Err(httparse::Error::Version) => {
-            return Err(UpgradeRejection::new(505, "only HTTP/1.1 is spoken here"));
-        }
         Err(error) => return Err(malformed(format!("the request is malformed: {error}"))),
     };
-    if parsed.version != Some(1) {
-        return Err(UpgradeRejection::new(505, "only HTTP/1.1 is spoken here"));
-    }
     let request = UpgradeRequest::new(parsed.path.unwrap_or_default(), parsed.headers);
     request.judge()?;
     Ok(Some((request, len)))
