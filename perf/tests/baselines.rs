@@ -122,6 +122,11 @@ fn tokio_rustls_echoes() {
 }
 
 #[test]
+fn tokio_rustls_buffered_echoes() {
+    check_sessions("tokio-rustls-buffered");
+}
+
+#[test]
 fn mmsg_udp_echoes() {
     let server = Server::start("mmsg-udp");
     server.load("echo --connections 20 --size 8");

@@ -26,7 +26,7 @@ use network_system_perf::args::Args;
 use network_system_perf::scheme::Scheme;
 use network_system_perf::sys;
 
-const SERVERS: [Server; 11] = [
+const SERVERS: [Server; 12] = [
     stream("epoll-bytes", Scheme::Tcp, |listener| {
         server::run(listener, bytes::Echo)
     }),
@@ -44,6 +44,7 @@ const SERVERS: [Server; 11] = [
     stream("fastwebsockets-ws", Scheme::Ws, fastwebsockets::run),
     stream("sockudo-ws", Scheme::Ws, sockudo::run),
     stream("tokio-rustls", Scheme::Tls, tls::run),
+    stream("tokio-rustls-buffered", Scheme::Tls, tls::run_buffered),
     stream("tungstenite-wss", Scheme::Wss, tungstenite::run_encrypted),
     Server {
         name: "mmsg-udp",

@@ -1,5 +1,9 @@
-//! `tokio-rustls`: MSGI inside TLS as a user of tokio would write it by hand
-//! for speed. All frames that a read brought are answered with one write.
+//! `tokio-rustls` and `tokio-rustls-buffered`: MSGI inside TLS as a user of
+//! tokio would write it by hand for speed. All frames that a read brought are
+//! answered with one write.
+//!
+//! rustls reads 4 KiB at a time from its socket, however large the buffer is
+//! that it is asked to fill. The second server gives it a socket with a buffer.
 
 use std::sync::Arc;
 use std::{io, net};
@@ -8,8 +12,7 @@ use network_system_perf::frame;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::PrivatePkcs8KeyDer;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::runtime::Builder;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -23,6 +26,14 @@ pub(crate) fn run(listener: net::TcpListener) -> io::Result<()> {
     let acceptor = acceptor()?;
     tokio_server::run(listener, Builder::enable_io, move |stream| {
         let accepting = acceptor.accept(stream);
+        async move { echo(accepting.await?).await }
+    })
+}
+
+pub(crate) fn run_buffered(listener: net::TcpListener) -> io::Result<()> {
+    let acceptor = acceptor()?;
+    tokio_server::run(listener, Builder::enable_io, move |stream| {
+        let accepting = acceptor.accept(BufReader::with_capacity(READ_BUFFER, stream));
         async move { echo(accepting.await?).await }
     })
 }
@@ -41,7 +52,7 @@ pub(crate) fn acceptor() -> io::Result<TlsAcceptor> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-async fn echo(mut stream: TlsStream<TcpStream>) -> io::Result<()> {
+async fn echo(mut stream: TlsStream<impl AsyncRead + AsyncWrite + Unpin>) -> io::Result<()> {
     let mut buffer = vec![0; READ_BUFFER];
     let mut partial = Vec::new();
     let mut answer = Vec::new();

@@ -274,7 +274,10 @@ fn websocket() -> Vec<Case> {
 
 fn tls() -> Vec<Case> {
     let echo = |name, arguments, wanted: Option<f64>| {
-        let baselines = [("tokio-rustls", wanted.map(CpuRatioAtLeast))];
+        let baselines = [
+            ("tokio-rustls", wanted.map(CpuRatioAtLeast)),
+            ("tokio-rustls-buffered", None),
+        ];
         let work = Work::Window(arguments);
         case(name, Role::Echo, Scheme::Tls, work, &baselines)
     };
