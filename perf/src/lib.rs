@@ -10,5 +10,7 @@
 pub mod args;
 pub mod frame;
 pub mod report;
+pub mod scheme;
 pub mod stats;
 pub mod sys;
+pub mod websocket;

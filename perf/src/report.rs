@@ -24,6 +24,8 @@ pub struct Report {
     pub p999_us: f64,
     /// The slowest message.
     pub max_us: f64,
+    /// Messages that were never answered and given up.
+    pub lost: f64,
 }
 
 impl Report {
@@ -39,6 +41,7 @@ impl Report {
             p99_us: micros(latency.value_at_quantile(0.99)),
             p999_us: micros(latency.value_at_quantile(0.999)),
             max_us: micros(latency.max()),
+            lost: 0.0,
         }
     }
 
@@ -68,10 +71,11 @@ impl Report {
             p99_us: field("p99_us")?,
             p999_us: field("p999_us")?,
             max_us: field("max_us")?,
+            lost: field("lost")?,
         })
     }
 
-    fn fields(&self) -> [(&'static str, f64); 8] {
+    fn fields(&self) -> [(&'static str, f64); 9] {
         [
             ("seconds", self.seconds),
             ("messages", self.messages),
@@ -81,6 +85,7 @@ impl Report {
             ("p99_us", self.p99_us),
             ("p999_us", self.p999_us),
             ("max_us", self.max_us),
+            ("lost", self.lost),
         ]
     }
 }
@@ -116,6 +121,7 @@ mod tests {
             p99_us: 20.0,
             p999_us: 30.0,
             max_us: 40.0,
+            lost: 2.0,
         };
         assert_eq!(Report::from_json(&report.to_json()), Some(report));
         assert_eq!(Report::from_json("{\"seconds\": 1.0}"), None);

@@ -8,7 +8,7 @@ use network_system_perf::report::Report;
 
 struct Server {
     child: Child,
-    address: String,
+    url: String,
 }
 
 impl Server {
@@ -23,19 +23,19 @@ impl Server {
         BufReader::new(output)
             .read_line(&mut line)
             .expect("the baseline prints a line");
-        let address = line
+        let url = line
             .trim()
-            .strip_prefix("listening tcp://")
+            .strip_prefix("listening ")
             .expect("the line names the address")
             .to_owned();
-        Self { child, address }
+        Self { child, url }
     }
 
     fn load(&self, arguments: &str) {
         let output = Command::new(env!("CARGO_BIN_EXE_load"))
             .args(arguments.split_whitespace())
             .args(["--warmup", "0.05", "--seconds", "0.2"])
-            .args(["--server", &self.address])
+            .args(["--server", &self.url])
             .args(["--pid", &self.child.id().to_string()])
             .stdin(Stdio::null())
             .output()
@@ -70,6 +70,83 @@ fn check_echo(name: &str) {
     server.load("idle --connections 50");
 }
 
+/// As [`check_echo`], for what `connect` does not know.
+fn check_sessions(name: &str) -> Server {
+    let server = Server::start(name);
+    server.load("echo --connections 20 --size 8");
+    server.load("echo --connections 5 --size 1024 --outstanding 100");
+    server.load("echo --connections 2 --size 1048576 --outstanding 16");
+    server.load("idle --connections 50");
+    server
+}
+
+#[test]
+fn epoll_ws_echoes() {
+    check_sessions("epoll-ws");
+}
+
+#[test]
+fn tungstenite_ws_echoes() {
+    check_sessions("tungstenite-ws");
+}
+
+#[test]
+fn tungstenite_wss_echoes() {
+    check_sessions("tungstenite-wss");
+}
+
+#[test]
+fn fastwebsockets_ws_echoes() {
+    // It reads no further while a write is blocked, so that little may be outstanding.
+    let server = Server::start("fastwebsockets-ws");
+    server.load("echo --connections 20 --size 8");
+    server.load("echo --connections 5 --size 1024 --outstanding 100");
+    server.load("echo --connections 2 --size 65536 --outstanding 4");
+    server.load("idle --connections 50");
+}
+
+#[test]
+fn sockudo_ws_echoes_compressed_or_not() {
+    let server = Server::start("sockudo-ws");
+    server.load("echo --connections 20 --size 8");
+    server.load("echo --connections 5 --size 1024 --outstanding 100");
+    server.load("echo --connections 2 --size 65536 --outstanding 4");
+    server.load("idle --connections 50");
+    server.load("echo --connections 5 --size 1024 --outstanding 100 --deflate");
+    server.load("idle --connections 50 --size 1024 --deflate");
+}
+
+#[test]
+fn tokio_rustls_echoes() {
+    check_sessions("tokio-rustls");
+}
+
+#[test]
+fn tokio_rustls_buffered_echoes() {
+    check_sessions("tokio-rustls-buffered");
+}
+
+#[test]
+fn mmsg_udp_echoes() {
+    let server = Server::start("mmsg-udp");
+    server.load("echo --connections 20 --size 8");
+    server.load("echo --connections 5 --size 1024 --outstanding 100");
+    server.load("echo --connections 2 --size 65507");
+}
+
+#[test]
+fn compression_that_is_not_agreed_to_is_noticed() {
+    let server = Server::start("tungstenite-ws");
+    let output = Command::new(env!("CARGO_BIN_EXE_load"))
+        .args(["echo", "--deflate", "--server", &server.url])
+        .stdin(Stdio::null())
+        .output()
+        .expect("the load generator starts");
+    assert_eq!(output.status.code(), Some(1));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("permessage-deflate"), "{errors}");
+}
+
 #[test]
 fn epoll_bytes_echoes() {
     check_echo("epoll-bytes");
@@ -98,7 +175,7 @@ fn a_wrong_echo_is_noticed() {
     // second connection receives what belongs to the first.
     let server = Server::start("epoll-broadcast");
     let status = Command::new(env!("CARGO_BIN_EXE_load"))
-        .args(["echo", "--connections", "2", "--server", &server.address])
+        .args(["echo", "--connections", "2", "--server", &server.url])
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .status()

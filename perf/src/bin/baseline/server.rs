@@ -32,7 +32,7 @@ pub(crate) trait Service {
 /// Accepts and serves connections; returns on failure only.
 pub(crate) fn run(listener: TcpListener, mut service: impl Service) -> io::Result<()> {
     let epoll = Epoll::new()?;
-    epoll.add(&listener, LISTENER, Interest::Accept)?;
+    epoll.add(&listener, LISTENER, Interest::Read)?;
     let mut events = Events::with_capacity(EVENTS);
     let mut buffer = vec![0; READ_BUFFER];
     let mut connections = Connections::default();
@@ -126,6 +126,8 @@ struct Connection {
     sent: usize,
     /// The peer has shut down its side, or the connection is broken.
     ended: bool,
+    /// The upgrade to WebSocket is done; of no meaning to other services.
+    upgraded: bool,
 }
 
 impl Connections {
@@ -167,6 +169,19 @@ impl Connections {
         }
     }
 
+    /// Whether [`Connections::set_upgraded`] was called for a connection.
+    pub(crate) fn is_upgraded(&mut self, token: usize) -> bool {
+        self.get(token)
+            .is_some_and(|connection| connection.upgraded)
+    }
+
+    /// Remembers that the upgrade of a connection is done.
+    pub(crate) fn set_upgraded(&mut self, token: usize) {
+        if let Some(connection) = self.get(token) {
+            connection.upgraded = true;
+        }
+    }
+
     fn insert(&mut self, stream: TcpStream) {
         let token = stream.as_raw_fd() as usize;
         if self.slots.len() <= token {
@@ -178,6 +193,7 @@ impl Connections {
             unsent: Vec::new(),
             sent: 0,
             ended: false,
+            upgraded: false,
         });
     }
 

@@ -2,10 +2,15 @@
 
 use std::fmt;
 
+use network_system_perf::scheme::Scheme;
+
+use self::Wanted::{BytesAtMost, CpuRatioAtLeast, P99RatioAtMost};
+
 /// One kind of load.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) role: Role,
+    pub(crate) scheme: Scheme,
     pub(crate) work: Work,
     pub(crate) baselines: Vec<Baseline>,
 }
@@ -21,8 +26,12 @@ pub(crate) enum Role {
 pub(crate) enum Work {
     /// Runs with these arguments for the measured window.
     Window(&'static str),
-    /// Holds this many idle connections while memory is read.
-    Idle(usize),
+    /// Holds this many idle connections while memory is read, opened with these
+    /// arguments.
+    Idle {
+        count: usize,
+        arguments: &'static str,
+    },
 }
 
 /// A baseline server, and what a candidate should reach.
@@ -64,10 +73,12 @@ impl fmt::Display for Wanted {
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:<18}", self.name)?;
+        write!(f, "{:<18} {:<4}", self.name, self.scheme)?;
         match self.work {
             Work::Window(arguments) => write!(f, "{arguments}")?,
-            Work::Idle(count) => write!(f, "idle --connections {count}")?,
+            Work::Idle { count, arguments } => {
+                write!(f, "idle --connections {count} {arguments}")?;
+            }
         }
         for baseline in &self.baselines {
             write!(f, "; {}", baseline.name)?;
@@ -81,36 +92,43 @@ impl fmt::Display for Case {
 
 /// All cases, in the order in which they run.
 pub(crate) fn all() -> Vec<Case> {
-    use Wanted::{BytesAtMost, CpuRatioAtLeast, P99RatioAtMost};
+    let mut cases = tcp();
+    cases.extend(websocket());
+    cases.extend(tls());
+    cases.extend(udp());
+    cases.extend(idle());
+    cases
+}
 
-    let case = |name, role, work, baselines: &[(&'static str, Option<Wanted>)]| Case {
+/// A baseline and what is wanted against it.
+type Against = (&'static str, Option<Wanted>);
+
+fn case(name: &'static str, role: Role, scheme: Scheme, work: Work, baselines: &[Against]) -> Case {
+    Case {
         name,
         role,
+        scheme,
         work,
         baselines: baselines
             .iter()
             .map(|&(name, wanted)| Baseline { name, wanted })
             .collect(),
+    }
+}
+
+fn tcp() -> Vec<Case> {
+    let window = |name, role, arguments, baselines: &[Against]| {
+        case(name, role, Scheme::Tcp, Work::Window(arguments), baselines)
     };
     let echo = |name, arguments, msgi, tokio| {
         let baselines = [
             ("epoll-msgi", Some(CpuRatioAtLeast(msgi))),
             ("tokio-framed", Some(CpuRatioAtLeast(tokio))),
         ];
-        case(name, Role::Echo, Work::Window(arguments), &baselines)
+        window(name, Role::Echo, arguments, &baselines)
     };
     let against = |name, role, arguments, baseline, wanted| {
-        case(
-            name,
-            role,
-            Work::Window(arguments),
-            &[(baseline, Some(wanted))],
-        )
-    };
-    let idle = |name, count| {
-        let bytes = Some(BytesAtMost(1792.0));
-        let baselines = [("epoll-bytes", bytes), ("tokio-framed", None)];
-        case(name, Role::Echo, Work::Idle(count), &baselines)
+        window(name, role, arguments, &[(baseline, Some(wanted))])
     };
     vec![
         echo(
@@ -187,14 +205,182 @@ pub(crate) fn all() -> Vec<Case> {
             "epoll-broadcast",
             CpuRatioAtLeast(0.88),
         ),
-        idle("idle-5000", 5_000),
-        idle("idle-10000", 10_000),
         against(
             "connect",
             Role::Echo,
             "connect --size 64 --in-flight 32",
             "epoll-msgi",
             CpuRatioAtLeast(0.90),
+        ),
+    ]
+}
+
+fn websocket() -> Vec<Case> {
+    let echo = |name, arguments, epoll, crates| {
+        let baselines = [
+            ("epoll-ws", epoll),
+            ("tungstenite-ws", crates),
+            ("fastwebsockets-ws", crates),
+            ("sockudo-ws", crates),
+        ]
+        .map(|(name, wanted): (_, Option<f64>)| (name, wanted.map(CpuRatioAtLeast)));
+        let work = Work::Window(arguments);
+        case(name, Role::Echo, Scheme::Ws, work, &baselines)
+    };
+    let waiting = |name, arguments| echo(name, arguments, Some(0.80), Some(0.90));
+    let small = |name, arguments| echo(name, arguments, Some(0.80), Some(1.50));
+    let large = |name, arguments| echo(name, arguments, Some(0.80), Some(1.20));
+    vec![
+        waiting(
+            "ws-64-c8-w1",
+            "echo --size 64 --connections 8 --outstanding 1",
+        ),
+        waiting(
+            "ws-64-c100-w1",
+            "echo --size 64 --connections 100 --outstanding 1",
+        ),
+        small(
+            "ws-64-c8-w64",
+            "echo --size 64 --connections 8 --outstanding 64",
+        ),
+        small(
+            "ws-64-c100-w64",
+            "echo --size 64 --connections 100 --outstanding 64",
+        ),
+        waiting(
+            "ws-1k-c8-w1",
+            "echo --size 1024 --connections 8 --outstanding 1",
+        ),
+        waiting(
+            "ws-1k-c100-w1",
+            "echo --size 1024 --connections 100 --outstanding 1",
+        ),
+        large(
+            "ws-1k-c8-w64",
+            "echo --size 1024 --connections 8 --outstanding 64",
+        ),
+        large(
+            "ws-1k-c100-w64",
+            "echo --size 1024 --connections 100 --outstanding 64",
+        ),
+        echo(
+            "ws-64k",
+            "echo --size 65536 --connections 8 --outstanding 4",
+            None,
+            None,
+        ),
+    ]
+}
+
+fn tls() -> Vec<Case> {
+    let echo = |name, arguments, wanted: Option<f64>| {
+        let baselines = [
+            ("tokio-rustls", wanted.map(CpuRatioAtLeast)),
+            ("tokio-rustls-buffered", None),
+        ];
+        let work = Work::Window(arguments);
+        case(name, Role::Echo, Scheme::Tls, work, &baselines)
+    };
+    vec![
+        echo(
+            "tls-64-c8-w1",
+            "echo --size 64 --connections 8 --outstanding 1",
+            Some(1.10),
+        ),
+        echo(
+            "tls-64-c100-w1",
+            "echo --size 64 --connections 100 --outstanding 1",
+            Some(1.10),
+        ),
+        echo(
+            "tls-64-c8-w64",
+            "echo --size 64 --connections 8 --outstanding 64",
+            Some(1.10),
+        ),
+        echo(
+            "tls-64-c100-w64",
+            "echo --size 64 --connections 100 --outstanding 64",
+            Some(1.10),
+        ),
+        echo(
+            "tls-64k",
+            "echo --size 65536 --connections 8 --outstanding 4",
+            None,
+        ),
+    ]
+}
+
+fn udp() -> Vec<Case> {
+    let echo = |name, arguments| {
+        let baselines = [("mmsg-udp", Some(CpuRatioAtLeast(0.80)))];
+        let work = Work::Window(arguments);
+        case(name, Role::Echo, Scheme::Udp, work, &baselines)
+    };
+    vec![
+        echo(
+            "udp-64-c8-w64",
+            "echo --size 64 --connections 8 --outstanding 64",
+        ),
+        echo(
+            "udp-64-c100-w1",
+            "echo --size 64 --connections 100 --outstanding 1",
+        ),
+        echo(
+            "udp-1k-c8-w64",
+            "echo --size 1024 --connections 8 --outstanding 64",
+        ),
+        echo(
+            "udp-1k-c100-w1",
+            "echo --size 1024 --connections 100 --outstanding 1",
+        ),
+    ]
+}
+
+fn idle() -> Vec<Case> {
+    // What is wanted does not depend on a baseline: it stands with the first one.
+    let idle = |name, scheme, count, arguments, bytes, baselines: &[&'static str]| {
+        let baselines: Vec<Against> = baselines
+            .iter()
+            .enumerate()
+            .map(|(index, &name)| (name, (index == 0).then_some(BytesAtMost(bytes))))
+            .collect();
+        let work = Work::Idle { count, arguments };
+        case(name, Role::Echo, scheme, work, &baselines)
+    };
+    let tcp = ["epoll-bytes", "tokio-framed"];
+    let websocket = [
+        "epoll-ws",
+        "tungstenite-ws",
+        "fastwebsockets-ws",
+        "sockudo-ws",
+    ];
+    vec![
+        idle("idle-5000", Scheme::Tcp, 5_000, "", 1792.0, &tcp),
+        idle("idle-10000", Scheme::Tcp, 10_000, "", 1792.0, &tcp),
+        idle("ws-idle", Scheme::Ws, 10_000, "", 2304.0, &websocket),
+        idle(
+            "ws-deflate-idle",
+            Scheme::Ws,
+            10_000,
+            "--deflate --size 1024",
+            3072.0,
+            &["sockudo-ws"],
+        ),
+        idle(
+            "tls-idle",
+            Scheme::Tls,
+            10_000,
+            "",
+            8192.0,
+            &["tokio-rustls"],
+        ),
+        idle(
+            "wss-idle",
+            Scheme::Wss,
+            10_000,
+            "",
+            9216.0,
+            &["tungstenite-wss"],
         ),
     ]
 }

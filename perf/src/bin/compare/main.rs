@@ -33,13 +33,16 @@ usage: compare --server NAME='COMMAND' [options]
   --json FILE        write all samples and ratios to FILE
   --list             list the cases and end
 A command is split at white space, is the server itself and not a wrapper that
-starts it, and prints a line \"listening tcp://IP:PORT\".";
+starts it, and prints a line \"listening SCHEME://IP:PORT\". {scheme} in it stands
+for the scheme that a case needs: tcp, ws, tls, wss or udp.";
 
 /// How the cases are run.
 struct Plan {
     candidates: Vec<(Role, ServerCommand)>,
     cases: Vec<Case>,
     rounds: usize,
+    /// How many descriptors each process may have.
+    descriptors: u64,
     seconds: f64,
     warmup: f64,
     cores: Option<Cores>,
@@ -76,8 +79,6 @@ fn main() -> ExitCode {
 
 /// Runs everything; says whether every single run succeeded.
 fn compare(plan: &Plan) -> io::Result<bool> {
-    // The servers inherit the limit.
-    sys::raise_descriptor_limit()?;
     let results: Vec<_> = plan
         .cases
         .iter()
@@ -147,6 +148,8 @@ fn plan() -> Result<Option<Plan>, String> {
     let plan = Plan {
         candidates,
         cases,
+        // The servers inherit the limit.
+        descriptors: sys::raise_descriptor_limit().map_err(|error| error.to_string())?,
         rounds: args.parsed("rounds", rounds)?,
         seconds: args.parsed("seconds", seconds)?,
         warmup: args.parsed("warmup", warmup)?,

@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use network_system_perf::report::Report;
+use network_system_perf::scheme::Scheme;
 use network_system_perf::sys;
 
 /// How long a server may take until it listens, and until it has ended.
 const PATIENCE: Duration = Duration::from_secs(10);
-const LISTENING: &str = "listening tcp://";
+/// Stands in a command for the scheme that a case needs.
+const PLACEHOLDER: &str = "{scheme}";
 
 /// How to start a server.
 pub(crate) struct ServerCommand {
@@ -29,6 +31,21 @@ impl ServerCommand {
         }
     }
 
+    /// Whether the server can be started for `scheme`. A command without a
+    /// placeholder serves the schemes that it names, or `tcp` if it names none.
+    pub(crate) fn serves(&self, scheme: Scheme) -> bool {
+        let names = |scheme: Scheme| {
+            let url = format!("{scheme}://");
+            self.words.iter().any(|word| {
+                word.match_indices(&url)
+                    .any(|(at, _)| !word[..at].ends_with(char::is_alphanumeric))
+            })
+        };
+        self.words.iter().any(|word| word.contains(PLACEHOLDER))
+            || names(scheme)
+            || scheme == Scheme::Tcp && !Scheme::ALL.into_iter().any(names)
+    }
+
     /// The baseline `name` from the folder `programs`.
     pub(crate) fn baseline(programs: &Path, name: &str) -> Self {
         let program = programs.join("baseline").to_string_lossy().into_owned();
@@ -42,15 +59,23 @@ impl ServerCommand {
 /// A running server; it is ended when this is dropped.
 pub(crate) struct Server {
     child: Child,
-    address: String,
+    url: String,
 }
 
 impl Server {
-    /// Starts a server and waits until it listens.
-    pub(crate) fn start(command: &ServerCommand, cpu: Option<usize>) -> io::Result<Self> {
+    /// Starts a server and waits until it listens for `scheme`.
+    pub(crate) fn start(
+        command: &ServerCommand,
+        scheme: Scheme,
+        cpu: Option<usize>,
+    ) -> io::Result<Self> {
+        let words = command
+            .words
+            .iter()
+            .map(|word| word.replace(PLACEHOLDER, scheme.name()));
         let mut process = Command::new(&command.words[0]);
         process
-            .args(&command.words[1..])
+            .args(words.skip(1))
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
         sys::pin(&mut process, cpu);
@@ -60,20 +85,22 @@ impl Server {
         let output = child.stdout.take().expect("standard output is a pipe");
         let mut server = Self {
             child,
-            address: String::new(),
+            url: String::new(),
         };
-        let (sender, addresses) = mpsc::channel();
+        let listening = format!("listening {scheme}://");
+        let wanted = listening.clone();
+        let (sender, urls) = mpsc::channel();
         thread::spawn(move || {
             // What follows the line is read too, so that the server never waits for us.
             for line in BufReader::new(output).lines().map_while(Result::ok) {
-                if let Some(address) = line.strip_prefix(LISTENING) {
-                    let _ = sender.send(address.trim().to_owned());
+                if let Some(rest) = line.strip_prefix(&wanted) {
+                    let _ = sender.send(format!("{scheme}://{}", rest.trim()));
                 }
             }
         });
-        server.address = addresses
+        server.url = urls
             .recv_timeout(PATIENCE)
-            .map_err(|_| io::Error::other(format!("no line \"{LISTENING}…\" was printed")))?;
+            .map_err(|_| io::Error::other(format!("no line \"{listening}…\" was printed")))?;
         Ok(server)
     }
 
@@ -124,7 +151,7 @@ impl Load {
         let mut process = Command::new(programs.join("load"));
         process
             .args(arguments.split_whitespace())
-            .args(["--server", &server.address])
+            .args(["--server", &server.url])
             .args(["--pid", &server.child.id().to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
@@ -171,5 +198,27 @@ impl Drop for Load {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_serves_the_schemes_that_it_names() {
+        let served = |command: &str| -> Vec<&str> {
+            let command = ServerCommand::new("name", command);
+            Scheme::ALL
+                .into_iter()
+                .filter(|scheme| command.serves(*scheme))
+                .map(Scheme::name)
+                .collect()
+        };
+        let all = Scheme::ALL.map(Scheme::name);
+        assert_eq!(served("serve --listen {scheme}://127.0.0.1:0"), all);
+        assert_eq!(served("serve --listen=wss://127.0.0.1:0"), ["wss"]);
+        assert_eq!(served("serve --listen ws://127.0.0.1:0"), ["ws"]);
+        assert_eq!(served("sessions lent"), ["tcp"]);
     }
 }

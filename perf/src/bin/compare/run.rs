@@ -13,6 +13,8 @@ use crate::process::{Load, Server, ServerCommand};
 /// What makes a server touch the memory that it needs for any connection,
 /// before idle connections are opened.
 const TOUCH: &str = "echo --size 1024 --connections 16 --outstanding 64 --warmup 0 --seconds 0.3";
+/// Descriptors that a server may need for other things than connections.
+const SPARE_DESCRIPTORS: usize = 100;
 /// How long memory may settle before it is read.
 const SETTLE: Duration = Duration::from_secs(1);
 
@@ -63,7 +65,7 @@ pub(crate) fn case<'a>(plan: &Plan, case: &'a Case) -> Option<CaseResult<'a>> {
     let candidates = plan
         .candidates
         .iter()
-        .filter(|(role, _)| *role == case.role);
+        .filter(|(role, command)| *role == case.role && command.serves(case.scheme));
     let commands: Vec<_> = baselines
         .iter()
         .chain(candidates.map(|(_, command)| command))
@@ -114,7 +116,7 @@ pub(crate) fn case<'a>(plan: &Plan, case: &'a Case) -> Option<CaseResult<'a>> {
 }
 
 fn once(plan: &Plan, case: &Case, command: &ServerCommand) -> io::Result<Sample> {
-    let server = Server::start(command, plan.cores.map(|cores| cores.server))?;
+    let server = Server::start(command, case.scheme, plan.cores.map(|cores| cores.server))?;
     let load = |arguments: &str, more: &[(&str, f64)]| {
         let cpu = plan.cores.map(|cores| cores.load);
         Load::start(&plan.programs, arguments, more, &server, cpu)
@@ -131,11 +133,15 @@ fn once(plan: &Plan, case: &Case, command: &ServerCommand) -> io::Result<Sample>
                 bytes: None,
             })
         }
-        Work::Idle(count) => {
-            load(TOUCH, &[])?.report()?;
+        Work::Idle { count, arguments } => {
+            let count = affordable(count, plan.descriptors);
+            load(&format!("{TOUCH} {arguments}"), &[])?.report()?;
             thread::sleep(SETTLE);
             let before = server.resident_bytes()?;
-            let mut load = load("idle", &[("--connections", count as f64)])?;
+            let mut load = load(
+                &format!("idle {arguments}"),
+                &[("--connections", count as f64)],
+            )?;
             load.line()?;
             thread::sleep(SETTLE);
             let bytes = server.resident_bytes()? as f64 - before as f64;
@@ -146,6 +152,17 @@ fn once(plan: &Plan, case: &Case, command: &ServerCommand) -> io::Result<Sample>
                 bytes: Some(bytes / count as f64),
             })
         }
+    }
+}
+
+/// How many idle connections can be held: `count`, or half of it where the
+/// server or the load generator have no descriptors for so many.
+fn affordable(count: usize, descriptors: u64) -> usize {
+    if (count + SPARE_DESCRIPTORS) as u64 <= descriptors {
+        count
+    } else {
+        eprintln!("compare: {descriptors} descriptors are too few for {count} connections");
+        count / 2
     }
 }
 

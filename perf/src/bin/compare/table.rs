@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use network_system_perf::report::json_string;
+use network_system_perf::report::{Report, json_string};
 use network_system_perf::stats::Spread;
 
 use crate::cases::Work;
-use crate::run::{CaseResult, Comparison, Sample};
+use crate::run::{CaseResult, Comparison, Sample, ServerResult};
 
 /// The tables, with a heading each.
 pub(crate) fn markdown(machine: &[(&str, String)], results: &[CaseResult<'_>]) -> String {
@@ -45,6 +45,15 @@ pub(crate) fn markdown(machine: &[(&str, String)], results: &[CaseResult<'_>]) -
         text.extend(idle.into_iter().flat_map(idle_rows));
     }
 
+    let losses: Vec<String> = results.iter().flat_map(loss_rows).collect();
+    if !losses.is_empty() {
+        text += "\n## Lost datagrams\n\n\
+            A datagram that is not answered within 100 ms is given up, and another one is sent.\n\n\
+            | case | server | lost of a million |\n\
+            |---|---|--:|\n";
+        text.extend(losses);
+    }
+
     let failures: Vec<&String> = results.iter().flat_map(|result| &result.failures).collect();
     if !failures.is_empty() {
         text += "\n## Failed runs\n\n";
@@ -56,7 +65,7 @@ pub(crate) fn markdown(machine: &[(&str, String)], results: &[CaseResult<'_>]) -
 }
 
 fn ratio_rows(result: &CaseResult<'_>) -> Vec<String> {
-    if let Work::Idle(_) = result.case.work {
+    if let Work::Idle { .. } = result.case.work {
         return Vec::new();
     }
     let row = |comparison: Comparison<'_>| {
@@ -127,6 +136,20 @@ fn idle_rows(result: &CaseResult<'_>) -> Vec<String> {
         ));
     }
     rows
+}
+
+/// The servers of a case that left messages without an answer.
+fn loss_rows(result: &CaseResult<'_>) -> Vec<String> {
+    let row = |server: &ServerResult| {
+        let lost = server.spread(|sample| {
+            let Report { lost, messages, .. } = sample.report;
+            1e6 * lost / (lost + messages)
+        });
+        let lost = lost.filter(|lost| lost.max > 0.0)?;
+        let (case, name) = (result.case.name, &server.name);
+        Some(format!("| {case} | {name} | {} |\n", spread(lost, 1)))
+    };
+    result.servers.iter().filter_map(row).collect()
 }
 
 /// What is wanted, and whether it is met.

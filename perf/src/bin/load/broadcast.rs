@@ -9,12 +9,14 @@
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use network_system_perf::frame;
 use network_system_perf::report::Report;
 use network_system_perf::sys::{Epoll, Events, Interest};
 
 use crate::echo::TICK_MS;
-use crate::peer::{self, Opening, PATIENCE, PROBE, Peer, Shape};
+use crate::incoming::Taken;
+use crate::outgoing::Scratch;
+use crate::peer::{self, Opening, PATIENCE, Peer};
+use crate::shape::{PROBE, Shape};
 use crate::{KEEP_ALIVE, Options, READ_BUFFER};
 
 /// How often the sender asks whether all receivers hear it.
@@ -56,22 +58,22 @@ struct Run {
     peers: Vec<Peer>,
     events: Events,
     buffer: Vec<u8>,
-    scratch: Vec<u8>,
+    scratch: Scratch,
 }
 
 impl Run {
     fn open(options: &Options) -> io::Result<Self> {
-        let shape = Shape::new(options.size);
+        let shape = Shape::new(options.format(), options.size);
         let peers = peer::open(
-            options.server,
+            &options.target,
             options.connections + 1,
             Opening::Ping,
             &shape,
         )?;
         let epoll = Epoll::new()?;
         for (index, peer) in peers.iter().enumerate() {
-            peer.stream.set_nonblocking(true)?;
-            epoll.add(&peer.stream, index as u64, Interest::Stream)?;
+            peer.stream.socket().set_nonblocking(true)?;
+            epoll.add(peer.stream.socket(), index as u64, Interest::Stream)?;
         }
         Ok(Self {
             shape,
@@ -79,13 +81,13 @@ impl Run {
             peers,
             events: Events::with_capacity(1024),
             buffer: vec![0; READ_BUFFER],
-            scratch: Vec::new(),
+            scratch: Scratch::default(),
         })
     }
 
     /// Reads what has come once, and calls `received` for each receiver that
     /// got something. What the sender gets back is checked and not counted.
-    fn turn(&mut self, mut received: impl FnMut(usize, peer::Taken)) -> io::Result<()> {
+    fn turn(&mut self, mut received: impl FnMut(usize, Taken)) -> io::Result<()> {
         self.epoll.wait(&mut self.events, TICK_MS)?;
         for event in self.events.iter() {
             let index = event.token as usize;
@@ -115,7 +117,7 @@ impl Run {
             if begin.elapsed() > PATIENCE {
                 return Err(io::Error::other("a receiver gets no messages"));
             }
-            let probe = self.shape.frame(PROBE);
+            let probe = self.shape.sent.message(PROBE);
             self.peers[0].stream.write_all(&probe)?;
             let sent = Instant::now();
             while sent.elapsed() < PROBE_INTERVAL && heard.contains(&false) {
@@ -128,7 +130,7 @@ impl Run {
     /// Shows the server that the receivers, which send nothing else, are alive.
     fn keep_alive(&mut self) -> io::Result<()> {
         for peer in &mut self.peers[1..] {
-            peer.stream.write_all(&frame::header(frame::HEARTBEAT, 0))?;
+            peer.stream.write_all(&self.shape.keep_alive())?;
         }
         Ok(())
     }

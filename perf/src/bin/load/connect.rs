@@ -5,10 +5,14 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Instant;
 
 use network_system_perf::report::Report;
+use network_system_perf::scheme::Scheme;
 use network_system_perf::sys::{self, Epoll, Events, Interest};
 
 use crate::echo::TICK_MS;
-use crate::peer::{Peer, Shape, first_sequence};
+use crate::outgoing::Scratch;
+use crate::peer::{Peer, first_sequence};
+use crate::shape::Shape;
+use crate::stream::Stream;
 use crate::{Options, READ_BUFFER};
 
 /// Connections come from this many loopback addresses in turn, because a
@@ -16,16 +20,19 @@ use crate::{Options, READ_BUFFER};
 const SOURCES: usize = 200;
 
 pub(crate) fn run(options: &Options) -> io::Result<Report> {
-    let server = match options.server {
+    let server = match options.target.address {
         SocketAddr::V4(server) if server.ip().is_loopback() => server,
         _ => return Err(io::Error::other("connect needs an IPv4 loopback address")),
     };
+    if options.target.scheme != Scheme::Tcp {
+        return Err(io::Error::other("connect is for tcp:// only"));
+    }
     let mut run = Run {
         server,
         epoll: Epoll::new()?,
-        shape: Shape::new(options.size),
+        shape: Shape::new(options.format(), options.size),
         opened: 0,
-        scratch: Vec::new(),
+        scratch: Scratch::default(),
     };
     let mut window = options.window();
     let mut buffer = vec![0; READ_BUFFER];
@@ -62,7 +69,7 @@ struct Run {
     epoll: Epoll,
     shape: Shape,
     opened: usize,
-    scratch: Vec<u8>,
+    scratch: Scratch,
 }
 
 impl Run {
@@ -72,7 +79,7 @@ impl Run {
         let source = Ipv4Addr::new(127, 0, 1, (self.opened % SOURCES) as u8 + 1);
         let stream = sys::connect_from(source, self.server)?;
         self.epoll.add(&stream, index as u64, Interest::Stream)?;
-        let mut peer = Peer::new(stream, first_sequence(self.opened));
+        let mut peer = Peer::new(Stream::Plain(stream), first_sequence(self.opened));
         self.opened += 1;
         peer.outgoing.queue(1);
         peer.write(&self.shape, &mut self.scratch)?;

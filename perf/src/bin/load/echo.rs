@@ -5,22 +5,34 @@ use std::io;
 use std::time::Instant;
 
 use network_system_perf::report::Report;
+use network_system_perf::scheme::Scheme;
 use network_system_perf::sys::{Epoll, Events, Interest};
 
-use crate::peer::{self, Opening, Peer, Shape};
-use crate::{Options, READ_BUFFER};
+use crate::outgoing::Scratch;
+use crate::peer::{self, Opening, Peer};
+use crate::shape::Shape;
+use crate::{Options, READ_BUFFER, datagrams};
 
 /// How long to wait for events before the clock is looked at again.
 pub(crate) const TICK_MS: i32 = 100;
 
 pub(crate) fn run(options: &Options) -> io::Result<Report> {
-    let shape = Shape::new(options.size);
-    let peers = peer::open(options.server, options.connections, Opening::Echo, &shape)?;
+    let Options {
+        target,
+        connections,
+        size,
+        ..
+    } = options;
+    if target.scheme == Scheme::Udp {
+        return datagrams::run(options);
+    }
+    let shape = Shape::new(options.format(), *size);
+    let peers = peer::open(target, *connections, Opening::Echo, &shape)?;
     let epoll = Epoll::new()?;
     let mut echoes = Vec::new();
     for (index, peer) in peers.into_iter().enumerate() {
-        peer.stream.set_nonblocking(true)?;
-        epoll.add(&peer.stream, index as u64, Interest::Stream)?;
+        peer.stream.socket().set_nonblocking(true)?;
+        epoll.add(peer.stream.socket(), index as u64, Interest::Stream)?;
         echoes.push(Echo {
             peer,
             sent: VecDeque::new(),
@@ -28,7 +40,7 @@ pub(crate) fn run(options: &Options) -> io::Result<Report> {
     }
 
     let mut window = options.window();
-    let mut scratch = Vec::new();
+    let mut scratch = Scratch::default();
     for echo in &mut echoes {
         echo.send(options.outstanding, Instant::now(), &shape, &mut scratch)?;
     }
@@ -73,7 +85,7 @@ impl Echo {
         messages: u64,
         now: Instant,
         shape: &Shape,
-        scratch: &mut Vec<u8>,
+        scratch: &mut Scratch,
     ) -> io::Result<()> {
         self.sent.push_back((messages, now));
         self.peer.outgoing.queue(messages);

@@ -7,19 +7,20 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Instant;
 
-use network_system_perf::frame;
 use network_system_perf::report::Report;
 
-use crate::peer::{self, Opening, Shape};
+use crate::outgoing::Scratch;
+use crate::peer::{self, Opening};
+use crate::shape::Shape;
 use crate::window::Window;
-use crate::{KEEP_ALIVE, Options};
+use crate::{KEEP_ALIVE, Options, READ_BUFFER};
 
 #[allow(clippy::print_stdout)] // The runner waits for this line.
 pub(crate) fn run(options: &Options) -> io::Result<Report> {
-    let shape = Shape::new(options.size);
+    let shape = Shape::new(options.format(), options.size);
     let begin = Instant::now();
     let mut window = Window::open(options.pid)?;
-    let mut peers = peer::open(options.server, options.connections, Opening::Echo, &shape)?;
+    let mut peers = peer::open(&options.target, options.connections, Opening::Echo, &shape)?;
     window.count(peers.len() as u64, begin, Instant::now());
     let report = window.close()?;
     println!("open {}", peers.len());
@@ -32,12 +33,12 @@ pub(crate) fn run(options: &Options) -> io::Result<Report> {
     });
     while let Err(RecvTimeoutError::Timeout) = told.recv_timeout(KEEP_ALIVE) {
         for peer in &mut peers {
-            peer.stream.write_all(&frame::header(frame::HEARTBEAT, 0))?;
+            peer.stream.write_all(&shape.keep_alive())?;
         }
     }
 
-    let mut buffer = vec![0; 4096];
-    let mut scratch = Vec::new();
+    let mut buffer = vec![0; READ_BUFFER];
+    let mut scratch = Scratch::default();
     for peer in &mut peers {
         peer.outgoing.queue(1);
         peer.write(&shape, &mut scratch)?;

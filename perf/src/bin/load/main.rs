@@ -1,15 +1,23 @@
-//! A load generator on one thread, which speaks MSGI as a plain peer and
-//! checks every byte that it receives. It prints its result as one line of
-//! JSON. Linux only.
+//! A load generator on one thread, which checks every byte that it receives. It
+//! speaks MSGI as a plain peer, WebSocket without a subprotocol, both in TLS,
+//! and UDP. It prints its result as one line of JSON. Linux only.
 
 mod broadcast;
 mod connect;
+mod datagrams;
 mod echo;
 mod idle;
+mod incoming;
+mod outgoing;
 mod peer;
+mod shape;
+mod stream;
+mod target;
+mod tls;
+mod upgrade;
 mod window;
 
-use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::process::ExitCode;
 use std::time::Duration;
 use std::{env, io};
@@ -17,15 +25,19 @@ use std::{env, io};
 use network_system_perf::args::Args;
 use network_system_perf::frame::{HEADER_LEN, MAX_FRAME_LEN};
 use network_system_perf::report::Report;
+use network_system_perf::scheme::Scheme;
 use network_system_perf::sys;
 
+use crate::shape::Format;
+use crate::target::Target;
 use crate::window::Window;
 
 const USAGE: &str = "\
-usage: load MODE --server ADDRESS:PORT [options]
+usage: load MODE --server URL [options]
+URL is tcp://ADDRESS:PORT, or with ws, tls, wss or udp instead of tcp
 modes
   echo       keep messages outstanding on every connection
-  connect    open a connection, exchange one message, close, repeat
+  connect    open a connection, exchange one message, close, repeat (tcp)
   idle       open connections, exchange one message, hold them until standard
              input brings a line or ends
   broadcast  one sender, and receivers which must get everything in order
@@ -33,6 +45,7 @@ options
   --connections N   connections, or receivers of a broadcast (100)
   --size BYTES      payload of a message, at least 8 (64)
   --outstanding N   messages under way on a connection, or in a burst (1; 8)
+  --deflate         compress messages by permessage-deflate (ws, wss)
   --in-flight N     connections that connect opens at a time (32)
   --warmup SECONDS  time before the measured window (1)
   --seconds SECONDS length of the measured window (3)
@@ -44,10 +57,11 @@ const READ_BUFFER: usize = 256 * 1024;
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 struct Options {
-    server: SocketAddr,
+    target: Target,
     connections: usize,
     size: usize,
     outstanding: u64,
+    deflate: bool,
     in_flight: usize,
     warmup: f64,
     seconds: f64,
@@ -57,6 +71,25 @@ struct Options {
 impl Options {
     fn window(&self) -> Window {
         Window::new(self.warmup, self.seconds, self.pid)
+    }
+
+    fn format(&self) -> Format {
+        match self.target.scheme {
+            Scheme::Tcp | Scheme::Tls => Format::Msgi,
+            Scheme::Ws | Scheme::Wss if self.deflate => Format::Deflate,
+            Scheme::Ws | Scheme::Wss => Format::WebSocket,
+            Scheme::Udp => Format::Datagram,
+        }
+    }
+
+    /// The messages that can be sent.
+    fn sizes(&self) -> RangeInclusive<usize> {
+        let max = match self.format() {
+            Format::Msgi | Format::WebSocket => MAX_FRAME_LEN - HEADER_LEN,
+            Format::Deflate => shape::MAX_STORED,
+            Format::Datagram => datagrams::MAX_SIZE,
+        };
+        shape::MIN_SIZE..=max
     }
 }
 
@@ -72,7 +105,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match sys::raise_descriptor_limit().and_then(|()| mode(&options)) {
+    match sys::raise_descriptor_limit().and_then(|_| mode(&options)) {
         Ok(report) => {
             println!("{}", report.to_json());
             ExitCode::SUCCESS
@@ -95,7 +128,7 @@ fn options() -> Result<(Mode, Options), String> {
         "seconds",
         "pid",
     ];
-    let args = Args::parse(env::args().skip(1), &flags, &[])?;
+    let args = Args::parse(env::args().skip(1), &flags, &["deflate"])?;
     let (mode, outstanding): (Mode, u64) = match args.positional(0) {
         Some("echo") => (echo::run, 1),
         Some("connect") => (connect::run, 1),
@@ -104,15 +137,17 @@ fn options() -> Result<(Mode, Options), String> {
         Some(other) => return Err(format!("unknown mode \"{other}\"")),
         None => return Err("the mode is missing".to_owned()),
     };
-    let server = args.text("server").ok_or("--server is missing")?;
+    let target: Target = args
+        .text("server")
+        .ok_or("--server is missing")?
+        .parse()
+        .map_err(|text| format!("--server: {text}"))?;
     let options = Options {
-        server: server
-            .trim_start_matches("tcp://")
-            .parse()
-            .map_err(|_| format!("--server: \"{server}\" is not an address with a port"))?,
+        target,
         connections: args.parsed("connections", 100)?,
         size: args.parsed("size", 64)?,
         outstanding: args.parsed("outstanding", outstanding)?,
+        deflate: args.has("deflate"),
         in_flight: args.parsed("in-flight", 32)?,
         warmup: args.parsed("warmup", 1.0)?,
         seconds: args.parsed("seconds", 3.0)?,
@@ -121,7 +156,14 @@ fn options() -> Result<(Mode, Options), String> {
             None => None,
         },
     };
-    let sizes = peer::MIN_SIZE..=MAX_FRAME_LEN - HEADER_LEN;
+    let scheme = options.target.scheme;
+    if options.deflate && !scheme.is_websocket() {
+        return Err(format!("{scheme} knows no --deflate"));
+    }
+    if scheme == Scheme::Udp && args.positional(0) != Some("echo") {
+        return Err("udp is for echo only".to_owned());
+    }
+    let sizes = options.sizes();
     if !sizes.contains(&options.size) {
         return Err(format!(
             "--size must be {} to {}",

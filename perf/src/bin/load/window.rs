@@ -20,6 +20,7 @@ pub(crate) struct Window {
     /// The CPU time at the begin, once it has come.
     cpu_before: Option<u64>,
     messages: u64,
+    lost: u64,
     latency: Histogram<u64>,
     /// When something was counted last, warm-up included.
     progress: Instant,
@@ -35,6 +36,7 @@ impl Window {
             pid,
             cpu_before: None,
             messages: 0,
+            lost: 0,
             latency: Histogram::new_with_bounds(1, HIGHEST_LATENCY, 3)
                 .expect("the bounds are valid"),
             progress: now,
@@ -48,6 +50,13 @@ impl Window {
             self.messages += messages;
             let nanos = now.duration_since(sent).as_nanos() as u64;
             self.latency.saturating_record_n(nanos.max(1), messages);
+        }
+    }
+
+    /// Counts messages whose answer never came.
+    pub(crate) fn lose(&mut self, messages: u64) {
+        if self.cpu_before.is_some() {
+            self.lost += messages;
         }
     }
 
@@ -83,7 +92,10 @@ impl Window {
     fn finish(&self, cpu_before: u64) -> io::Result<Report> {
         let cpu = self.cpu()? - cpu_before;
         let seconds = self.begin.elapsed().as_secs_f64();
-        Ok(Report::new(seconds, self.messages, cpu, &self.latency))
+        Ok(Report {
+            lost: self.lost as f64,
+            ..Report::new(seconds, self.messages, cpu, &self.latency)
+        })
     }
 
     fn cpu(&self) -> io::Result<u64> {

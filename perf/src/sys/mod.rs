@@ -2,6 +2,8 @@
 //! module with `unsafe` code.
 #![allow(unsafe_code)]
 
+mod datagrams;
+
 use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
@@ -11,6 +13,8 @@ use std::process::Command;
 use std::ptr;
 
 use libc::c_int;
+
+pub use datagrams::{Datagrams, Wait};
 
 /// Connections that wait for `accept`. The kernel cuts it to its own limit.
 const BACKLOG: c_int = 4096;
@@ -22,8 +26,9 @@ pub struct Epoll(OwnedFd);
 /// What a socket is watched for.
 #[derive(Clone, Copy, Debug)]
 pub enum Interest {
-    /// Level-triggered readiness to read; for listeners.
-    Accept,
+    /// Level-triggered readiness to read; for listeners and datagram sockets.
+    /// Readiness to write would wake up for every datagram that left.
+    Read,
     /// Edge-triggered readiness to read and write; for connections. It is
     /// registered once and never changed, which saves the calls that switch
     /// interest in writing on and off.
@@ -50,7 +55,7 @@ impl Epoll {
     /// Fails when the socket is watched already or the kernel's limit is met.
     pub fn add(&self, socket: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
         let flags = match interest {
-            Interest::Accept => libc::EPOLLIN,
+            Interest::Read => libc::EPOLLIN,
             Interest::Stream => libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET,
         };
         let mut event = libc::epoll_event {
@@ -150,7 +155,7 @@ impl Event {
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
-    set_option(&listener, libc::IPPROTO_TCP, libc::TCP_NODELAY)?;
+    set_option(&listener, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
     // SAFETY: The descriptor is an open, listening socket; a second call only changes the backlog.
     check(unsafe { libc::listen(listener.as_raw_fd(), BACKLOG) })?;
     Ok(listener)
@@ -189,8 +194,8 @@ pub fn connect_from(source: Ipv4Addr, target: SocketAddrV4) -> io::Result<TcpStr
     let fd = check(unsafe { libc::socket(libc::AF_INET, kind, 0) })?;
     // SAFETY: The descriptor was made just now and nobody else owns it.
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-    set_option(&socket, libc::IPPROTO_TCP, libc::TCP_NODELAY)?;
-    set_option(&socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT)?;
+    set_option(&socket, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
+    set_option(&socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)?;
     let (address, len) = socket_address(SocketAddrV4::new(source, 0));
     // SAFETY: `address` is a whole IPv4 socket address of `len` bytes.
     check(unsafe { libc::bind(fd, (&raw const address).cast(), len) })?;
@@ -202,12 +207,12 @@ pub fn connect_from(source: Ipv4Addr, target: SocketAddrV4) -> io::Result<TcpStr
     }
 }
 
-/// Raises the soft limit of open descriptors to the hard one.
+/// Raises the soft limit of open descriptors to the hard one, and gives it.
 ///
 /// # Errors
 ///
 /// Passes on what the kernel says.
-pub fn raise_descriptor_limit() -> io::Result<()> {
+pub fn raise_descriptor_limit() -> io::Result<u64> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
@@ -217,7 +222,7 @@ pub fn raise_descriptor_limit() -> io::Result<()> {
     limit.rlim_cur = limit.rlim_max;
     // SAFETY: The kernel reads one `rlimit`, which lives through the call.
     check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) })?;
-    Ok(())
+    Ok(limit.rlim_max)
 }
 
 /// The CPU time, in nanoseconds, that all threads of process `pid` have used
@@ -276,13 +281,22 @@ pub fn terminate(pid: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Switches a socket option on.
-fn set_option(socket: impl AsFd, level: c_int, name: c_int) -> io::Result<()> {
-    let on: c_int = 1;
+/// Asks for a receive buffer of `bytes`; the kernel cuts it to its own limit.
+///
+/// # Errors
+///
+/// Passes on what the kernel says.
+pub fn set_receive_buffer(socket: impl AsFd, bytes: u32) -> io::Result<()> {
+    let bytes = c_int::try_from(bytes).unwrap_or(c_int::MAX);
+    set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, bytes)
+}
+
+/// Sets a socket option that is a number or a switch.
+fn set_option(socket: impl AsFd, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
     let len = size_of::<c_int>() as libc::socklen_t;
     let fd = socket.as_fd().as_raw_fd();
     // SAFETY: The kernel reads one `c_int`, which lives through the call.
-    check(unsafe { libc::setsockopt(fd, level, name, (&raw const on).cast(), len) })?;
+    check(unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), len) })?;
     Ok(())
 }
 
