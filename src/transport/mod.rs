@@ -5,6 +5,9 @@
 pub(crate) mod dial;
 pub(crate) mod happy_eyeballs;
 pub(crate) mod memory;
+pub(crate) mod network;
+#[cfg_attr(not(test), expect(dead_code, reason = "listeners do not use it yet"))]
+pub(crate) mod proxy_protocol;
 pub(crate) mod stream;
 pub(crate) mod tcp;
 #[cfg_attr(not(unix), path = "unix_missing.rs")]
