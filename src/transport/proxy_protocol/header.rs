@@ -57,6 +57,8 @@ impl fmt::Display for Malformed {
     }
 }
 
+impl std::error::Error for Malformed {}
+
 /// Reads the header at the front of `bytes`, which begin where the connection begins.
 ///
 /// An [`Incomplete`](Parsed::Incomplete) header becomes complete or malformed within [`HEADER_MAX`]

@@ -8,19 +8,16 @@ mod header;
 
 use std::io;
 use std::net::IpAddr;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 
 use self::header::{HEADER_MAX, Parsed, parse};
+use super::head;
 use super::network::Network;
 use crate::error::{ConfigError, ErrorCode};
 
 pub(crate) use self::header::Addresses;
-
-/// How much is peeked at once, in bytes. Headers without certificates in them fit.
-const CHUNK: usize = 256;
 
 /// Makes a server take the peers' addresses from the PROXY protocol (version 1 or 2), which proxies such
 /// as HAProxy, nginx, Envoy and the load balancers of clouds send in front of each connection.
@@ -73,18 +70,14 @@ impl ProxyProtocol {
     }
 }
 
-/// What has been taken from a connection of its header.
+/// What has been taken from a connection of its header: at most [`HEADER_MAX`] bytes.
 #[derive(Debug, Default)]
-pub(crate) struct State {
-    /// At most [`HEADER_MAX`] bytes.
-    taken: Vec<u8>,
-}
+pub(crate) struct State(Vec<u8>);
 
 /// Takes the header from the front of a connection, and not a byte more.
 ///
 /// Ready with the addresses, or with `None` when those of the connection itself hold. There is no deadline
-/// here: the caller sets one. Each poll takes what is there, so that a header that comes in pieces is
-/// waited for without being woken by the pieces that are known.
+/// here: the caller sets one. Not to be polled again once it was ready.
 ///
 /// # Errors
 /// `InvalidData` when the connection begins with anything else, `UnexpectedEof` when it ends before the
@@ -94,48 +87,16 @@ pub(crate) fn poll_header(
     context: &mut Context<'_>,
     state: &mut State,
 ) -> Poll<io::Result<Option<Addresses>>> {
-    loop {
-        let mut chunk = [0; CHUNK];
-        let mut peeked = ReadBuf::new(&mut chunk);
-        if ready!(stream.poll_peek(context, &mut peeked))? == 0 {
-            return Poll::Ready(Err(ended()));
-        }
-        let known = state.taken.len();
-        state.taken.extend_from_slice(peeked.filled());
-        let parsed = parse(&state.taken).map_err(invalid)?;
-        let end = match parsed {
-            Parsed::Incomplete => state.taken.len(),
-            Parsed::Complete { length, .. } => length,
-        };
-        let taken = take(stream, &mut chunk[..end - known])?;
-        state.taken.truncate(known + taken);
-        match parsed {
-            Parsed::Complete { length, addresses } if state.taken.len() == length => {
-                *state = State::default();
-                return Poll::Ready(Ok(addresses));
+    head::poll_take(stream, context, &mut state.0, |bytes, _| {
+        match parse(bytes) {
+            Ok(Parsed::Complete { length, addresses }) => Ok(Some((length, addresses))),
+            Ok(Parsed::Incomplete) => {
+                debug_assert!(bytes.len() < HEADER_MAX);
+                Ok(None)
             }
-            // Whatever is still there is peeked at again; when nothing is, the socket says so.
-            _ => debug_assert!(state.taken.len() < HEADER_MAX),
+            Err(error) => Err(io::Error::new(io::ErrorKind::InvalidData, error)),
         }
-    }
-}
-
-/// Takes bytes that are known to be there. The system may still give fewer.
-fn take(stream: &TcpStream, into: &mut [u8]) -> io::Result<usize> {
-    match stream.try_read(into) {
-        Ok(0) => Err(ended()),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-        taken => taken,
-    }
-}
-
-fn invalid(malformed: header::Malformed) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, malformed.to_string())
-}
-
-fn ended() -> io::Error {
-    let text = "PROXY protocol: the connection ended before the header";
-    io::Error::new(io::ErrorKind::UnexpectedEof, text)
+    })
 }
 
 #[cfg(test)]
@@ -206,7 +167,7 @@ mod tests {
                 poll_fn(|context| {
                     polls += 1;
                     assert!(poll_header(&server, context, &mut state).is_pending());
-                    match state.taken.len() > count {
+                    match state.0.len() > count {
                         true => Poll::Ready(()),
                         false => Poll::Pending,
                     }
