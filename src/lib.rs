@@ -38,6 +38,7 @@ pub use message::{Message, MessageKind, Outgoing};
 pub use server::{BroadcastReport, Server, ServerBuilder, ServerStats, StopReport};
 pub use session::{Sending, Session, SessionId, SessionStats, State, Transport};
 pub use transport::network::Network;
+pub use transport::proxy::Proxy;
 pub use transport::proxy_protocol::ProxyProtocol;
 
 /// The examples in these texts are compiled and run as tests.

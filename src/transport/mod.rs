@@ -4,10 +4,11 @@
 
 pub(crate) mod dial;
 pub(crate) mod happy_eyeballs;
-#[cfg_attr(not(test), expect(dead_code, reason = "its users are not used yet"))]
 pub(crate) mod head;
 pub(crate) mod memory;
 pub(crate) mod network;
+#[cfg_attr(not(test), expect(dead_code, reason = "clients do not use it yet"))]
+pub(crate) mod proxy;
 #[cfg_attr(not(test), expect(dead_code, reason = "listeners do not use it yet"))]
 pub(crate) mod proxy_protocol;
 pub(crate) mod stream;
