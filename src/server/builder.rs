@@ -20,6 +20,7 @@ use crate::hub::{Hub, Role};
 use crate::message::Message;
 use crate::session::Session;
 use crate::session::shared::lock;
+use crate::transport::network::Families;
 use crate::transport::tcp::Tcp;
 use crate::transport::{self, LinkConfig};
 
@@ -81,6 +82,10 @@ impl ServerBuilder {
 
     /// Adds a listener by its URL, such as `tcp://127.0.0.1:8080`, `unix:///run/app.sock` or
     /// `mem://name`. Port 0 takes a free port; [`Server::urls`] says which.
+    ///
+    /// `tcp://[::]:8080` accepts IPv4 as well, where the platform can, and peers then have their IPv4
+    /// address. It accepts IPv6 alone when the server has a listener of its own at an IPv4 address with the
+    /// same port, such as `tcp://0.0.0.0:8080`.
     ///
     /// Without any listener a server listens on `tcp://127.0.0.1:8080`.
     pub fn listen(mut self, url: impl AsRef<str>) -> Self {
@@ -307,7 +312,7 @@ impl Given {
         let taken = lock(&self.socket).take();
         match (taken, &self.addr) {
             (Some(socket), _) => Tcp::from_std(socket, self.codec, config.clone()),
-            (None, Ok(addr)) => Tcp::bind(*addr, self.codec, config.clone()),
+            (None, Ok(addr)) => Tcp::bind(*addr, Families::Both, self.codec, config.clone()),
             (None, Err(error)) => Err(error.kind().into()),
         }
     }
@@ -339,9 +344,26 @@ impl Listen {
         }
     }
 
-    /// Binds. A name may have several addresses; all are bound.
+    /// The address of a listener whose port is one of TCP, when it is no name.
+    fn tcp_address(&self) -> Option<SocketAddr> {
+        match self {
+            Listen::Endpoint(endpoint) => match endpoint.address() {
+                Address::Tcp { host, port }
+                | Address::Tls { host, port }
+                | Address::WebSocket { host, port, .. } => match host {
+                    Host::Ip(ip) => Some(SocketAddr::new(*ip, *port)),
+                    Host::Name(_) => None,
+                },
+                _ => None,
+            },
+            Listen::Socket(given) => given.addr.as_ref().ok().copied(),
+        }
+    }
+
+    /// Binds, as one of `all` listeners of a server. A name may have several addresses; all are bound.
     pub(super) async fn bind(
         &self,
+        all: &[Listen],
         config: &LinkConfig,
     ) -> Result<Vec<Box<dyn transport::Listener>>, ServerError> {
         let endpoint = match self {
@@ -365,7 +387,8 @@ impl Listen {
                 };
                 let mut bound: Vec<Box<dyn transport::Listener>> = Vec::new();
                 for addr in addrs {
-                    let listener = Tcp::bind(addr, codec, config.clone());
+                    let families = Families::at(addr, all.iter().filter_map(Listen::tcp_address));
+                    let listener = Tcp::bind(addr, families, codec, config.clone());
                     bound.push(Box::new(listener.map_err(failed)?));
                 }
                 Ok(bound)

@@ -541,7 +541,7 @@ impl Inner {
         };
         let mut listeners = Vec::with_capacity(self.listen.len());
         for listen in &self.listen {
-            listeners.extend(listen.bind(&config).await?);
+            listeners.extend(listen.bind(&self.listen, &config).await?);
         }
         Ok(listeners)
     }

@@ -1,8 +1,12 @@
-//! Networks: ranges of addresses with a common prefix.
+//! IPv4 and IPv6: which of them a socket accepts, and networks, which are ranges of addresses with a
+//! common prefix.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
+
+use socket2::Socket;
 
 use crate::error::ConfigError;
 
@@ -72,6 +76,55 @@ impl Network {
             },
             _ => self,
         }
+    }
+}
+
+/// What a socket that is bound to `[::]` accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Families {
+    /// IPv6, and IPv4 where the platform can.
+    Both,
+    /// IPv6 alone.
+    Ipv6,
+}
+
+impl Families {
+    /// What to accept at `addr`, when the same server is to listen at `others` as well.
+    ///
+    /// A port of IPv4 can be taken once. Whoever lists an IPv4 address beside `[::]` with the same port
+    /// means two sockets with a family each, and without this the second could not be bound.
+    pub(crate) fn at(addr: SocketAddr, others: impl IntoIterator<Item = SocketAddr>) -> Self {
+        let taken = |other: SocketAddr| other.is_ipv4() && other.port() == addr.port();
+        match addr.port() != 0 && others.into_iter().any(taken) {
+            true => Families::Ipv6,
+            false => Families::Both,
+        }
+    }
+
+    /// Settles it for a socket that is about to be bound to `addr`: otherwise the platform and its
+    /// configuration would decide.
+    pub(crate) fn apply(self, socket: &Socket, addr: SocketAddr) -> io::Result<()> {
+        if !addr.is_ipv6() {
+            return Ok(());
+        }
+        match (self, socket.set_only_v6(self == Families::Ipv6)) {
+            // OpenBSD never accepts both.
+            (Families::Both, Err(error)) => {
+                tracing::warn!(%addr, %error, "accepts IPv6 only");
+                Ok(())
+            }
+            (_, set) => set,
+        }
+    }
+}
+
+/// Gives an IPv4 address that came by an IPv6 socket (`::ffff:192.0.2.1`) the form that it has anywhere
+/// else, so that limits, logs and lists know it.
+pub(crate) fn canonical(addr: SocketAddr) -> SocketAddr {
+    match addr.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.into(), addr.port()),
+        // The scope of a link-local address stays.
+        IpAddr::V6(_) => addr,
     }
 }
 
@@ -218,6 +271,41 @@ mod tests {
             "fe80::1%1/64",
         ] {
             assert!(text.parse::<Network>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_ipv4_listener_of_its_own_takes_ipv4_off_the_other() {
+        let addr = |text: &str| text.parse::<SocketAddr>().expect(text);
+        let all = addr("[::]:80");
+        assert_eq!(Families::at(all, []), Families::Both);
+        assert_eq!(Families::at(all, [addr("0.0.0.0:80")]), Families::Ipv6);
+        assert_eq!(Families::at(all, [addr("127.0.0.1:80")]), Families::Ipv6);
+        assert_eq!(
+            Families::at(all, [all, addr("0.0.0.0:81"), addr("[::1]:80")]),
+            Families::Both
+        );
+        // Both get a port of their own.
+        assert_eq!(
+            Families::at(addr("[::]:0"), [addr("0.0.0.0:0")]),
+            Families::Both
+        );
+    }
+
+    #[test]
+    fn mapped_peers_get_the_form_of_ipv4() {
+        let addr = |text: &str| text.parse::<SocketAddr>().expect(text);
+        assert_eq!(
+            canonical(addr("[::ffff:192.0.2.1]:80")),
+            addr("192.0.2.1:80")
+        );
+        for same in [
+            "192.0.2.1:80",
+            "[::1]:80",
+            "[fe80::1%3]:80",
+            "[::192.0.2.1]:80",
+        ] {
+            assert_eq!(canonical(addr(same)), addr(same));
         }
     }
 

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::network::{Families, canonical};
 use super::stream::{StreamLink, socket_stream};
 use super::{Incoming, LinkConfig, Listener};
 use crate::codec::{Decoder, Framing};
@@ -30,8 +31,14 @@ pub(crate) struct Tcp {
 
 impl Tcp {
     /// Binds and listens. Must be called inside a runtime.
-    pub(crate) fn bind(addr: SocketAddr, codec: CodecKind, config: LinkConfig) -> io::Result<Self> {
+    pub(crate) fn bind(
+        addr: SocketAddr,
+        families: Families,
+        codec: CodecKind,
+        config: LinkConfig,
+    ) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+        families.apply(&socket, addr)?;
         // On Windows the option would let another process take the port over.
         if cfg!(not(windows)) {
             socket.set_reuse_address(true)?;
@@ -89,8 +96,8 @@ impl Listener for Tcp {
         };
         let peer = PeerInfo {
             transport: Transport::Tcp,
-            remote: Some(remote),
-            local: Some(local),
+            remote: Some(canonical(remote)),
+            local: Some(canonical(local)),
         };
         Poll::Ready(Ok(Incoming {
             link: link(stream, self.codec, &self.config),
