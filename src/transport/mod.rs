@@ -2,6 +2,8 @@
 
 #![allow(clippy::disallowed_types, reason = "sockets belong here")]
 
+#[cfg(unix)]
+pub mod activation;
 pub(crate) mod dial;
 pub(crate) mod happy_eyeballs;
 pub(crate) mod head;
