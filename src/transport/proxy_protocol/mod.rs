@@ -5,6 +5,7 @@
 //! began it.
 
 mod header;
+pub(crate) mod stream;
 
 use std::io;
 use std::net::IpAddr;
