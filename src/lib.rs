@@ -39,6 +39,11 @@ pub use handler::{Authenticator, BoxFuture, Credentials, Executor, GroupGuard, H
 pub use message::{Message, MessageKind, Outgoing};
 pub use server::{BroadcastReport, Server, ServerBuilder, ServerStats, StopReport};
 pub use session::{Sending, Session, SessionId, SessionStats, State, Transport};
+#[cfg(unix)]
+pub use transport::activation;
+pub use transport::network::Network;
+pub use transport::proxy::Proxy;
+pub use transport::proxy_protocol::ProxyProtocol;
 
 /// The examples in these texts are compiled and run as tests.
 #[cfg(doctest)]

@@ -13,7 +13,7 @@
 //! Error texts name the part that is wrong and never show what stands before an `@`: people put
 //! passwords there, and texts end up in logs.
 
-mod parse;
+pub(crate) mod parse;
 #[cfg(test)]
 mod tests;
 

@@ -316,7 +316,7 @@ fn ends_in_number(host: &str) -> bool {
 }
 
 /// Resolves `%XX` in the part of a URL that is called `part` in errors.
-fn decode(part: &str, text: &str) -> Result<String, ConfigError> {
+pub(crate) fn decode(part: &str, text: &str) -> Result<String, ConfigError> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

@@ -22,6 +22,7 @@ use crate::session::Session;
 use crate::session::shared::lock;
 use crate::tls::TlsServer;
 use crate::transport::layers::{alpn_of, no_certificate};
+use crate::transport::network::Families;
 use crate::transport::tcp::Tcp;
 use crate::transport::{self, LinkConfig, ServerOptions};
 use crate::websocket::WebSocketServer;
@@ -88,6 +89,10 @@ impl ServerBuilder {
 
     /// Adds a listener by its URL, such as `tcp://127.0.0.1:8080`, `unix:///run/app.sock` or
     /// `mem://name`. Port 0 takes a free port; [`Server::urls`] says which.
+    ///
+    /// `tcp://[::]:8080` accepts IPv4 as well, where the platform can, and peers then have their IPv4
+    /// address. It accepts IPv6 alone when the server has a listener of its own at an IPv4 address with the
+    /// same port, such as `tcp://0.0.0.0:8080`.
     ///
     /// Without any listener a server listens on `tcp://127.0.0.1:8080`.
     pub fn listen(mut self, url: impl AsRef<str>) -> Self {
@@ -341,7 +346,7 @@ impl Given {
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         match taken {
             Some(socket) => Tcp::from_std(socket, &endpoint, config.clone(), options),
-            None => Tcp::bind(addr, &endpoint, config.clone(), options),
+            None => Tcp::bind(addr, Families::Both, &endpoint, config.clone(), options),
         }
     }
 }
@@ -377,9 +382,26 @@ impl Listen {
         }
     }
 
-    /// Binds. A name may have several addresses; all are bound.
+    /// The address of a listener whose port is one of TCP, when it is no name.
+    fn tcp_address(&self) -> Option<SocketAddr> {
+        match self {
+            Listen::Endpoint(endpoint) => match endpoint.address() {
+                Address::Tcp { host, port }
+                | Address::Tls { host, port }
+                | Address::WebSocket { host, port, .. } => match host {
+                    Host::Ip(ip) => Some(SocketAddr::new(*ip, *port)),
+                    Host::Name(_) => None,
+                },
+                _ => None,
+            },
+            Listen::Socket(given) => given.addr.as_ref().ok().copied(),
+        }
+    }
+
+    /// Binds, as one of `all` listeners of a server. A name may have several addresses; all are bound.
     pub(super) async fn bind(
         &self,
+        all: &[Listen],
         config: &LinkConfig,
         options: &ServerOptions,
     ) -> Result<Vec<Box<dyn transport::Listener>>, ServerError> {
@@ -405,7 +427,8 @@ impl Listen {
                 };
                 let mut bound: Vec<Box<dyn transport::Listener>> = Vec::new();
                 for addr in addrs {
-                    let listener = Tcp::bind(addr, endpoint, config.clone(), options);
+                    let families = Families::at(addr, all.iter().filter_map(Listen::tcp_address));
+                    let listener = Tcp::bind(addr, families, endpoint, config.clone(), options);
                     bound.push(Box::new(listener.map_err(failed)?));
                 }
                 Ok(bound)

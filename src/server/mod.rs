@@ -542,7 +542,7 @@ impl Inner {
         };
         let mut listeners = Vec::with_capacity(self.listen.len());
         for listen in &self.listen {
-            listeners.extend(listen.bind(&config, &self.options).await?);
+            listeners.extend(listen.bind(&self.listen, &config, &self.options).await?);
         }
         Ok(listeners)
     }

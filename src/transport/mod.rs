@@ -2,10 +2,18 @@
 
 #![allow(clippy::disallowed_types, reason = "sockets belong here")]
 
+#[cfg(unix)]
+pub mod activation;
 pub(crate) mod dial;
 pub(crate) mod happy_eyeballs;
+pub(crate) mod head;
 pub(crate) mod layers;
 pub(crate) mod memory;
+pub(crate) mod network;
+#[cfg_attr(not(test), expect(dead_code, reason = "clients do not use it yet"))]
+pub(crate) mod proxy;
+#[cfg_attr(not(test), expect(dead_code, reason = "listeners do not use it yet"))]
+pub(crate) mod proxy_protocol;
 pub(crate) mod stream;
 pub(crate) mod tcp;
 pub(crate) mod tls;

@@ -8,6 +8,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::layers::{Accepting, Dialing};
+use super::network::{Families, canonical};
 use super::stream::socket_stream;
 use super::{Incoming, LinkConfig, Listener, ServerOptions};
 use crate::config::SocketOptions;
@@ -31,11 +32,13 @@ impl Tcp {
     /// Binds and listens. Must be called inside a runtime.
     pub(crate) fn bind(
         addr: SocketAddr,
+        families: Families,
         endpoint: &Endpoint,
         config: LinkConfig,
         options: &ServerOptions,
     ) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+        families.apply(&socket, addr)?;
         // On Windows the option would let another process take the port over.
         if cfg!(not(windows)) {
             socket.set_reuse_address(true)?;
@@ -96,11 +99,11 @@ impl Listener for Tcp {
         };
         let peer = PeerInfo {
             transport: self.layers.transport(),
-            remote: Some(remote),
-            local: Some(local),
+            remote: Some(canonical(remote)),
+            local: Some(canonical(local)),
         };
         Poll::Ready(Ok(Incoming {
-            link: self.layers.link(stream, Some(remote))?,
+            link: self.layers.link(stream, peer.remote)?,
             peer,
         }))
     }

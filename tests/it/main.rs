@@ -15,6 +15,7 @@ mod support;
 
 mod backpressure;
 mod codecs;
+mod dual_stack;
 mod handlers;
 mod hostile;
 mod lifecycle;
