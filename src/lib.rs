@@ -39,6 +39,8 @@ pub use handler::{Authenticator, BoxFuture, Credentials, Executor, GroupGuard, H
 pub use message::{Message, MessageKind, Outgoing};
 pub use server::{BroadcastReport, Server, ServerBuilder, ServerStats, StopReport};
 pub use session::{Sending, Session, SessionId, SessionStats, State, Transport};
+pub use transport::BoundSocket;
+#[cfg(unix)]
 #[cfg(unix)]
 pub use transport::activation;
 pub use transport::network::Network;

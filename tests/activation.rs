@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use network_system::activation::{self, ActivatedSocket};
+use network_system::{BoundSocket, activation};
 use network_system::{CodecKind, ErrorCode, Message, Server, Session};
 
 /// Tells the process what is expected of it.
@@ -95,11 +95,8 @@ fn serve_all_kinds() {
 
     let mut sockets = sockets.into_iter().map(|activated| activated.socket);
     let kinds = (sockets.next(), sockets.next(), sockets.next());
-    let (
-        Some(ActivatedSocket::Tcp(tcp)),
-        Some(ActivatedSocket::Unix(unix)),
-        Some(ActivatedSocket::Udp(udp)),
-    ) = kinds
+    let (Some(BoundSocket::Tcp(tcp)), Some(BoundSocket::Unix(unix)), Some(BoundSocket::Udp(udp))) =
+        kinds
     else {
         panic!("other kinds of sockets");
     };

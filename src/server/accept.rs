@@ -13,7 +13,7 @@ use super::{Running, Server};
 use crate::error::{CloseReason, ErrorCode};
 use crate::session::shared::lock;
 use crate::transport::{Incoming, Listener};
-use crate::worker::{NewSession, Placed};
+use crate::worker::{NewSession, Place, Placed};
 
 /// Refusals a second that are told why; beyond that the connection is only closed.
 const TOLD_REFUSALS: u32 = 100;
@@ -72,8 +72,12 @@ fn is_connection_error(error: &io::Error) -> bool {
 
 fn admit(server: &Server, running: &Running, incoming: Incoming, refusals: &mut Refusals) {
     let hub = &server.inner.hub;
-    let Incoming { link, peer } = incoming;
-    let ip = peer.remote.map(|addr| addr.ip());
+    let Incoming {
+        link,
+        peer,
+        proxied,
+    } = incoming;
+    let ip = peer.remote.map(|addr| addr.ip()).filter(|_| !proxied);
     let (permit, refused) = match Permit::take(server, ip) {
         Ok(permit) => (Some(permit), None),
         Err(reason) => {
@@ -84,7 +88,7 @@ fn admit(server: &Server, running: &Running, incoming: Incoming, refusals: &mut 
             (None, Some(reason))
         }
     };
-    let permit = permit.map(|permit| Box::new(permit) as Box<dyn std::any::Any + Send>);
+    let permit = permit.map(|permit| Box::new(permit) as Box<dyn Place>);
     running.workers.open(
         hub,
         NewSession {
@@ -114,24 +118,32 @@ impl Permit {
                 limits.max_connections
             ));
         }
-        let ip = ip.filter(|_| limits.max_connections_per_ip > 0);
-        if let Some(ip) = ip {
-            let mut per_ip = lock(&server.inner.per_ip);
-            let count = per_ip.entry(ip).or_default();
-            if *count >= limits.max_connections_per_ip {
-                drop(per_ip);
-                hub.free_place();
-                return full(format!(
-                    "the limit of {} connections from one address is reached",
-                    limits.max_connections_per_ip
-                ));
-            }
-            *count += 1;
-        }
-        Ok(Permit {
+        let mut permit = Permit {
             server: server.clone(),
-            ip,
-        })
+            ip: None,
+        };
+        match ip {
+            Some(ip) => permit.locate(ip).map(|()| permit),
+            None => Ok(permit),
+        }
+    }
+}
+
+impl Place for Permit {
+    fn locate(&mut self, ip: IpAddr) -> Result<(), CloseReason> {
+        let most = self.server.inner.hub.limits.max_connections_per_ip;
+        if most == 0 || self.ip.is_some() {
+            return Ok(());
+        }
+        let mut per_ip = lock(&self.server.inner.per_ip);
+        let count = per_ip.entry(ip).or_default();
+        if *count >= most {
+            let text = format!("the limit of {most} connections from one address is reached");
+            return Err(CloseReason::with_code(ErrorCode::TooManyConnections, text));
+        }
+        *count += 1;
+        self.ip = Some(ip);
+        Ok(())
     }
 }
 

@@ -3,28 +3,24 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
-use std::io;
-use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::listen::{Given, Listen};
 use super::{Inner, Server, ServerStats, Stage, StopReport};
 use crate::config::{Limits, SocketOptions, Timeouts, WorkerThreads};
-use crate::endpoint::{Address, CodecKind, Endpoint, Host};
-use crate::error::{CloseReason, ConfigError, ErrorCode, RequestError, ServerError};
+use crate::endpoint::{CodecKind, Endpoint};
+use crate::error::{CloseReason, ConfigError, ErrorCode, RequestError};
 use crate::handler::{
     Authenticator, Closures, Executed, Executor, GroupGuard, Handler, HandlerService, Service,
 };
 use crate::hub::{Hub, Role};
 use crate::message::Message;
 use crate::session::Session;
-use crate::session::shared::lock;
 use crate::tls::TlsServer;
-use crate::transport::layers::{alpn_of, no_certificate};
-use crate::transport::network::Families;
-use crate::transport::tcp::Tcp;
-use crate::transport::{self, LinkConfig, ServerOptions};
+use crate::transport::proxy_protocol::ProxyProtocol;
+use crate::transport::{BoundSocket, ServerOptions};
 use crate::websocket::WebSocketServer;
 
 /// Configures a [`Server`].
@@ -36,6 +32,7 @@ pub struct ServerBuilder {
     limits: Limits,
     timeouts: Timeouts,
     socket: SocketOptions,
+    proxy_protocol: Option<ProxyProtocol>,
     tls: Option<TlsServer>,
     websocket: WebSocketServer,
     workers: usize,
@@ -48,25 +45,6 @@ pub struct ServerBuilder {
     executor: Option<Arc<dyn Executor>>,
 }
 
-/// Where to listen.
-pub(super) enum Listen {
-    Endpoint(Endpoint),
-    Socket(Given),
-}
-
-/// A socket that the application bound. The first start takes it and the stop closes it; a later start
-/// binds its address anew.
-pub(super) struct Given {
-    #[allow(
-        clippy::disallowed_types,
-        reason = "handed in by the application, and handed on as it is"
-    )]
-    socket: Mutex<Option<std::net::TcpListener>>,
-    /// Asked before the socket is taken.
-    addr: io::Result<SocketAddr>,
-    codec: CodecKind,
-}
-
 impl ServerBuilder {
     pub(super) fn new() -> Self {
         ServerBuilder {
@@ -74,6 +52,7 @@ impl ServerBuilder {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             socket: SocketOptions::default(),
+            proxy_protocol: None,
             tls: None,
             websocket: WebSocketServer::default(),
             workers: 0,
@@ -115,12 +94,29 @@ impl ServerBuilder {
         reason = "handed in by the application, and handed on as it is"
     )]
     pub fn listen_socket(mut self, socket: std::net::TcpListener, codec: CodecKind) -> Self {
-        let addr = socket.local_addr();
-        self.listen.push(Ok(Listen::Socket(Given {
-            socket: Mutex::new(Some(socket)),
-            addr,
-            codec,
-        })));
+        let endpoint = Endpoint::tcp("localhost", 0).and_then(|any| any.with_codec(codec));
+        let given = endpoint.and_then(|endpoint| Given::new(BoundSocket::Tcp(socket), &endpoint));
+        self.listen.push(given.map(Listen::Socket));
+        self
+    }
+
+    /// Adds a listener by a socket that is bound already, such as one that systemd has passed on
+    /// (`activation`). The URL says what is spoken: its scheme has to be one of the socket's kind, its
+    /// host and port are replaced by those of the socket.
+    ///
+    /// ```no_run
+    /// # fn sockets() -> Vec<network_system::BoundSocket> { Vec::new() }
+    /// let mut server = network_system::Server::builder();
+    /// for socket in sockets() {
+    ///     server = server.listen_bound(socket, "ws://localhost/chat");
+    /// }
+    /// ```
+    ///
+    /// Stopping the server closes the socket. A server that is started again binds its address anew.
+    pub fn listen_bound(mut self, socket: BoundSocket, url: impl AsRef<str>) -> Self {
+        let given =
+            Endpoint::parse(url.as_ref()).and_then(|endpoint| Given::new(socket, &endpoint));
+        self.listen.push(given.map(Listen::Socket));
         self
     }
 
@@ -139,6 +135,13 @@ impl ServerBuilder {
     /// Sets options of sockets.
     pub fn socket(mut self, socket: SocketOptions) -> Self {
         self.socket = socket;
+        self
+    }
+
+    /// Takes the addresses of peers from the PROXY protocol, on every listener of TCP, TLS and WebSocket
+    /// with an address. Without it the header is no part of any protocol and is refused.
+    pub fn proxy_protocol(mut self, proxy_protocol: ProxyProtocol) -> Self {
+        self.proxy_protocol = Some(proxy_protocol);
         self
     }
 
@@ -258,6 +261,9 @@ impl ServerBuilder {
         self.timeouts.check()?;
         self.socket.check()?;
         self.websocket.check()?;
+        if let Some(proxies) = &self.proxy_protocol {
+            proxies.check()?;
+        }
         if self.worker_threads == WorkerThreads::Pinned && !crate::worker::CAN_PIN {
             return Err(ConfigError::new(
                 ErrorCode::NotSupported,
@@ -292,6 +298,7 @@ impl ServerBuilder {
             None => service,
         };
         let options = ServerOptions {
+            proxy_protocol: self.proxy_protocol,
             tls: self.tls,
             websocket: self.websocket,
             needs_hello: self.authenticator.is_some(),
@@ -331,117 +338,5 @@ impl fmt::Debug for ServerBuilder {
             .field("timeouts", &self.timeouts)
             .field("socket", &self.socket)
             .finish_non_exhaustive()
-    }
-}
-
-impl Given {
-    fn bind(&self, config: &LinkConfig, options: &ServerOptions) -> io::Result<Tcp> {
-        let taken = lock(&self.socket).take();
-        let addr = match &self.addr {
-            Ok(addr) => *addr,
-            Err(error) => return Err(error.kind().into()),
-        };
-        let endpoint = Endpoint::from(addr)
-            .with_codec(self.codec)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        match taken {
-            Some(socket) => Tcp::from_std(socket, &endpoint, config.clone(), options),
-            None => Tcp::bind(addr, Families::Both, &endpoint, config.clone(), options),
-        }
-    }
-}
-
-impl Listen {
-    fn check(&self, has_tls: bool) -> Result<(), ConfigError> {
-        match self {
-            Listen::Endpoint(endpoint) if !has_tls && alpn_of(endpoint).is_some() => {
-                Err(no_certificate(endpoint))
-            }
-            Listen::Endpoint(endpoint)
-                if matches!(
-                    endpoint.address(),
-                    Address::Unix(_) | Address::WebSocketUnix { .. }
-                ) && !transport::unix::AVAILABLE =>
-            {
-                Err(ConfigError::new(
-                    ErrorCode::NotSupported,
-                    format!("listen: `{endpoint}` needs Unix sockets, which this platform lacks"),
-                ))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether peers open with hello there.
-    fn has_hello(&self) -> bool {
-        match self {
-            Listen::Endpoint(endpoint) => {
-                matches!(endpoint.codec(), None | Some(CodecKind::Msgi))
-            }
-            Listen::Socket(given) => given.codec == CodecKind::Msgi,
-        }
-    }
-
-    /// The address of a listener whose port is one of TCP, when it is no name.
-    fn tcp_address(&self) -> Option<SocketAddr> {
-        match self {
-            Listen::Endpoint(endpoint) => match endpoint.address() {
-                Address::Tcp { host, port }
-                | Address::Tls { host, port }
-                | Address::WebSocket { host, port, .. } => match host {
-                    Host::Ip(ip) => Some(SocketAddr::new(*ip, *port)),
-                    Host::Name(_) => None,
-                },
-                _ => None,
-            },
-            Listen::Socket(given) => given.addr.as_ref().ok().copied(),
-        }
-    }
-
-    /// Binds, as one of `all` listeners of a server. A name may have several addresses; all are bound.
-    pub(super) async fn bind(
-        &self,
-        all: &[Listen],
-        config: &LinkConfig,
-        options: &ServerOptions,
-    ) -> Result<Vec<Box<dyn transport::Listener>>, ServerError> {
-        let endpoint = match self {
-            Listen::Socket(given) => {
-                let bound = given.bind(config, options);
-                let bound = bound.map_err(|error| ServerError::bind("the given socket", error))?;
-                return Ok(vec![Box::new(bound)]);
-            }
-            Listen::Endpoint(endpoint) => endpoint,
-        };
-        let failed = |error: io::Error| ServerError::bind(endpoint, error);
-        match endpoint.address() {
-            Address::Tcp { host, port }
-            | Address::Tls { host, port }
-            | Address::WebSocket { host, port, .. } => {
-                let addrs: Vec<_> = match host {
-                    Host::Ip(ip) => vec![(*ip, *port).into()],
-                    Host::Name(name) => tokio::net::lookup_host((name.as_str(), *port))
-                        .await
-                        .map_err(failed)?
-                        .collect(),
-                };
-                let mut bound: Vec<Box<dyn transport::Listener>> = Vec::new();
-                for addr in addrs {
-                    let families = Families::at(addr, all.iter().filter_map(Listen::tcp_address));
-                    let listener = Tcp::bind(addr, families, endpoint, config.clone(), options);
-                    bound.push(Box::new(listener.map_err(failed)?));
-                }
-                Ok(bound)
-            }
-            Address::Unix(path) | Address::WebSocketUnix { socket: path, .. } => {
-                let listener = transport::unix::Unix::bind(path, endpoint, config.clone(), options);
-                Ok(vec![Box::new(listener.map_err(failed)?)])
-            }
-            Address::Memory(name) => {
-                let listener = transport::memory::Memory::bind(name, config.clone());
-                Ok(vec![Box::new(listener.map_err(failed)?)])
-            }
-            Address::Udp { .. } => Err(failed(io::ErrorKind::Unsupported.into())),
-        }
     }
 }

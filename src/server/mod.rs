@@ -2,6 +2,7 @@
 
 mod accept;
 mod builder;
+mod listen;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,7 +17,7 @@ use tokio::time::Instant;
 
 pub use builder::ServerBuilder;
 
-use self::builder::Listen;
+use self::listen::Listen;
 use crate::config::{SocketOptions, WorkerThreads};
 use crate::error::{CloseReason, ErrorCode, SendError, ServerError};
 use crate::group::GroupName;

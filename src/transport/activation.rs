@@ -4,12 +4,12 @@
 //! loses no connection, as the sockets stay with systemd. Unix only.
 //!
 //! ```no_run
-//! use network_system::activation::{self, ActivatedSocket};
+//! use network_system::{BoundSocket, activation};
 //! use network_system::{CodecKind, Server};
 //!
 //! let mut builder = Server::builder();
 //! for activated in activation::sockets()? {
-//!     if let ActivatedSocket::Tcp(listener) = activated.socket {
+//!     if let BoundSocket::Tcp(listener) = activated.socket {
 //!         builder = builder.listen_socket(listener, CodecKind::Msgi);
 //!     }
 //! }
@@ -20,13 +20,12 @@
 //! `FileDescriptorName=` if there are several, and `Accept=no`, which is the default.
 
 use std::ffi::OsString;
-use std::net::{TcpListener, UdpSocket};
-use std::os::unix::net::UnixListener;
 use std::sync::Mutex;
 
 use listenfd::ListenFd;
 use socket2::SockRef;
 
+use super::BoundSocket;
 use crate::error::{ConfigError, ErrorCode};
 use crate::session::shared::lock;
 
@@ -50,19 +49,7 @@ pub struct Activated {
     /// otherwise. Sockets may share a name.
     pub name: String,
     /// The socket.
-    pub socket: ActivatedSocket,
-}
-
-/// A socket, bound and, but for UDP, listening.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum ActivatedSocket {
-    /// For connections by TCP.
-    Tcp(TcpListener),
-    /// For connections by a Unix socket. Its file belongs to whoever bound it.
-    Unix(UnixListener),
-    /// For datagrams.
-    Udp(UdpSocket),
+    pub socket: BoundSocket,
 }
 
 /// Takes the sockets that were handed over to this process, in their order. There are none when the process
@@ -74,7 +61,7 @@ pub enum ActivatedSocket {
 ///
 /// # Errors
 /// The variables contradict each other, or a descriptor is no socket of a kind that
-/// [`ActivatedSocket`] knows: a connection of a unit with `Accept=yes`, a FIFO. The sockets before it
+/// [`BoundSocket`] knows: a connection of a unit with `Accept=yes`, a FIFO. The sockets before it
 /// are closed then.
 pub fn sockets() -> Result<Vec<Activated>, ConfigError> {
     let _taking = lock(&TAKING);
@@ -130,18 +117,18 @@ fn announced(
     }
 }
 
-fn take(given: &mut ListenFd, index: usize, name: &str) -> Result<ActivatedSocket, ConfigError> {
+fn take(given: &mut ListenFd, index: usize, name: &str) -> Result<BoundSocket, ConfigError> {
     // A socket of another kind is left where it is, for the next to try.
     if let Ok(Some(listener)) = given.take_tcp_listener(index) {
         refuse_connection(&SockRef::from(&listener), name)?;
-        return Ok(ActivatedSocket::Tcp(listener));
+        return Ok(BoundSocket::Tcp(listener));
     }
     if let Ok(Some(listener)) = given.take_unix_listener(index) {
         refuse_connection(&SockRef::from(&listener), name)?;
-        return Ok(ActivatedSocket::Unix(listener));
+        return Ok(BoundSocket::Unix(listener));
     }
     match given.take_udp_socket(index) {
-        Ok(Some(socket)) => Ok(ActivatedSocket::Udp(socket)),
+        Ok(Some(socket)) => Ok(BoundSocket::Udp(socket)),
         _ => {
             let text = "is no socket, or none of TCP, UDP or Unix streams";
             Err(invalid(name, text))

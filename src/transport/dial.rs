@@ -29,6 +29,16 @@ pub(crate) async fn connect(
         Address::Tcp { host, port }
         | Address::Tls { host, port }
         | Address::WebSocket { host, port, .. } => {
+            if let Some(proxy) = options
+                .proxy
+                .as_ref()
+                .filter(|proxy| proxy.applies_to(host))
+            {
+                let target = (host, *port);
+                return tcp::connect_through(proxy, target, resolver, &layers, config)
+                    .await
+                    .map_err(failed);
+            }
             let addresses = addresses(host, *port, resolver).await.map_err(failed)?;
             let delay = happy_eyeballs::ATTEMPT_DELAY;
             happy_eyeballs::connect_any(addresses, delay, |address| {

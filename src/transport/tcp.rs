@@ -9,10 +9,14 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::layers::{Accepting, Dialing};
 use super::network::{Families, canonical};
+use super::proxy::{self, Proxy};
+use super::proxy_protocol::ProxyProtocol;
+use super::proxy_protocol::stream::ProxiedStream;
 use super::stream::socket_stream;
 use super::{Incoming, LinkConfig, Listener, ServerOptions};
+use crate::client::Resolver;
 use crate::config::SocketOptions;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Host};
 use crate::session::link::Link;
 use crate::session::shared::PeerInfo;
 
@@ -25,6 +29,7 @@ pub(crate) struct Tcp {
     listener: TcpListener,
     local: SocketAddr,
     layers: Accepting,
+    proxies: Option<ProxyProtocol>,
     config: LinkConfig,
 }
 
@@ -67,6 +72,7 @@ impl Tcp {
             listener: TcpListener::from_std(listener)?,
             local,
             layers,
+            proxies: options.proxy_protocol.clone(),
             config,
         })
     }
@@ -102,9 +108,22 @@ impl Listener for Tcp {
             remote: Some(canonical(remote)),
             local: Some(canonical(local)),
         };
+        let (link, proxied) = match (&self.proxies, peer.remote, peer.local) {
+            (Some(proxies), Some(remote), _) if !proxies.trusts(remote.ip()) => {
+                let text = format!("{remote} is no trusted proxy");
+                let error = io::Error::new(io::ErrorKind::ConnectionAborted, text);
+                return Poll::Ready(Err(error));
+            }
+            (Some(_), Some(remote), Some(local)) => {
+                let stream = ProxiedStream::new(stream, remote, local);
+                (self.layers.link(stream, None)?, true)
+            }
+            _ => (self.layers.link(stream, peer.remote)?, false),
+        };
         Poll::Ready(Ok(Incoming {
-            link: self.layers.link(stream, peer.remote)?,
+            link,
             peer,
+            proxied,
         }))
     }
 
@@ -123,14 +142,37 @@ pub(crate) async fn connect(
     layers: &Dialing,
     config: &LinkConfig,
 ) -> io::Result<(Box<dyn Link>, PeerInfo)> {
-    let stream = TcpStream::connect(addr).await?;
-    apply(&SockRef::from(&stream), &config.socket)?;
+    let stream = dial(addr, config).await?;
     let peer = PeerInfo {
         transport: layers.transport(),
         remote: Some(addr),
         local: stream.local_addr().ok(),
     };
     Ok((layers.link(stream)?, peer))
+}
+
+/// Connects to a host through a proxy. Its address is known to the proxy alone.
+pub(crate) async fn connect_through(
+    proxy: &Proxy,
+    (host, port): (&Host, u16),
+    resolver: &dyn Resolver,
+    layers: &Dialing,
+    config: &LinkConfig,
+) -> io::Result<(Box<dyn Link>, PeerInfo)> {
+    let dial = |addr| dial(addr, config);
+    let stream = proxy::connect(proxy, host, port, resolver, dial).await?;
+    let peer = PeerInfo {
+        transport: layers.transport(),
+        remote: None,
+        local: stream.local_addr().ok(),
+    };
+    Ok((layers.link(stream)?, peer))
+}
+
+async fn dial(addr: SocketAddr, config: &LinkConfig) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(addr).await?;
+    apply(&SockRef::from(&stream), &config.socket)?;
+    Ok(stream)
 }
 
 socket_stream!(TcpStream);

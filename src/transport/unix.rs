@@ -42,7 +42,8 @@ static BINDING: Mutex<()> = Mutex::new(());
 pub(crate) struct Unix {
     // Dropped after the file was removed, so that there is never a file without a listener.
     listener: UnixListener,
-    file: SocketFile,
+    /// `None` when it belongs to somebody else.
+    file: Option<SocketFile>,
     layers: Accepting,
     config: LinkConfig,
 }
@@ -73,7 +74,28 @@ impl Unix {
         let file = staging.publish(path)?;
         Ok(Unix {
             listener,
-            file,
+            file: Some(file),
+            layers,
+            config,
+        })
+    }
+}
+
+impl Unix {
+    /// Takes a socket that is bound and listening. Its file stays when the listener goes.
+    pub(crate) fn from_std(
+        listener: net::UnixListener,
+        endpoint: &Endpoint,
+        config: LinkConfig,
+        options: &ServerOptions,
+    ) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        apply(&SockRef::from(&listener), &config.socket)?;
+        let layers = Accepting::new(endpoint, None, &config, options)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        Ok(Unix {
+            listener: UnixListener::from_std(listener)?,
+            file: None,
             layers,
             config,
         })
@@ -86,7 +108,11 @@ impl Listener for Unix {
         apply(&SockRef::from(&stream), &self.config.socket)?;
         let peer = peer(self.layers.transport());
         let link = self.layers.link(stream, None)?;
-        Poll::Ready(Ok(Incoming { link, peer }))
+        Poll::Ready(Ok(Incoming {
+            link,
+            peer,
+            proxied: false,
+        }))
     }
 
     fn url(&self) -> String {
@@ -96,7 +122,9 @@ impl Listener for Unix {
 
 impl Drop for Unix {
     fn drop(&mut self) {
-        self.file.remove();
+        if let Some(file) = &self.file {
+            file.remove();
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod threads;
 
 use std::cell::Cell;
 use std::future::Future;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -40,10 +41,16 @@ thread_local! {
 pub(crate) struct NewSession {
     pub(crate) link: Placed,
     pub(crate) peer: PeerInfo,
-    pub(crate) permit: Option<Box<dyn std::any::Any + Send>>,
+    pub(crate) permit: Option<Box<dyn Place>>,
     pub(crate) opened: Option<Box<Opened>>,
     /// Why the connection is refused, if it is. The session then only says so.
     pub(crate) refused: Option<CloseReason>,
+}
+
+/// A place among the connections, which is free again when this is dropped.
+pub(crate) trait Place: Send {
+    /// The peer's address has become known: the connection counts among those from there.
+    fn locate(&mut self, ip: IpAddr) -> Result<(), CloseReason>;
 }
 
 /// Where a link is.

@@ -35,7 +35,7 @@ use super::{Session, State, current};
 use crate::codec::{FrameType, Framing};
 use crate::error::{CloseReason, ConnectError, ErrorCode};
 use crate::hub::Traffic;
-use crate::worker::{BroadcastFrames, Delivery};
+use crate::worker::{BroadcastFrames, Delivery, Place};
 
 pub(crate) use self::opening::Opened;
 
@@ -144,7 +144,7 @@ pub(crate) struct Driver {
     ping_sent: u64,
     opened: Option<Box<Opened>>,
     /// Frees the session's place among the connections.
-    permit: Option<Box<dyn std::any::Any + Send>>,
+    permit: Option<Box<dyn Place>>,
     /// Whether the disconnect handler has been started.
     disconnect_started: bool,
     was_open: bool,
@@ -155,7 +155,7 @@ impl Driver {
     pub(crate) fn new(
         shared: Arc<Shared>,
         link: Box<dyn Link>,
-        permit: Option<Box<dyn std::any::Any + Send>>,
+        permit: Option<Box<dyn Place>>,
         opened: Option<Box<Opened>>,
         now: u64,
     ) -> Self {

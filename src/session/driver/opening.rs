@@ -40,6 +40,12 @@ impl Driver {
             Poll::Ready(Ok(())) => {
                 self.shared.set_framing(link.framing());
                 let mut established = std::mem::take(established);
+                self.phase = Phase::Opening;
+                if let (Some(remote), Some(permit)) = (established.remote, &mut self.permit)
+                    && let Err(reason) = permit.locate(remote.ip())
+                {
+                    return self.refuse(reason, turn.now);
+                }
                 if let Some(identity) = established.identity.take() {
                     let _ = self.shared.extra().identity.set(identity);
                 }
@@ -52,7 +58,6 @@ impl Driver {
                 if !established.is_empty() {
                     let _ = self.shared.extra().established.set(established);
                 }
-                self.phase = Phase::Opening;
                 self.liveness.received = turn.now;
                 self.begin(turn);
             }
