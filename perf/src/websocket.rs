@@ -97,12 +97,13 @@ pub fn parse_header(bytes: &[u8]) -> Result<Parsed, Malformed> {
     if bytes.len() < len {
         return Ok(Parsed::Needs(len));
     }
-    let payload_len = match rest {
-        &[high, low, ..] if len_len == 2 => u64::from(u16::from_be_bytes([high, low])),
-        [long @ ..] if len_len == 8 => long
+    let payload_len = match (len_len, rest) {
+        (0, _) => u64::from(second & !MASKED),
+        (2, &[high, low, ..]) => u64::from(u16::from_be_bytes([high, low])),
+        // Of `len` bytes, those of the length are there.
+        (_, long) => long
             .first_chunk()
             .map_or(u64::MAX, |len| u64::from_be_bytes(*len)),
-        _ => u64::from(second & !MASKED),
     };
     if payload_len > MAX_PAYLOAD_LEN as u64 {
         return Err(Malformed);

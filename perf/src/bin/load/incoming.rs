@@ -131,7 +131,7 @@ impl Incoming {
             Kind::Message => {
                 let at = shape.received.header().len();
                 self.count(
-                    &self.head[at..at + SEQUENCE_LEN] == PROBE.to_be_bytes(),
+                    self.head[at..at + SEQUENCE_LEN] == PROBE.to_be_bytes(),
                     taken,
                 );
             }
