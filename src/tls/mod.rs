@@ -32,6 +32,8 @@ mod info;
 mod resolver;
 mod server;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 mod verify;
 

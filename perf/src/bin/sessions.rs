@@ -15,6 +15,7 @@
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
+use network_system::tls::TlsServer;
 use network_system::{Handler, Limits, Message, Server, ServerBuilder, Session, Timeouts};
 
 const USAGE: &str = "usage: sessions [lent|closure|broadcast] [current|multi] [--listen URL]";
@@ -114,10 +115,21 @@ fn build(options: &Options) -> Result<Server, Box<dyn std::error::Error>> {
         .listen(&options.listen)
         .limits(limits)
         .timeouts(timeouts);
+    let builder = match options.listen.starts_with("tls:") || options.listen.starts_with("wss:") {
+        true => builder.tls(certificate()?),
+        false => builder,
+    };
     let own = Arc::new(OnceLock::new());
     let server = with_handler(builder, options.form, &own).build()?;
     let _ = own.set(server.clone());
     Ok(server)
+}
+
+/// A certificate that is made now.
+fn certificate() -> Result<TlsServer, Box<dyn std::error::Error>> {
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    let key = certified.signing_key.serialize_pem();
+    Ok(TlsServer::from_pem(certified.cert.pem(), key)?)
 }
 
 fn with_handler(builder: ServerBuilder, form: Form, own: &Arc<OnceLock<Server>>) -> ServerBuilder {

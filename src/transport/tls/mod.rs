@@ -6,6 +6,8 @@
 
 mod records;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::io::{self, IoSlice};
@@ -16,7 +18,7 @@ use bytes::BytesMut;
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
-use rustls::{ClientConfig, Error, InvalidMessage, ServerConfig};
+use rustls::{CertificateError, ClientConfig, Error, InvalidMessage, ServerConfig};
 
 use self::records::{Connection, MAX_RECORD, OVERHEAD, Progress, RECORD, Sealed};
 use super::stream::{Stream, broken};
@@ -251,13 +253,22 @@ impl<S: Stream> Tls<S> {
     }
 }
 
+/// The longest text of rustls's that is repeated, in characters: a certificate may list any number of names.
+const SHOWN_CHARS: usize = 512;
+
 /// Says what went wrong, for the texts of errors.
 fn describe(error: &Error) -> String {
     match error {
         Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
             "the peer does not speak TLS".into()
         }
-        error => error.to_string(),
+        Error::NoCertificatesPresented => "the peer showed no certificate".into(),
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "the certificate of the peer is not from an authority that is trusted (UnknownIssuer)"
+                .into()
+        }
+        Error::InvalidCertificate(CertificateError::Other(error)) => error.0.to_string(),
+        error => error.to_string().chars().take(SHOWN_CHARS).collect(),
     }
 }
 

@@ -146,6 +146,9 @@ trait Records {
         &'c mut self,
         incoming: &'i mut [u8],
     ) -> UnbufferedStatus<'c, 'i, Self::Data>;
+
+    /// Whether the next state is a record to be encoded.
+    fn has_unsent(&self) -> bool;
 }
 
 impl Records for UnbufferedServerConnection {
@@ -157,6 +160,10 @@ impl Records for UnbufferedServerConnection {
     ) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(incoming)
     }
+
+    fn has_unsent(&self) -> bool {
+        self.wants_write()
+    }
 }
 
 impl Records for UnbufferedClientConnection {
@@ -167,6 +174,10 @@ impl Records for UnbufferedClientConnection {
         incoming: &'i mut [u8],
     ) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(incoming)
+    }
+
+    fn has_unsent(&self) -> bool {
+        self.wants_write()
     }
 }
 
@@ -202,9 +213,10 @@ fn receive<C: Records>(
             }
             Ok(_) => return Ok(progress),
             Err(error) => {
-                // The alert, if there is one, comes next.
-                while let Ok(ConnectionState::EncodeTlsData(data)) =
-                    connection.process(&mut incoming[progress.used..]).state
+                // The alert comes next. Not further: nothing may be taken after an error.
+                while connection.has_unsent()
+                    && let Ok(ConnectionState::EncodeTlsData(data)) =
+                        connection.process(&mut incoming[progress.used..]).state
                 {
                     sealed.encode(data);
                 }
