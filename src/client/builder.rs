@@ -8,7 +8,7 @@ use super::offline::Offline;
 use super::resolve::{Resolver, SystemResolver};
 use super::stream::{Inbox, StreamService};
 use super::{Client, ClientState, Inner, OnStateChange, ReconnectPolicy};
-use crate::config::{Limits, QueuePolicy, SocketOptions, Timeouts};
+use crate::config::{Limits, QueuePolicy, SocketOptions, Timeouts, UdpOptions};
 use crate::endpoint::{CodecKind, Endpoint};
 use crate::error::{CloseReason, ConfigError, ErrorCode, RequestError};
 use crate::handler::{Closures, Executed, Executor, Handler, HandlerService, Service};
@@ -16,6 +16,7 @@ use crate::hub::{Hub, Role};
 use crate::message::Message;
 use crate::session::Session;
 use crate::transport::LinkConfig;
+use crate::transport::udp::UdpConfig;
 
 /// What is queued while there is no connection, unless the builder says otherwise.
 const OFFLINE_BYTES: usize = 1024 * 1024;
@@ -39,6 +40,7 @@ pub struct ClientBuilder {
     limits: Limits,
     timeouts: Timeouts,
     socket: SocketOptions,
+    udp: UdpOptions,
     reconnect: ReconnectPolicy,
     offline_bytes: usize,
     offline_policy: QueuePolicy,
@@ -58,6 +60,7 @@ impl ClientBuilder {
             limits: Limits::default(),
             timeouts: Timeouts::client(),
             socket: SocketOptions::default(),
+            udp: UdpOptions::default(),
             reconnect: ReconnectPolicy::default(),
             offline_bytes: OFFLINE_BYTES,
             offline_policy: QueuePolicy::Wait,
@@ -119,6 +122,12 @@ impl ClientBuilder {
     /// Sets options of sockets.
     pub fn socket(mut self, socket: SocketOptions) -> Self {
         self.socket = socket;
+        self
+    }
+
+    /// Sets options of UDP.
+    pub fn udp(mut self, udp: UdpOptions) -> Self {
+        self.udp = udp;
         self
     }
 
@@ -230,6 +239,7 @@ impl ClientBuilder {
         self.limits.check()?;
         self.timeouts.check()?;
         self.socket.check()?;
+        self.udp.check()?;
         self.reconnect.check()?;
         check_queue(self.offline_bytes, self.offline_policy)?;
         let endpoints = self.endpoints.into_iter().collect::<Result<Vec<_>, _>>()?;
@@ -260,6 +270,10 @@ impl ClientBuilder {
         let link = LinkConfig {
             message_limit: self.limits.message_size,
             socket: self.socket,
+            udp: UdpConfig {
+                options: self.udp,
+                ..UdpConfig::default()
+            },
         };
         let hub = Hub::new(
             Role::Client,
@@ -296,6 +310,7 @@ impl fmt::Debug for ClientBuilder {
             .field("limits", &self.limits)
             .field("timeouts", &self.timeouts)
             .field("socket", &self.socket)
+            .field("udp", &self.udp)
             .field("reconnect", &self.reconnect)
             .finish_non_exhaustive()
     }

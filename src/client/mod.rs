@@ -604,6 +604,7 @@ impl Inner {
             link: LinkConfig {
                 message_limit: hub.limits.message_size,
                 socket: SocketOptions::default(),
+                udp: Default::default(),
             },
             hub: Arc::new(hub),
             reconnect: ReconnectPolicy::default(),

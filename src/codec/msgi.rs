@@ -123,6 +123,45 @@ pub(super) fn decode(buffer: &[u8], message_limit: usize, spans: &mut Vec<Span>)
     }
 }
 
+/// The frame that `datagram` is. A datagram is exactly one.
+pub(crate) fn decode_datagram(
+    datagram: &[u8],
+    message_limit: usize,
+) -> Result<Span, ProtocolError> {
+    let Some((head, payload)) = datagram.split_first_chunk::<HEADER>() else {
+        return Err(ProtocolError::invalid(
+            "a datagram is shorter than a header",
+        ));
+    };
+    let [m0, m1, m2, m3, l0, l1, l2, l3, t0, t1] = *head;
+    let length = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
+    let frame_type = FrameType(u16::from_be_bytes([t0, t1]));
+    if let Some(error) = judge([m0, m1, m2, m3], length, frame_type, message_limit) {
+        return Err(error);
+    }
+    if length != datagram.len() {
+        return Err(ProtocolError::invalid(format!(
+            "a frame of {length} bytes in a datagram of {}",
+            datagram.len()
+        )));
+    }
+    let mut span = Span {
+        frame_type,
+        text: false,
+        start: HEADER as u32,
+        len: payload.len() as u32,
+        id: 0,
+    };
+    if frame_type.has_id()
+        && let Some((id, rest)) = payload.split_first_chunk::<ID>()
+    {
+        span.id = u64::from_be_bytes(*id);
+        span.start += ID as u32;
+        span.len = rest.len() as u32;
+    }
+    Ok(span)
+}
+
 /// Judges the first bytes of a header as soon as they are there.
 #[cold]
 fn judge_partial(rest: &[u8]) -> Option<ProtocolError> {

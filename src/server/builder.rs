@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::{Inner, Server, ServerStats, Stage, StopReport};
-use crate::config::{Limits, SocketOptions, Timeouts, WorkerThreads};
+use crate::config::{Limits, SocketOptions, Timeouts, UdpOptions, WorkerThreads};
 use crate::endpoint::{Address, CodecKind, Endpoint, Host};
 use crate::error::{CloseReason, ConfigError, ErrorCode, RequestError, ServerError};
 use crate::handler::{
@@ -21,6 +21,7 @@ use crate::message::Message;
 use crate::session::Session;
 use crate::session::shared::lock;
 use crate::transport::tcp::Tcp;
+use crate::transport::udp::{Udp, UdpConfig};
 use crate::transport::{self, LinkConfig};
 
 /// Configures a [`Server`].
@@ -32,6 +33,7 @@ pub struct ServerBuilder {
     limits: Limits,
     timeouts: Timeouts,
     socket: SocketOptions,
+    udp: UdpOptions,
     workers: usize,
     worker_threads: WorkerThreads,
     goaway: Option<Duration>,
@@ -68,6 +70,7 @@ impl ServerBuilder {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             socket: SocketOptions::default(),
+            udp: UdpOptions::default(),
             workers: 0,
             worker_threads: WorkerThreads::Runtime,
             goaway: None,
@@ -127,6 +130,12 @@ impl ServerBuilder {
     /// Sets options of sockets.
     pub fn socket(mut self, socket: SocketOptions) -> Self {
         self.socket = socket;
+        self
+    }
+
+    /// Sets options of UDP.
+    pub fn udp(mut self, udp: UdpOptions) -> Self {
+        self.udp = udp;
         self
     }
 
@@ -232,6 +241,7 @@ impl ServerBuilder {
         self.limits.check()?;
         self.timeouts.check()?;
         self.socket.check()?;
+        self.udp.check()?;
         if self.worker_threads == WorkerThreads::Pinned && !crate::worker::CAN_PIN {
             return Err(ConfigError::new(
                 ErrorCode::NotSupported,
@@ -278,6 +288,10 @@ impl ServerBuilder {
                 hub: Arc::new(hub),
                 listen,
                 socket: self.socket,
+                udp: UdpConfig {
+                    options: self.udp,
+                    ..UdpConfig::default()
+                },
                 workers: self.workers,
                 worker_threads: self.worker_threads,
                 goaway: self.goaway,
@@ -298,6 +312,7 @@ impl fmt::Debug for ServerBuilder {
             .field("limits", &self.limits)
             .field("timeouts", &self.timeouts)
             .field("socket", &self.socket)
+            .field("udp", &self.udp)
             .finish_non_exhaustive()
     }
 }
@@ -356,19 +371,14 @@ impl Listen {
         let codec = endpoint.codec().unwrap_or_default();
         match endpoint.address() {
             Address::Tcp { host, port } => {
-                let addrs: Vec<_> = match host {
-                    Host::Ip(ip) => vec![(*ip, *port).into()],
-                    Host::Name(name) => tokio::net::lookup_host((name.as_str(), *port))
-                        .await
-                        .map_err(failed)?
-                        .collect(),
-                };
-                let mut bound: Vec<Box<dyn transport::Listener>> = Vec::new();
-                for addr in addrs {
-                    let listener = Tcp::bind(addr, codec, config.clone());
-                    bound.push(Box::new(listener.map_err(failed)?));
-                }
-                Ok(bound)
+                bind_all(host, *port, |addr| Tcp::bind(addr, codec, config.clone()))
+                    .await
+                    .map_err(failed)
+            }
+            Address::Udp { host, port } => {
+                bind_all(host, *port, |addr| Udp::bind(addr, codec, config.clone()))
+                    .await
+                    .map_err(failed)
             }
             Address::Unix(path) => {
                 let listener = transport::unix::Unix::bind(path, endpoint, config.clone());
@@ -381,4 +391,23 @@ impl Listen {
             _ => Err(failed(io::ErrorKind::Unsupported.into())),
         }
     }
+}
+
+/// Binds at an address, or at all addresses of a name.
+async fn bind_all<L: transport::Listener + 'static>(
+    host: &Host,
+    port: u16,
+    bind: impl Fn(SocketAddr) -> io::Result<L>,
+) -> io::Result<Vec<Box<dyn transport::Listener>>> {
+    let addrs: Vec<SocketAddr> = match host {
+        Host::Ip(ip) => vec![(*ip, port).into()],
+        Host::Name(name) => tokio::net::lookup_host((name.as_str(), port))
+            .await?
+            .collect(),
+    };
+    let mut bound: Vec<Box<dyn transport::Listener>> = Vec::new();
+    for addr in addrs {
+        bound.push(Box::new(bind(addr)?));
+    }
+    Ok(bound)
 }

@@ -5,7 +5,7 @@ use crate::endpoint::{Address, Endpoint, Host};
 use crate::error::ConnectError;
 use crate::session::link::Link;
 use crate::session::shared::PeerInfo;
-use crate::transport::{LinkConfig, happy_eyeballs, memory, tcp, unix};
+use crate::transport::{LinkConfig, happy_eyeballs, memory, tcp, udp, unix};
 
 /// Connects. There is no deadline here: the caller sets one.
 ///
@@ -34,10 +34,24 @@ pub(crate) async fn connect(
             .map_err(failed)
         }
         Address::Unix(path) => unix::connect(path, codec, config).await.map_err(failed),
-        Address::Tls { .. }
-        | Address::WebSocket { .. }
-        | Address::WebSocketUnix { .. }
-        | Address::Udp { .. } => Err(failed(std::io::ErrorKind::Unsupported.into())),
+        Address::Tls { .. } | Address::WebSocket { .. } | Address::WebSocketUnix { .. } => {
+            Err(failed(std::io::ErrorKind::Unsupported.into()))
+        }
+        Address::Udp { host, port } => {
+            let addresses = match host {
+                Host::Ip(ip) => vec![(*ip, *port).into()],
+                Host::Name(name) => resolver.resolve(name, *port).await.map_err(failed)?,
+            };
+            // Nothing is sent, so the first address that this machine has a way to is as good as any.
+            let mut result = Err(failed(std::io::ErrorKind::AddrNotAvailable.into()));
+            for address in addresses {
+                result = udp::connect(address, codec, config).map_err(failed);
+                if result.is_ok() {
+                    break;
+                }
+            }
+            result
+        }
         Address::Memory(name) => memory::connect(name, config).await.map_err(failed),
     }
 }
