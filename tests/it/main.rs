@@ -25,3 +25,4 @@ mod shutdown;
 mod suite;
 mod table;
 mod timers;
+mod udp;
