@@ -546,8 +546,10 @@ async fn stopping_says_goodbye_and_frees_the_port() {
     let client = client(&net.url).build().unwrap();
     within("connect", client.connect()).await.unwrap();
     let raw = Plain::new(addr(&net)).await;
-    raw.send(&frame(kind::DATA, b"x")).await;
-    raw.receive().await;
+    for _ in 0..2 {
+        raw.send(&frame(kind::DATA, b"x")).await;
+        raw.receive().await;
+    }
     let at = addr(&net);
     let session = client.session().unwrap();
     let server = net.server.clone();
@@ -562,6 +564,28 @@ async fn stopping_says_goodbye_and_frees_the_port() {
     net.server.start().await.unwrap();
     net.stop().await;
     within("client", client.stop()).await;
+}
+
+#[tokio::test]
+async fn what_an_address_may_not_be_sent_holds_no_stop_up() {
+    for url in [RAW, MSGI] {
+        let net = serve_udp(url, |builder| {
+            builder.on_message(|session: Session, _| async move {
+                let _ = session.send([0; 500].as_slice()).await;
+            })
+        })
+        .await;
+        let peer = Plain::new(addr(&net)).await;
+        peer.send(&frame(kind::DATA, b"x")).await;
+        eventually("it was handled", || net.server.stats().messages_sent == 1).await;
+        let began = Instant::now();
+        within("stop", net.server.stop_within(Duration::from_millis(300)))
+            .await
+            .unwrap();
+        let patience = Duration::from_secs(2);
+        assert!(began.elapsed() < patience, "{:?}", began.elapsed());
+        assert_eq!(peer.arrived().await.len(), 0);
+    }
 }
 
 #[tokio::test]
@@ -674,8 +698,11 @@ async fn one_broadcast_reaches_streams_and_datagrams() {
         let client = client(&url).build().unwrap();
         within("connect", client.connect()).await.unwrap();
         let mut messages = client.messages().unwrap();
-        client.send("open").await.unwrap();
-        within("echo", messages.next()).await.unwrap();
+        // The second one answers the first echo: from then on, the peer is known to be there.
+        for _ in 0..2 {
+            client.send("open").await.unwrap();
+            within("echo", messages.next()).await.unwrap();
+        }
         streams.insert(url, (client, messages));
     }
     let report = server.broadcast("to all").await.unwrap();

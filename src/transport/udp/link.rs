@@ -1,5 +1,6 @@
 //! One peer as the session core sees it.
 
+use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 
 use super::peer::{Arrivals, Fate, Peer, Taken, count};
-use super::socket::{Batch, Socket, Writable};
+use super::socket::{Batch, Socket, Waiting};
 use super::{Shared, UdpConfig};
 use crate::codec::{EndOfStream, FrameType, Framing, Span, msgi};
 use crate::error::ErrorCode;
@@ -26,8 +27,8 @@ const HELLO_SIZE: usize = 512;
 pub(super) enum Source {
     /// From the listener, which receives for all its peers.
     Listener(Arc<Peer>, Arc<Shared>),
-    /// From a socket of its own.
-    Own(Arrivals),
+    /// From a socket of its own, which may have to say that nobody is there.
+    Own(Arrivals, Option<Waiting>),
 }
 
 pub(super) struct UdpLink {
@@ -39,7 +40,7 @@ pub(super) struct UdpLink {
     framing: Framing,
     config: UdpConfig,
     /// Set while the socket takes no more.
-    blocked: Option<Writable>,
+    blocked: Option<Waiting>,
     /// Whether the peer's address is known to be its own.
     trusted: bool,
     /// Whether the hello of a client is still to be sent.
@@ -83,7 +84,7 @@ impl UdpLink {
     ) -> Self {
         UdpLink {
             socket: Arc::new(socket),
-            source: Source::Own(arrivals),
+            source: Source::Own(arrivals, None),
             to,
             from: None,
             framing,
@@ -122,7 +123,7 @@ impl UdpLink {
                 shared.release(taken.cost);
                 Poll::Ready(Ok(Some(taken)))
             }
-            Source::Own(arrivals) => {
+            Source::Own(arrivals, failure) => {
                 while arrivals.is_empty() {
                     let received = Batch::with(|batch| {
                         ready!(self.socket.poll_receive(context, batch))?;
@@ -137,6 +138,17 @@ impl UdpLink {
                     });
                     match received {
                         Poll::Pending if is_over => return Poll::Ready(Ok(None)),
+                        Poll::Pending if self.framing.has_hello() => {
+                            let failed = failure.get_or_insert_with(|| {
+                                let socket = Arc::clone(&self.socket);
+                                Box::pin(async move { socket.failed().await })
+                            });
+                            let failed = ready!(failed.as_mut().poll(context));
+                            *failure = None;
+                            if let Err(error) = failed {
+                                unreachable_peer(self.framing, error)?;
+                            }
+                        }
                         Poll::Ready(Err(error)) if is_unreachable(&error) => {
                             unreachable_peer(self.framing, error)?;
                         }
@@ -172,7 +184,13 @@ impl UdpLink {
         let allowance = queue.as_ref().map_or(usize::MAX, |queue| queue.allowance());
         self.trusted = allowance == usize::MAX;
         if size > allowance {
-            return Sent::Refrained;
+            if self.may_wait(first) {
+                return Sent::Refrained;
+            }
+            drop(queue);
+            count(&self.config.counters.unsent);
+            output.pop_frame();
+            return Sent::Going;
         }
         let most = match self.singly {
             0 => self.socket.most_at_once(size).min(allowance / size.max(1)),
@@ -218,6 +236,16 @@ impl UdpLink {
         }
         self.singly = self.singly.saturating_sub(1);
         Sent::Going
+    }
+
+    /// Whether what may not be sent yet waits for the peer. Last words do not, nor does anything while the
+    /// server stops.
+    fn may_wait(&self, frame: &Frame) -> bool {
+        let is_last = matches!(frame.frame_type, FrameType::DISCONNECT | FrameType::ERROR);
+        match &self.source {
+            Source::Listener(_, shared) => !is_last && !shared.is_finishing(),
+            Source::Own(..) => true,
+        }
     }
 
     /// Encodes frames of the same size that can leave together, and says how many they are. One message by
@@ -420,7 +448,7 @@ impl Link for UdpLink {
                     self.blocked = Some(Box::pin(async move { socket.writable().await }));
                 }
                 Sent::Refrained => {
-                    let Source::Listener(peer, _) = &self.source else {
+                    let Source::Listener(peer, shared) = &self.source else {
                         return Poll::Pending;
                     };
                     let mut queue = lock(&peer.queue);
@@ -428,7 +456,8 @@ impl Link for UdpLink {
                         return Poll::Ready(Err(gave_way()));
                     }
                     let size = output.front_frame().map_or(0, |frame| self.size_of(frame));
-                    if size > queue.allowance() {
+                    // Under the lock, so that whoever changes one of these finds the waker.
+                    if size > queue.allowance() && !shared.is_finishing() {
                         queue.register(context);
                         return Poll::Pending;
                     }
@@ -468,7 +497,7 @@ impl Link for UdpLink {
     fn shrink(&mut self) {
         match &mut self.source {
             Source::Listener(peer, _) => lock(&peer.queue).arrivals.shrink(),
-            Source::Own(arrivals) => arrivals.shrink(),
+            Source::Own(arrivals, _) => arrivals.shrink(),
         }
     }
 }

@@ -77,10 +77,15 @@ impl Shared {
         }
     }
 
+    /// Whether the server stops.
+    fn is_finishing(&self) -> bool {
+        self.finishing.load(Ordering::Acquire)
+    }
+
     fn link_ended(&self, peer: &Peer) {
         lock(&self.ended).push(peer.addr);
         if self.links.fetch_sub(1, Ordering::AcqRel) == 1
-            && self.finishing.load(Ordering::Acquire)
+            && self.is_finishing()
             && let Some(waker) = lock(&self.finished).take()
         {
             waker.wake();
@@ -192,7 +197,7 @@ impl Udp {
                 return;
             }
         }
-        if self.shared.finishing.load(Ordering::Relaxed) {
+        if self.shared.is_finishing() {
             return;
         }
         let mut queue = self.new_queue();
@@ -346,7 +351,14 @@ impl Listener for Udp {
     /// Sessions that close in order still have to hear from their peers, whom only the listener hears.
     fn poll_finish(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.incoming.clear();
-        self.shared.finishing.store(true, Ordering::Release);
+        if !self.shared.finishing.swap(true, Ordering::AcqRel) {
+            // What waited for an answer of its peer does so no longer.
+            let queues = self
+                .peers
+                .values()
+                .map(|peer| lock(&peer.queue).take_waker());
+            queues.flatten().for_each(Waker::wake);
+        }
         *lock(&self.shared.finished) = Some(context.waker().clone());
         if self.shared.links.load(Ordering::Acquire) == 0 {
             return Poll::Ready(());

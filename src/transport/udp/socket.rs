@@ -112,9 +112,9 @@ pub(super) struct Socket {
     connected: Option<SocketAddr>,
 }
 
-/// What a link that cannot send waits for. Many links wait for one socket, which wakes only one task when it
-/// is asked directly.
-pub(super) type Writable = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
+/// Something that a link waits for. Many links wait for one socket, which wakes only one task when it is
+/// asked directly.
+pub(super) type Waiting = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 
 impl Socket {
     fn new(socket: socket2::Socket, connected: Option<SocketAddr>) -> io::Result<Self> {
@@ -247,6 +247,25 @@ impl Socket {
         self.io.try_io(Interest::WRITABLE, || {
             self.state.try_send(UdpSockRef::from(&self.io), &transmit)
         })
+    }
+
+    /// Waits for the network to say that a datagram did not arrive. The system tells those that wait to
+    /// receive of it only when they ask for it.
+    pub(super) async fn failed(&self) -> io::Result<()> {
+        loop {
+            self.io.ready(Interest::ERROR).await?;
+            let taken = self
+                .io
+                .try_io(Interest::ERROR, || match self.io.take_error()? {
+                    Some(error) => Ok(error),
+                    None => Err(io::ErrorKind::WouldBlock.into()),
+                });
+            match taken {
+                Ok(error) => return Err(error),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Becomes ready when the socket takes datagrams again.
