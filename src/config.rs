@@ -1,5 +1,6 @@
 //! Limits, timeouts and policies: plain values with defaults, checked once when a server or client is built.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::error::ConfigError;
@@ -244,4 +245,158 @@ impl SocketOptions {
         }
         Ok(())
     }
+}
+
+/// Options of UDP, for servers and clients.
+///
+/// ```
+/// use network_system::{MulticastGroup, UdpOptions};
+///
+/// let mut options = UdpOptions::default();
+/// options.datagram_size = 8 * 1024;
+/// options.multicast = vec![MulticastGroup::new([239, 1, 2, 3])];
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UdpOptions {
+    /// The largest datagram that is sent, in bytes of its payload, 256 to 65,507. A message that does not
+    /// fit is refused with `message_too_large`; `codec=msgi` needs 18 of these bytes. Received datagrams
+    /// are only bound by [`Limits::message_size`].
+    ///
+    /// Default 1,452: what fits into one packet on nearly every path. Larger datagrams travel in
+    /// fragments, each of which can be lost and takes the others with it; over IPv6 they are only sent
+    /// where the interface takes them whole.
+    pub datagram_size: usize,
+    /// Sessions of one UDP listener at a time. Default 10,000. It takes the place of
+    /// [`Limits::max_connections`], which does not count them.
+    ///
+    /// When all are taken, a session whose peer has never answered gives way to a new one: whoever sends
+    /// under false addresses cannot push out a peer that is really there. A session whose peer has
+    /// answered never gives way.
+    pub max_sessions: usize,
+    /// New sessions a second on one UDP listener; beyond it, datagrams of unknown addresses are dropped
+    /// and counted. 0 for no limit. Default 5,000.
+    pub new_sessions: u32,
+    /// New sessions a second from one IP address, or one /64 network of IPv6. 0 for no limit. Default 500.
+    pub new_sessions_per_address: u32,
+    /// Bytes that the system holds for the one socket of a UDP listener; it may allow less. Default 4 MiB.
+    /// [`SocketOptions::receive_buffer_size`] takes precedence when it is not 0.
+    pub receive_buffer: usize,
+    /// Groups that a server receives from. The port is the listener's, whose address has to be the
+    /// unspecified one (`udp://0.0.0.0:port`, `udp://[::]:port`) or the group itself. Other programs can
+    /// then listen on the same port.
+    pub multicast: Vec<MulticastGroup>,
+    /// Where datagrams to a group leave. Default: as the system decides.
+    pub multicast_interface: MulticastInterface,
+    /// How many networks datagrams to a group cross. Default 1: the local one.
+    pub multicast_ttl: u8,
+    /// Whether datagrams to a group reach members on the same machine. Default on.
+    pub multicast_loopback: bool,
+    /// Whether a client may send to a broadcast address (`SO_BROADCAST`). Default off.
+    pub broadcast: bool,
+}
+
+impl Default for UdpOptions {
+    fn default() -> Self {
+        UdpOptions {
+            datagram_size: 1_452,
+            max_sessions: 10_000,
+            new_sessions: 5_000,
+            new_sessions_per_address: 500,
+            receive_buffer: 4 * 1024 * 1024,
+            multicast: Vec::new(),
+            multicast_interface: MulticastInterface::Default,
+            multicast_ttl: 1,
+            multicast_loopback: true,
+            broadcast: false,
+        }
+    }
+}
+
+/// The payload of the largest datagram.
+pub(crate) const DATAGRAM_SIZE_MAX: usize = 65_507;
+
+/// The smallest limit: a welcome has to fit.
+const DATAGRAM_SIZE_MIN: usize = 256;
+
+/// The most sessions that can be configured.
+const UDP_SESSIONS_MAX: usize = 10_000_000;
+
+impl UdpOptions {
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        if !(DATAGRAM_SIZE_MIN..=DATAGRAM_SIZE_MAX).contains(&self.datagram_size) {
+            let expected = "256 to 65,507 bytes";
+            return Err(ConfigError::option(
+                "datagram_size",
+                self.datagram_size,
+                expected,
+            ));
+        }
+        if !(1..=UDP_SESSIONS_MAX).contains(&self.max_sessions) {
+            let expected = "1 to 10,000,000";
+            return Err(ConfigError::option(
+                "max_sessions",
+                self.max_sessions,
+                expected,
+            ));
+        }
+        if self.receive_buffer > MESSAGE_SIZE_MAX {
+            let expected = "at most 1 GiB";
+            return Err(ConfigError::option(
+                "receive_buffer",
+                self.receive_buffer,
+                expected,
+            ));
+        }
+        for MulticastGroup { group, interface } in &self.multicast {
+            if !group.is_multicast() {
+                let expected = "a multicast address, such as 239.1.2.3 or ff02::1234";
+                return Err(ConfigError::option("multicast", group, expected));
+            }
+            if group.is_ipv6() && matches!(interface, MulticastInterface::V4(_)) {
+                let expected = "an interface by its index, as IPv6 has it";
+                return Err(ConfigError::option("multicast", group, expected));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A multicast group that a server receives from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct MulticastGroup {
+    /// The address of the group, IPv4 or IPv6.
+    pub group: IpAddr,
+    /// On which network.
+    pub interface: MulticastInterface,
+}
+
+impl MulticastGroup {
+    /// A group, on the network that the system chooses.
+    pub fn new(group: impl Into<IpAddr>) -> Self {
+        MulticastGroup {
+            group: group.into(),
+            interface: MulticastInterface::Default,
+        }
+    }
+
+    /// The same group on another network.
+    #[must_use]
+    pub fn on(self, interface: MulticastInterface) -> Self {
+        MulticastGroup { interface, ..self }
+    }
+}
+
+/// The network of a multicast group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum MulticastInterface {
+    /// The one that the system chooses.
+    #[default]
+    Default,
+    /// By the index of the interface, for IPv6; for IPv4, where the system can.
+    Index(u32),
+    /// By the address that this machine has on it, for IPv4.
+    V4(Ipv4Addr),
 }

@@ -28,7 +28,10 @@ pub use client::{
     Client, ClientBuilder, ClientState, ClientStats, ClientStopReport, MessageStream,
     ReconnectPolicy, Resolver, SystemResolver,
 };
-pub use config::{Limits, QueuePolicy, SocketOptions, Timeouts, WorkerThreads};
+pub use config::{
+    Limits, MulticastGroup, MulticastInterface, QueuePolicy, SocketOptions, Timeouts, UdpOptions,
+    WorkerThreads,
+};
 pub use endpoint::{Address, CodecKind, Endpoint, Host};
 pub use error::{
     CloseReason, ClosedBy, ConfigError, ConnectError, ErrorCode, RequestError, SendError,
@@ -37,7 +40,7 @@ pub use error::{
 pub use group::{GroupError, GroupName, GroupNameError};
 pub use handler::{Authenticator, BoxFuture, Credentials, Executor, GroupGuard, Handler, Router};
 pub use message::{Message, MessageKind, Outgoing};
-pub use server::{BroadcastReport, Server, ServerBuilder, ServerStats, StopReport};
+pub use server::{BroadcastReport, Server, ServerBuilder, ServerStats, StopReport, UdpStats};
 pub use session::{Sending, Session, SessionId, SessionStats, State, Transport};
 pub use transport::BoundSocket;
 #[cfg(unix)]

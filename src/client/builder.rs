@@ -8,7 +8,7 @@ use super::offline::Offline;
 use super::resolve::{Resolver, SystemResolver};
 use super::stream::{Inbox, StreamService};
 use super::{Client, ClientState, Inner, OnStateChange, ReconnectPolicy};
-use crate::config::{Limits, QueuePolicy, SocketOptions, Timeouts};
+use crate::config::{Limits, QueuePolicy, SocketOptions, Timeouts, UdpOptions};
 use crate::endpoint::{CodecKind, Endpoint};
 use crate::error::{CloseReason, ConfigError, ErrorCode, RequestError};
 use crate::handler::{Closures, Executed, Executor, Handler, HandlerService, Service};
@@ -18,6 +18,7 @@ use crate::session::Session;
 use crate::tls::TlsClient;
 use crate::transport::layers::alpn_of;
 use crate::transport::proxy::Proxy;
+use crate::transport::udp::UdpConfig;
 use crate::transport::{ClientOptions, LinkConfig};
 use crate::websocket::WebSocketClient;
 
@@ -46,6 +47,7 @@ pub struct ClientBuilder {
     proxy: Option<Proxy>,
     tls: Option<TlsClient>,
     websocket: WebSocketClient,
+    udp: UdpOptions,
     reconnect: ReconnectPolicy,
     offline_bytes: usize,
     offline_policy: QueuePolicy,
@@ -68,6 +70,7 @@ impl ClientBuilder {
             proxy: None,
             tls: None,
             websocket: WebSocketClient::default(),
+            udp: UdpOptions::default(),
             reconnect: ReconnectPolicy::default(),
             offline_bytes: OFFLINE_BYTES,
             offline_policy: QueuePolicy::Wait,
@@ -149,6 +152,12 @@ impl ClientBuilder {
     /// Sets what is asked for when a WebSocket connection is opened.
     pub fn websocket(mut self, websocket: WebSocketClient) -> Self {
         self.websocket = websocket;
+        self
+    }
+
+    /// Sets options of UDP.
+    pub fn udp(mut self, udp: UdpOptions) -> Self {
+        self.udp = udp;
         self
     }
 
@@ -261,6 +270,7 @@ impl ClientBuilder {
         self.timeouts.check()?;
         self.socket.check()?;
         self.websocket.check()?;
+        self.udp.check()?;
         self.reconnect.check()?;
         check_queue(self.offline_bytes, self.offline_policy)?;
         let endpoints = self.endpoints.into_iter().collect::<Result<Vec<_>, _>>()?;
@@ -298,6 +308,10 @@ impl ClientBuilder {
         let link = LinkConfig {
             message_limit: self.limits.message_size,
             socket: self.socket,
+            udp: UdpConfig {
+                options: self.udp,
+                ..UdpConfig::default()
+            },
         };
         let hub = Hub::new(
             Role::Client,
@@ -340,6 +354,7 @@ impl fmt::Debug for ClientBuilder {
             .field("limits", &self.limits)
             .field("timeouts", &self.timeouts)
             .field("socket", &self.socket)
+            .field("udp", &self.udp)
             .field("reconnect", &self.reconnect)
             .finish_non_exhaustive()
     }

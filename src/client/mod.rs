@@ -605,6 +605,7 @@ impl Inner {
             link: LinkConfig {
                 message_limit: hub.limits.message_size,
                 socket: SocketOptions::default(),
+                udp: Default::default(),
             },
             options: ClientOptions::default(),
             hub: Arc::new(hub),

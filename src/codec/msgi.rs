@@ -162,7 +162,7 @@ pub(super) fn judge_alone(
 
 /// The span of a frame that is a message by itself, all of it in `bytes`, which stand at `at`.
 #[inline]
-pub(super) fn decode_alone(
+pub(crate) fn decode_alone(
     bytes: &[u8],
     at: usize,
     message_limit: usize,

@@ -26,10 +26,21 @@ pub(super) async fn accept(
     server: Server,
     running: Arc<Running>,
     mut listener: Box<dyn Listener>,
+    stop: watch::Receiver<bool>,
+) {
+    accept_until(&server, &running, &mut *listener, stop).await;
+    std::future::poll_fn(|context| listener.poll_finish(context)).await;
+}
+
+async fn accept_until(
+    server: &Server,
+    running: &Running,
+    listener: &mut dyn Listener,
     mut stop: watch::Receiver<bool>,
 ) {
     let mut refusals = Refusals::new();
     let mut exhausted = false;
+    let counted = !listener.has_own_limit();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -39,7 +50,7 @@ pub(super) async fn accept(
         match accepted {
             Ok(incoming) => {
                 exhausted = false;
-                admit(&server, &running, incoming, &mut refusals);
+                admit(server, running, incoming, counted, &mut refusals);
             }
             Err(error) if is_connection_error(&error) => {
                 tracing::debug!(%error, "a connection ended before it was accepted");
@@ -70,7 +81,13 @@ fn is_connection_error(error: &io::Error) -> bool {
     )
 }
 
-fn admit(server: &Server, running: &Running, incoming: Incoming, refusals: &mut Refusals) {
+fn admit(
+    server: &Server,
+    running: &Running,
+    incoming: Incoming,
+    counted: bool,
+    refusals: &mut Refusals,
+) {
     let hub = &server.inner.hub;
     let Incoming {
         link,
@@ -78,7 +95,7 @@ fn admit(server: &Server, running: &Running, incoming: Incoming, refusals: &mut 
         proxied,
     } = incoming;
     let ip = peer.remote.map(|addr| addr.ip()).filter(|_| !proxied);
-    let (permit, refused) = match Permit::take(server, ip) {
+    let (permit, refused) = match Permit::take(server, ip, counted) {
         Ok(permit) => (Some(permit), None),
         Err(reason) => {
             hub.totals.refused.fetch_add(1, Ordering::Relaxed);
@@ -104,15 +121,17 @@ fn admit(server: &Server, running: &Running, incoming: Incoming, refusals: &mut 
 /// A place among the connections, freed when it is dropped.
 pub(super) struct Permit {
     server: Server,
+    /// Whether it counts against the limit of all connections.
+    counted: bool,
     ip: Option<IpAddr>,
 }
 
 impl Permit {
-    fn take(server: &Server, ip: Option<IpAddr>) -> Result<Self, CloseReason> {
+    fn take(server: &Server, ip: Option<IpAddr>, counted: bool) -> Result<Self, CloseReason> {
         let hub = &server.inner.hub;
         let limits = &hub.limits;
         let full = |text: String| Err(CloseReason::with_code(ErrorCode::TooManyConnections, text));
-        if !hub.take_place() {
+        if counted && !hub.take_place() {
             return full(format!(
                 "the limit of {} connections is reached",
                 limits.max_connections
@@ -120,6 +139,7 @@ impl Permit {
         }
         let mut permit = Permit {
             server: server.clone(),
+            counted,
             ip: None,
         };
         match ip {
@@ -149,7 +169,9 @@ impl Place for Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.server.inner.hub.free_place();
+        if self.counted {
+            self.server.inner.hub.free_place();
+        }
         let Some(ip) = self.ip else { return };
         let mut per_ip = lock(&self.server.inner.per_ip);
         if let Some(count) = per_ip.get_mut(&ip) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::listen::{Given, Listen};
 use super::{Inner, Server, ServerStats, Stage, StopReport};
-use crate::config::{Limits, SocketOptions, Timeouts, WorkerThreads};
+use crate::config::{Limits, SocketOptions, Timeouts, UdpOptions, WorkerThreads};
 use crate::endpoint::{CodecKind, Endpoint};
 use crate::error::{CloseReason, ConfigError, ErrorCode, RequestError};
 use crate::handler::{
@@ -20,6 +20,7 @@ use crate::message::Message;
 use crate::session::Session;
 use crate::tls::TlsServer;
 use crate::transport::proxy_protocol::ProxyProtocol;
+use crate::transport::udp::UdpConfig;
 use crate::transport::{BoundSocket, ServerOptions};
 use crate::websocket::WebSocketServer;
 
@@ -35,6 +36,7 @@ pub struct ServerBuilder {
     proxy_protocol: Option<ProxyProtocol>,
     tls: Option<TlsServer>,
     websocket: WebSocketServer,
+    udp: UdpOptions,
     workers: usize,
     worker_threads: WorkerThreads,
     goaway: Option<Duration>,
@@ -55,6 +57,7 @@ impl ServerBuilder {
             proxy_protocol: None,
             tls: None,
             websocket: WebSocketServer::default(),
+            udp: UdpOptions::default(),
             workers: 0,
             worker_threads: WorkerThreads::Runtime,
             goaway: None,
@@ -155,6 +158,12 @@ impl ServerBuilder {
     /// Sets how WebSocket connections are treated: origins, compression, what decides about upgrades.
     pub fn websocket(mut self, websocket: WebSocketServer) -> Self {
         self.websocket = websocket;
+        self
+    }
+
+    /// Sets options of UDP.
+    pub fn udp(mut self, udp: UdpOptions) -> Self {
+        self.udp = udp;
         self
     }
 
@@ -264,6 +273,7 @@ impl ServerBuilder {
         if let Some(proxies) = &self.proxy_protocol {
             proxies.check()?;
         }
+        self.udp.check()?;
         if self.worker_threads == WorkerThreads::Pinned && !crate::worker::CAN_PIN {
             return Err(ConfigError::new(
                 ErrorCode::NotSupported,
@@ -317,6 +327,10 @@ impl ServerBuilder {
                 listen,
                 socket: self.socket,
                 options,
+                udp: UdpConfig {
+                    options: self.udp,
+                    ..UdpConfig::default()
+                },
                 workers: self.workers,
                 worker_threads: self.worker_threads,
                 goaway: self.goaway,
@@ -337,6 +351,7 @@ impl fmt::Debug for ServerBuilder {
             .field("limits", &self.limits)
             .field("timeouts", &self.timeouts)
             .field("socket", &self.socket)
+            .field("udp", &self.udp)
             .finish_non_exhaustive()
     }
 }

@@ -10,6 +10,7 @@ use crate::session::shared::lock;
 use crate::transport::layers::{alpn_of, no_certificate};
 use crate::transport::network::Families;
 use crate::transport::tcp::Tcp;
+use crate::transport::udp::Udp;
 use crate::transport::{self, BoundSocket, LinkConfig, ServerOptions};
 
 /// Where to listen.
@@ -86,7 +87,10 @@ impl Given {
                 let bound = transport::unix::Unix::from_std(socket, endpoint, config, options);
                 bound.map(|bound| Box::new(bound) as Box<dyn transport::Listener>)
             }
-            BoundSocket::Udp(_) => Err(io::ErrorKind::Unsupported.into()),
+            BoundSocket::Udp(socket) => {
+                let bound = Udp::from_std(socket, endpoint.codec().unwrap_or_default(), config);
+                bound.map(|bound| Box::new(bound) as Box<dyn transport::Listener>)
+            }
         })
     }
 }
@@ -154,21 +158,17 @@ impl Listen {
         match endpoint.address() {
             Address::Tcp { host, port }
             | Address::Tls { host, port }
-            | Address::WebSocket { host, port, .. } => {
-                let addrs: Vec<_> = match host {
-                    Host::Ip(ip) => vec![(*ip, *port).into()],
-                    Host::Name(name) => tokio::net::lookup_host((name.as_str(), *port))
-                        .await
-                        .map_err(failed)?
-                        .collect(),
-                };
-                let mut bound: Vec<Box<dyn transport::Listener>> = Vec::new();
-                for addr in addrs {
-                    let families = Families::at(addr, all.iter().filter_map(Listen::tcp_address));
-                    let listener = Tcp::bind(addr, families, endpoint, config.clone(), options);
-                    bound.push(Box::new(listener.map_err(failed)?));
-                }
-                Ok(bound)
+            | Address::WebSocket { host, port, .. } => bind_all(host, *port, |addr| {
+                let families = Families::at(addr, all.iter().filter_map(Listen::tcp_address));
+                Tcp::bind(addr, families, endpoint, config.clone(), options)
+            })
+            .await
+            .map_err(failed),
+            Address::Udp { host, port } => {
+                let codec = endpoint.codec().unwrap_or_default();
+                bind_all(host, *port, |addr| Udp::bind(addr, codec, config.clone()))
+                    .await
+                    .map_err(failed)
             }
             Address::Unix(path) | Address::WebSocketUnix { socket: path, .. } => {
                 let listener = transport::unix::Unix::bind(path, endpoint, config.clone(), options);
@@ -178,7 +178,25 @@ impl Listen {
                 let listener = transport::memory::Memory::bind(name, config.clone());
                 Ok(vec![Box::new(listener.map_err(failed)?)])
             }
-            Address::Udp { .. } => Err(failed(io::ErrorKind::Unsupported.into())),
         }
     }
+}
+
+/// Binds at an address, or at all addresses of a name.
+async fn bind_all<L: transport::Listener + 'static>(
+    host: &Host,
+    port: u16,
+    bind: impl Fn(SocketAddr) -> io::Result<L>,
+) -> io::Result<Vec<Box<dyn transport::Listener>>> {
+    let addrs: Vec<SocketAddr> = match host {
+        Host::Ip(ip) => vec![(*ip, port).into()],
+        Host::Name(name) => tokio::net::lookup_host((name.as_str(), port))
+            .await?
+            .collect(),
+    };
+    let mut bound: Vec<Box<dyn transport::Listener>> = Vec::new();
+    for addr in addrs {
+        bound.push(Box::new(bind(addr)?));
+    }
+    Ok(bound)
 }

@@ -25,6 +25,7 @@ use crate::hub::Hub;
 use crate::message::{MessageKind, Outgoing};
 use crate::session::shared::lock;
 use crate::session::{Session, SessionId, current};
+use crate::transport::udp::{Counters, UdpConfig};
 use crate::transport::{self, LinkConfig, ServerOptions};
 use crate::worker::BroadcastFrames;
 use crate::worker::pool::{KILL_AGAIN, Workers};
@@ -62,6 +63,7 @@ struct Inner {
     listen: Vec<Listen>,
     socket: SocketOptions,
     options: ServerOptions,
+    udp: UdpConfig,
     workers: usize,
     worker_threads: WorkerThreads,
     goaway: Option<Duration>,
@@ -139,10 +141,46 @@ pub struct ServerStats {
     pub dropped: u64,
     /// Answers to requests that nobody waited for any more.
     pub unknown_responses: u64,
+    /// What became of datagrams that came to nothing.
+    pub udp: UdpStats,
     /// When the server was started.
     pub started_at: Option<Instant>,
     /// When a message was last sent or received.
     pub last_activity: Option<Instant>,
+}
+
+/// Datagrams of a server that came to nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UdpStats {
+    /// Received datagrams that were no frame, or over the message limit. They are never answered.
+    pub malformed: u64,
+    /// Received datagrams for which a session had no room, or that were out of place there.
+    pub dropped: u64,
+    /// Datagrams of unknown addresses that could not begin a session because of a limit.
+    pub refused: u64,
+    /// Datagrams that the system did not send.
+    pub unsent: u64,
+}
+
+impl UdpStats {
+    fn of(counters: &Counters) -> Self {
+        UdpStats {
+            malformed: counters.malformed.load(Ordering::Relaxed),
+            dropped: counters.dropped.load(Ordering::Relaxed),
+            refused: counters.refused.load(Ordering::Relaxed),
+            unsent: counters.unsent.load(Ordering::Relaxed),
+        }
+    }
+
+    fn since(self, baseline: Self) -> Self {
+        UdpStats {
+            malformed: self.malformed.saturating_sub(baseline.malformed),
+            dropped: self.dropped.saturating_sub(baseline.dropped),
+            refused: self.refused.saturating_sub(baseline.refused),
+            unsent: self.unsent.saturating_sub(baseline.unsent),
+        }
+    }
 }
 
 impl Server {
@@ -500,6 +538,7 @@ impl Server {
         stats.unknown_responses = stats
             .unknown_responses
             .saturating_sub(baseline.unknown_responses);
+        stats.udp = stats.udp.since(baseline.udp);
         stats
     }
 
@@ -540,6 +579,7 @@ impl Inner {
         let config = LinkConfig {
             message_limit: self.hub.limits.message_size,
             socket: self.socket.clone(),
+            udp: self.udp.clone(),
         };
         let mut listeners = Vec::with_capacity(self.listen.len());
         for listen in &self.listen {
@@ -557,6 +597,7 @@ impl Inner {
             errors: hub.totals.errors.load(Ordering::Relaxed),
             dropped: hub.totals.dropped.load(Ordering::Relaxed),
             unknown_responses: hub.totals.unknown_responses.load(Ordering::Relaxed),
+            udp: UdpStats::of(&self.udp.counters),
             started_at: *lock(&self.started_at),
             ..ServerStats::default()
         };

@@ -416,6 +416,11 @@ impl Output {
         Some(frame)
     }
 
+    /// The frames, on a link that carries values.
+    pub(crate) fn frames(&self) -> impl Iterator<Item = &Frame> {
+        self.frames.iter()
+    }
+
     /// The next frame, on a link that carries values.
     pub(crate) fn front_frame(&self) -> Option<&Frame> {
         self.frames.front()

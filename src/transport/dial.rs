@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::layers::Dialing;
-use super::{ClientOptions, LinkConfig, happy_eyeballs, memory, tcp, unix};
+use super::{ClientOptions, LinkConfig, happy_eyeballs, memory, tcp, udp, unix};
 use crate::client::Resolver;
 use crate::endpoint::{Address, Endpoint, Host};
 use crate::error::ConnectError;
@@ -50,7 +50,19 @@ pub(crate) async fn connect(
         Address::Unix(path) | Address::WebSocketUnix { socket: path, .. } => {
             unix::connect(path, &layers, config).await.map_err(failed)
         }
-        Address::Udp { .. } => Err(failed(std::io::ErrorKind::Unsupported.into())),
+        Address::Udp { host, port } => {
+            let addresses = addresses(host, *port, resolver).await.map_err(failed)?;
+            // Nothing is sent, so the first address that this machine has a way to is as good as any.
+            let mut result = Err(failed(std::io::ErrorKind::AddrNotAvailable.into()));
+            for address in addresses {
+                result = udp::connect(address, endpoint.codec().unwrap_or_default(), config)
+                    .map_err(failed);
+                if result.is_ok() {
+                    break;
+                }
+            }
+            result
+        }
         Address::Memory(name) => memory::connect(name, config).await.map_err(failed),
     }
 }

@@ -408,6 +408,7 @@ mod tests {
         LinkConfig {
             message_limit: 1_000_000,
             socket: SocketOptions::default(),
+            udp: Default::default(),
         }
     }
 

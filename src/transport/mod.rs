@@ -15,6 +15,7 @@ pub(crate) mod proxy_protocol;
 pub(crate) mod stream;
 pub(crate) mod tcp;
 pub(crate) mod tls;
+pub(crate) mod udp;
 #[cfg_attr(not(unix), path = "unix_missing.rs")]
 pub(crate) mod unix;
 pub(crate) mod websocket;
@@ -64,6 +65,17 @@ pub(crate) trait Listener: Send {
     fn local_addr(&self) -> Option<SocketAddr> {
         None
     }
+
+    /// Whether it limits by itself how many connections there are at a time.
+    fn has_own_limit(&self) -> bool {
+        false
+    }
+
+    /// No more connections are wanted. Does for those that there are what only the listener can do, until
+    /// they have ended.
+    fn poll_finish(&mut self, _context: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
 }
 
 /// What a transport needs to know to make links.
@@ -72,6 +84,7 @@ pub(crate) struct LinkConfig {
     /// The longest message, in bytes.
     pub(crate) message_limit: usize,
     pub(crate) socket: SocketOptions,
+    pub(crate) udp: udp::UdpConfig,
 }
 
 /// What the layers above a server's sockets need to know.

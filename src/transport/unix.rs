@@ -340,6 +340,7 @@ mod tests {
         let config = LinkConfig {
             message_limit: 1_000,
             socket: SocketOptions::default(),
+            udp: Default::default(),
         };
         Unix::bind(path, &endpoint, config, &ServerOptions::default())
     }

@@ -26,3 +26,4 @@ mod shutdown;
 mod suite;
 mod table;
 mod timers;
+mod udp;

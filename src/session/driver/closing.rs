@@ -369,6 +369,7 @@ impl Driver {
             | std::io::ErrorKind::BrokenPipe
             | std::io::ErrorKind::ConnectionAborted
             | std::io::ErrorKind::UnexpectedEof => ErrorCode::ConnectionClosed,
+            std::io::ErrorKind::ConnectionRefused => ErrorCode::ConnectionRefused,
             _ => LinkError::code_of(error).unwrap_or(code),
         };
         let reason = CloseReason::transport(code, format!("the connection broke: {error}"));
