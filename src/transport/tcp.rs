@@ -97,6 +97,7 @@ impl Listener for Tcp {
             true => stream.local_addr().unwrap_or(self.local),
             false => self.local,
         };
+        let (remote, local) = (canonical(remote), canonical(local));
         let peer = PeerInfo {
             transport: self.layers.transport(),
             remote: Some(canonical(remote)),
