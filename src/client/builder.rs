@@ -17,6 +17,7 @@ use crate::message::Message;
 use crate::session::Session;
 use crate::tls::TlsClient;
 use crate::transport::layers::alpn_of;
+use crate::transport::proxy::Proxy;
 use crate::transport::{ClientOptions, LinkConfig};
 use crate::websocket::WebSocketClient;
 
@@ -42,6 +43,7 @@ pub struct ClientBuilder {
     limits: Limits,
     timeouts: Timeouts,
     socket: SocketOptions,
+    proxy: Option<Proxy>,
     tls: Option<TlsClient>,
     websocket: WebSocketClient,
     reconnect: ReconnectPolicy,
@@ -63,6 +65,7 @@ impl ClientBuilder {
             limits: Limits::default(),
             timeouts: Timeouts::client(),
             socket: SocketOptions::default(),
+            proxy: None,
             tls: None,
             websocket: WebSocketClient::default(),
             reconnect: ReconnectPolicy::default(),
@@ -139,6 +142,13 @@ impl ClientBuilder {
     /// Sets what is asked for when a WebSocket connection is opened.
     pub fn websocket(mut self, websocket: WebSocketClient) -> Self {
         self.websocket = websocket;
+        self
+    }
+
+    /// Connects through a proxy, where it [applies](Proxy::applies_to). It concerns endpoints of TCP: `tcp`,
+    /// `tls`, `ws` and `wss`. Without it connections are direct, whatever the environment says.
+    pub fn proxy(mut self, proxy: Proxy) -> Self {
+        self.proxy = Some(proxy);
         self
     }
 
@@ -303,6 +313,7 @@ impl ClientBuilder {
             token: self.token,
             link,
             options: ClientOptions {
+                proxy: self.proxy,
                 tls,
                 websocket: self.websocket,
                 needs_hello: has_credentials,

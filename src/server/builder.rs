@@ -23,6 +23,7 @@ use crate::session::shared::lock;
 use crate::tls::TlsServer;
 use crate::transport::layers::{alpn_of, no_certificate};
 use crate::transport::network::Families;
+use crate::transport::proxy_protocol::ProxyProtocol;
 use crate::transport::tcp::Tcp;
 use crate::transport::{self, LinkConfig, ServerOptions};
 use crate::websocket::WebSocketServer;
@@ -36,6 +37,7 @@ pub struct ServerBuilder {
     limits: Limits,
     timeouts: Timeouts,
     socket: SocketOptions,
+    proxy_protocol: Option<ProxyProtocol>,
     tls: Option<TlsServer>,
     websocket: WebSocketServer,
     workers: usize,
@@ -74,6 +76,7 @@ impl ServerBuilder {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             socket: SocketOptions::default(),
+            proxy_protocol: None,
             tls: None,
             websocket: WebSocketServer::default(),
             workers: 0,
@@ -152,6 +155,16 @@ impl ServerBuilder {
     /// Sets how WebSocket connections are treated: origins, compression, what decides about upgrades.
     pub fn websocket(mut self, websocket: WebSocketServer) -> Self {
         self.websocket = websocket;
+        self
+    }
+
+    /// Takes the addresses of peers from the PROXY protocol, which trusted proxies in front of the server
+    /// then have to send, before TLS. All other peers are refused. It concerns every listener of TCP: `tcp`,
+    /// `tls`, `ws` and `wss`.
+    ///
+    /// [`Limits::max_connections_per_ip`] does not count connections from proxies.
+    pub fn proxy_protocol(mut self, proxy_protocol: ProxyProtocol) -> Self {
+        self.proxy_protocol = Some(proxy_protocol);
         self
     }
 
@@ -291,7 +304,11 @@ impl ServerBuilder {
             Some(executor) => Arc::new(Executed { service, executor }),
             None => service,
         };
+        if let Some(proxy_protocol) = &self.proxy_protocol {
+            proxy_protocol.check()?;
+        }
         let options = ServerOptions {
+            proxy_protocol: self.proxy_protocol,
             tls: self.tls,
             websocket: self.websocket,
             needs_hello: self.authenticator.is_some(),

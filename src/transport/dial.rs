@@ -29,6 +29,14 @@ pub(crate) async fn connect(
         Address::Tcp { host, port }
         | Address::Tls { host, port }
         | Address::WebSocket { host, port, .. } => {
+            if let Some(proxy) = options
+                .proxy
+                .as_ref()
+                .filter(|proxy| proxy.applies_to(host))
+            {
+                let connect = tcp::connect_through(proxy, host, *port, resolver, &layers, config);
+                return connect.await.map_err(failed);
+            }
             let addresses = addresses(host, *port, resolver).await.map_err(failed)?;
             let delay = happy_eyeballs::ATTEMPT_DELAY;
             happy_eyeballs::connect_any(addresses, delay, |address| {

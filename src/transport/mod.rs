@@ -10,9 +10,7 @@ pub(crate) mod head;
 pub(crate) mod layers;
 pub(crate) mod memory;
 pub(crate) mod network;
-#[cfg_attr(not(test), expect(dead_code, reason = "clients do not use it yet"))]
 pub(crate) mod proxy;
-#[cfg_attr(not(test), expect(dead_code, reason = "listeners do not use it yet"))]
 pub(crate) mod proxy_protocol;
 pub(crate) mod stream;
 pub(crate) mod tcp;
@@ -25,6 +23,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
+use self::proxy::Proxy;
+use self::proxy_protocol::ProxyProtocol;
 use crate::config::SocketOptions;
 use crate::session::link::Link;
 use crate::session::shared::PeerInfo;
@@ -62,6 +62,7 @@ pub(crate) struct LinkConfig {
 /// What the layers above a server's sockets need to know.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ServerOptions {
+    pub(crate) proxy_protocol: Option<ProxyProtocol>,
     pub(crate) tls: Option<TlsServer>,
     pub(crate) websocket: WebSocketServer,
     /// Whether a session has to begin with hello, or be let in by the hook of its upgrade.
@@ -71,6 +72,7 @@ pub(crate) struct ServerOptions {
 /// What the layers above a client's sockets need to know.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ClientOptions {
+    pub(crate) proxy: Option<Proxy>,
     /// There when an endpoint needs it.
     pub(crate) tls: Option<TlsClient>,
     pub(crate) websocket: WebSocketClient,

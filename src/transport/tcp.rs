@@ -9,10 +9,14 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::layers::{Accepting, Dialing};
 use super::network::{Families, canonical};
+use super::proxy::{self, Proxy};
+use super::proxy_protocol::ProxyProtocol;
+use super::proxy_protocol::stream::ProxiedStream;
 use super::stream::socket_stream;
 use super::{Incoming, LinkConfig, Listener, ServerOptions};
+use crate::client::Resolver;
 use crate::config::SocketOptions;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Host};
 use crate::session::link::Link;
 use crate::session::shared::PeerInfo;
 
@@ -25,6 +29,7 @@ pub(crate) struct Tcp {
     listener: TcpListener,
     local: SocketAddr,
     layers: Accepting,
+    proxy_protocol: Option<ProxyProtocol>,
     config: LinkConfig,
 }
 
@@ -67,6 +72,7 @@ impl Tcp {
             listener: TcpListener::from_std(listener)?,
             local,
             layers,
+            proxy_protocol: options.proxy_protocol.clone(),
             config,
         })
     }
@@ -98,15 +104,21 @@ impl Listener for Tcp {
             false => self.local,
         };
         let (remote, local) = (canonical(remote), canonical(local));
+        let (link, remote) = match &self.proxy_protocol {
+            None => (self.layers.link(stream, Some(remote))?, Some(remote)),
+            Some(proxies) if proxies.trusts(remote.ip()) => {
+                let stream = ProxiedStream::new(stream, remote, local);
+                // Whose connection it is will be known when it is open.
+                (self.layers.link(stream, None)?, None)
+            }
+            Some(_) => return Poll::Ready(Err(untrusted(remote))),
+        };
         let peer = PeerInfo {
             transport: self.layers.transport(),
-            remote: Some(canonical(remote)),
-            local: Some(canonical(local)),
+            remote,
+            local: Some(local),
         };
-        Poll::Ready(Ok(Incoming {
-            link: self.layers.link(stream, peer.remote)?,
-            peer,
-        }))
+        Poll::Ready(Ok(Incoming { link, peer }))
     }
 
     fn url(&self) -> String {
@@ -118,17 +130,53 @@ impl Listener for Tcp {
     }
 }
 
+/// An error that concerns this connection alone.
+fn untrusted(remote: SocketAddr) -> io::Error {
+    let text = format!("{remote} is not a trusted proxy");
+    io::Error::new(io::ErrorKind::ConnectionRefused, text)
+}
+
 /// Connects to one address.
 pub(crate) async fn connect(
     addr: SocketAddr,
     layers: &Dialing,
     config: &LinkConfig,
 ) -> io::Result<(Box<dyn Link>, PeerInfo)> {
+    let stream = dial(addr, config).await?;
+    linked(stream, Some(addr), layers)
+}
+
+/// Connects to a host through a proxy.
+pub(crate) async fn connect_through(
+    proxy: &Proxy,
+    host: &Host,
+    port: u16,
+    resolver: &dyn Resolver,
+    layers: &Dialing,
+    config: &LinkConfig,
+) -> io::Result<(Box<dyn Link>, PeerInfo)> {
+    let stream = proxy::connect(proxy, host, port, resolver, |addr| dial(addr, config)).await?;
+    let remote = match host {
+        Host::Ip(ip) => Some(SocketAddr::new(*ip, port)),
+        Host::Name(_) => None,
+    };
+    linked(stream, remote, layers)
+}
+
+async fn dial(addr: SocketAddr, config: &LinkConfig) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(addr).await?;
     apply(&SockRef::from(&stream), &config.socket)?;
+    Ok(stream)
+}
+
+fn linked(
+    stream: TcpStream,
+    remote: Option<SocketAddr>,
+    layers: &Dialing,
+) -> io::Result<(Box<dyn Link>, PeerInfo)> {
     let peer = PeerInfo {
         transport: layers.transport(),
-        remote: Some(addr),
+        remote,
         local: stream.local_addr().ok(),
     };
     Ok((layers.link(stream)?, peer))
