@@ -89,12 +89,9 @@ fn admit(
     refusals: &mut Refusals,
 ) {
     let hub = &server.inner.hub;
-    let Incoming {
-        link,
-        peer,
-        proxied,
-    } = incoming;
-    let ip = peer.remote.map(|addr| addr.ip()).filter(|_| !proxied);
+    let Incoming { link, peer } = incoming;
+    // Behind a proxy it is known once the link is open.
+    let ip = peer.remote.map(|addr| addr.ip());
     let (permit, refused) = match Permit::take(server, ip, counted) {
         Ok(permit) => (Some(permit), None),
         Err(reason) => {

@@ -34,10 +34,8 @@ pub(crate) async fn connect(
                 .as_ref()
                 .filter(|proxy| proxy.applies_to(host))
             {
-                let target = (host, *port);
-                return tcp::connect_through(proxy, target, resolver, &layers, config)
-                    .await
-                    .map_err(failed);
+                let connect = tcp::connect_through(proxy, host, *port, resolver, &layers, config);
+                return connect.await.map_err(failed);
             }
             let addresses = addresses(host, *port, resolver).await.map_err(failed)?;
             let delay = happy_eyeballs::ATTEMPT_DELAY;

@@ -72,7 +72,6 @@ impl Listener for Memory {
     fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Incoming>> {
         match ready!(self.connections.poll_recv(context)) {
             Some(end) => Poll::Ready(Ok(Incoming {
-                proxied: false,
                 link: link(end, &self.config),
                 peer: peer(),
             })),

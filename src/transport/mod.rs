@@ -49,8 +49,6 @@ pub enum BoundSocket {
 pub(crate) struct Incoming {
     pub(crate) link: Box<dyn Link>,
     pub(crate) peer: PeerInfo,
-    /// Whether `peer` is a proxy, and the link's opening finds out for whom it speaks.
-    pub(crate) proxied: bool,
 }
 
 /// Accepts connections of one transport.

@@ -29,7 +29,7 @@ pub(crate) struct Tcp {
     listener: TcpListener,
     local: SocketAddr,
     layers: Accepting,
-    proxies: Option<ProxyProtocol>,
+    proxy_protocol: Option<ProxyProtocol>,
     config: LinkConfig,
 }
 
@@ -72,7 +72,7 @@ impl Tcp {
             listener: TcpListener::from_std(listener)?,
             local,
             layers,
-            proxies: options.proxy_protocol.clone(),
+            proxy_protocol: options.proxy_protocol.clone(),
             config,
         })
     }
@@ -103,28 +103,22 @@ impl Listener for Tcp {
             true => stream.local_addr().unwrap_or(self.local),
             false => self.local,
         };
+        let (remote, local) = (canonical(remote), canonical(local));
+        let (link, remote) = match &self.proxy_protocol {
+            None => (self.layers.link(stream, Some(remote))?, Some(remote)),
+            Some(proxies) if proxies.trusts(remote.ip()) => {
+                let stream = ProxiedStream::new(stream, remote, local);
+                // Whose connection it is will be known when it is open.
+                (self.layers.link(stream, None)?, None)
+            }
+            Some(_) => return Poll::Ready(Err(untrusted(remote))),
+        };
         let peer = PeerInfo {
             transport: self.layers.transport(),
-            remote: Some(canonical(remote)),
-            local: Some(canonical(local)),
+            remote,
+            local: Some(local),
         };
-        let (link, proxied) = match (&self.proxies, peer.remote, peer.local) {
-            (Some(proxies), Some(remote), _) if !proxies.trusts(remote.ip()) => {
-                let text = format!("{remote} is no trusted proxy");
-                let error = io::Error::new(io::ErrorKind::ConnectionAborted, text);
-                return Poll::Ready(Err(error));
-            }
-            (Some(_), Some(remote), Some(local)) => {
-                let stream = ProxiedStream::new(stream, remote, local);
-                (self.layers.link(stream, None)?, true)
-            }
-            _ => (self.layers.link(stream, peer.remote)?, false),
-        };
-        Poll::Ready(Ok(Incoming {
-            link,
-            peer,
-            proxied,
-        }))
+        Poll::Ready(Ok(Incoming { link, peer }))
     }
 
     fn url(&self) -> String {
@@ -136,6 +130,12 @@ impl Listener for Tcp {
     }
 }
 
+/// An error that concerns this connection alone.
+fn untrusted(remote: SocketAddr) -> io::Error {
+    let text = format!("{remote} is not a trusted proxy");
+    io::Error::new(io::ErrorKind::ConnectionRefused, text)
+}
+
 /// Connects to one address.
 pub(crate) async fn connect(
     addr: SocketAddr,
@@ -143,36 +143,43 @@ pub(crate) async fn connect(
     config: &LinkConfig,
 ) -> io::Result<(Box<dyn Link>, PeerInfo)> {
     let stream = dial(addr, config).await?;
-    let peer = PeerInfo {
-        transport: layers.transport(),
-        remote: Some(addr),
-        local: stream.local_addr().ok(),
-    };
-    Ok((layers.link(stream)?, peer))
+    linked(stream, Some(addr), layers)
 }
 
-/// Connects to a host through a proxy. Its address is known to the proxy alone.
+/// Connects to a host through a proxy.
 pub(crate) async fn connect_through(
     proxy: &Proxy,
-    (host, port): (&Host, u16),
+    host: &Host,
+    port: u16,
     resolver: &dyn Resolver,
     layers: &Dialing,
     config: &LinkConfig,
 ) -> io::Result<(Box<dyn Link>, PeerInfo)> {
-    let dial = |addr| dial(addr, config);
-    let stream = proxy::connect(proxy, host, port, resolver, dial).await?;
-    let peer = PeerInfo {
-        transport: layers.transport(),
-        remote: None,
-        local: stream.local_addr().ok(),
+    let stream = proxy::connect(proxy, host, port, resolver, |addr| dial(addr, config)).await?;
+    let remote = match host {
+        Host::Ip(ip) => Some(SocketAddr::new(*ip, port)),
+        Host::Name(_) => None,
     };
-    Ok((layers.link(stream)?, peer))
+    linked(stream, remote, layers)
 }
 
 async fn dial(addr: SocketAddr, config: &LinkConfig) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(addr).await?;
     apply(&SockRef::from(&stream), &config.socket)?;
     Ok(stream)
+}
+
+fn linked(
+    stream: TcpStream,
+    remote: Option<SocketAddr>,
+    layers: &Dialing,
+) -> io::Result<(Box<dyn Link>, PeerInfo)> {
+    let peer = PeerInfo {
+        transport: layers.transport(),
+        remote,
+        local: stream.local_addr().ok(),
+    };
+    Ok((layers.link(stream)?, peer))
 }
 
 socket_stream!(TcpStream);

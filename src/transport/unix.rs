@@ -108,11 +108,7 @@ impl Listener for Unix {
         apply(&SockRef::from(&stream), &self.config.socket)?;
         let peer = peer(self.layers.transport());
         let link = self.layers.link(stream, None)?;
-        Poll::Ready(Ok(Incoming {
-            link,
-            peer,
-            proxied: false,
-        }))
+        Poll::Ready(Ok(Incoming { link, peer }))
     }
 
     fn url(&self) -> String {

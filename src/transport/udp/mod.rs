@@ -312,7 +312,6 @@ impl Udp {
         let shared = Arc::clone(&self.shared);
         let link = UdpLink::of_peer(peer, shared, self.framing, self.config.udp.clone());
         self.incoming.push_back(Incoming {
-            proxied: false,
             link: Box::new(link),
             peer: PeerInfo {
                 transport: Transport::Udp,
