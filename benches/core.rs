@@ -13,7 +13,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use network_system::CodecKind;
-use network_system::internal::{Decode, Encode, Queue, encode_for_many};
+use network_system::internal::{
+    Decode, Encode, Queue, WebSocketDecode, WebSocketDeflate, WebSocketOptions, encode_for_many,
+    push_websocket_frame, push_websocket_message,
+};
 
 const SAMPLES: usize = 31;
 const SAMPLE: Duration = Duration::from_millis(10);
@@ -38,6 +41,27 @@ fn main() {
     }
     bench("decode/length/64", count(64), decode(CodecKind::Length, 64));
     bench("decode/lines/64", count(64), decode(CodecKind::Lines, 64));
+    for size in [64, 1_024, 65_536] {
+        for (kind, first) in [("binary", 0x82), ("text", 0x81)] {
+            bench(
+                &format!("decode/websocket/{kind}/{size}"),
+                count(size),
+                decode_websocket(first, size),
+            );
+        }
+        bench(
+            &format!("encode/websocket/client/{size}"),
+            count(size),
+            encode_websocket(true, size),
+        );
+    }
+    bench(
+        "encode/websocket/server/64",
+        count(64),
+        encode_websocket(false, 64),
+    );
+    bench("deflate/1024", 16, deflate());
+    bench("inflate/1024", 16, inflate());
     for size in [64, 1_024] {
         bench(
             &format!("encode/lent/{size}"),
@@ -96,6 +120,107 @@ fn decode(codec: CodecKind, size: usize) -> Box<dyn FnMut()> {
     })
 }
 
+/// Frames of a client. Masking is its own inverse, so a text needs the key that changes nothing.
+fn decode_websocket(first: u8, size: usize) -> Box<dyn FnMut()> {
+    let key = if first == 0x81 { [0; 4] } else { [1, 2, 3, 4] };
+    let mut stream = Vec::new();
+    for _ in 0..count(size) {
+        push_websocket_frame(&mut stream, first, Some(key), &vec![b'x'; size]);
+    }
+    let mut decode = WebSocketDecode::new(&websocket_options(None));
+    let mut masked = false;
+    Box::new(move || {
+        // What one run unmasks, the next one masks again: were it left out, the first byte would not change.
+        let expected = if masked { b'x' ^ key[0] } else { b'x' };
+        masked = !masked;
+        let mut messages = 0;
+        let consumed = decode.messages(&mut stream, |message| {
+            assert!(message.len() == size && message[0] == expected);
+            messages += 1;
+            black_box(message);
+        });
+        assert_eq!((consumed, messages), (stream.len(), count(size)));
+    })
+}
+
+fn websocket_options(inflate: Option<(bool, u8)>) -> WebSocketOptions {
+    WebSocketOptions {
+        client: false,
+        msgi: false,
+        message_limit: 1024 * 1024,
+        inflate,
+    }
+}
+
+fn encode_websocket(masked: bool, size: usize) -> Box<dyn FnMut()> {
+    let (payload, mut stream) = (vec![b'x'; size], Vec::new());
+    Box::new(move || {
+        stream.clear();
+        for _ in 0..count(size) {
+            push_websocket_message(&mut stream, masked, black_box(&payload));
+        }
+        black_box(&stream);
+    })
+}
+
+/// About a kilobyte of JSON, each time another.
+fn json(number: usize) -> Vec<u8> {
+    let mut text = String::from("[");
+    for item in 0..8 {
+        let id = number * 7919 + item * 104_729;
+        text += &format!(
+            r#"{{"id":{id},"user":"user{}","price":{}.{:02},"tags":["new","sale"],"time":"2026-11-21T12:{:02}:{:02}Z","stock":{}}},"#,
+            id % 977,
+            id % 4_999,
+            id % 97,
+            id % 60,
+            id % 59,
+            id % 31,
+        );
+    }
+    text.into_bytes()
+}
+
+fn deflate() -> Box<dyn FnMut()> {
+    let payloads: Vec<_> = (0..16).map(json).collect();
+    let level = std::env::var("LEVEL").map_or(3, |level| level.parse().unwrap());
+    let mut deflate = WebSocketDeflate::new(false, 15, level);
+    let mut out = Vec::new();
+    let mut shown = false;
+    Box::new(move || {
+        out.clear();
+        for payload in &payloads {
+            assert!(deflate.compress(black_box(payload), &mut out));
+        }
+        if !shown {
+            shown = true;
+            println!(
+                "{} {}",
+                payloads.iter().map(Vec::len).sum::<usize>(),
+                out.len()
+            );
+        }
+        black_box(&out);
+    })
+}
+
+fn inflate() -> Box<dyn FnMut()> {
+    let mut deflate = WebSocketDeflate::new(false, 15, 3);
+    let mut stream = Vec::new();
+    for payload in (0..16).map(json) {
+        let mut out = Vec::new();
+        assert!(deflate.compress(&payload, &mut out));
+        push_websocket_frame(&mut stream, 0xC1, Some([0; 4]), &out);
+    }
+    let mut decode = WebSocketDecode::new(&websocket_options(Some((false, 15))));
+    Box::new(move || {
+        let consumed = decode.messages(&mut stream, |message| {
+            black_box(message);
+        });
+        assert_eq!(consumed, stream.len());
+    })
+}
+
 fn encode_lent(size: usize) -> Box<dyn FnMut()> {
     let (payload, mut encode) = (vec![b'x'; size], Encode::default());
     Box::new(move || {
@@ -147,7 +272,7 @@ fn measure(name: &str, messages: usize, run: &mut dyn FnMut()) {
         .collect();
     samples.sort_by(f64::total_cmp);
     let (median, fastest) = (samples[SAMPLES / 2], samples[0]);
-    println!("{name:<24} {median:>10.1} ns a message, fastest {fastest:.1}");
+    println!("{name:<30} {median:>10.1} ns a message, fastest {fastest:.1}");
 }
 
 fn time(runs: usize, run: &mut dyn FnMut()) -> Duration {
