@@ -26,3 +26,5 @@ mod shutdown;
 mod suite;
 mod table;
 mod timers;
+mod websocket_session;
+mod websocket_upgrade;

@@ -90,7 +90,9 @@ impl Answer {
 
 /// Asks a server; an error when the connection ended before there was an answer.
 pub async fn ask(url: &str, ask: &Ask) -> io::Result<Answer> {
-    let host = url.split("://").nth(1).unwrap().split('/').next().unwrap();
+    let host = url.split("://").nth(1).unwrap().split('/').next();
+    // On a Unix socket there is none.
+    let host = host.filter(|host| !host.is_empty()).unwrap_or("localhost");
     let mut io = dial(url).await?;
     // A server that is full answers without having read anything.
     let _ = io.write_all(ask.text(host).as_bytes()).await;
@@ -165,6 +167,7 @@ pub struct WsPeer {
     pub inflate: Option<flate2::Decompress>,
     forgets: bool,
     close_sent: bool,
+    close_received: bool,
 }
 
 impl WsPeer {
@@ -178,6 +181,7 @@ impl WsPeer {
                 .is_some_and(|agreed| agreed.contains("server_no_context_takeover")),
             inflate: agreed.map(|_| flate2::Decompress::new(false)),
             close_sent: false,
+            close_received: false,
         }
     }
 
@@ -216,6 +220,13 @@ impl WsPeer {
         if !std::mem::replace(&mut self.close_sent, true) {
             // The server may have closed already.
             let _ = self.try_write(&encode(true, CLOSE, &payload)).await;
+            self.end_when_both_have_closed().await;
+        }
+    }
+
+    async fn end_when_both_have_closed(&mut self) {
+        if self.close_sent && self.close_received {
+            let _ = self.io.shutdown().await;
         }
     }
 
@@ -253,6 +264,10 @@ impl WsPeer {
             match opcode {
                 CLOSE | PING | PONG => {
                     assert!(fin && !compressed && payload.len() <= 125, "{payload:?}");
+                    if opcode == CLOSE {
+                        self.close_received = true;
+                        self.end_when_both_have_closed().await;
+                    }
                     return Ok(Some(control(opcode, payload)));
                 }
                 CONTINUATION => {
