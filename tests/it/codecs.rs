@@ -9,7 +9,7 @@ use crate::support::{
 };
 
 over_all! {
-    bytes:
+    codecs:
         raw_messages_are_what_a_read_brings,
         lines_are_text_messages,
         length_prefixed_messages_keep_their_boundaries,
@@ -29,7 +29,9 @@ async fn serve(
     configure: impl FnOnce(network_system::ServerBuilder) -> network_system::ServerBuilder,
 ) -> Net {
     let listen = format!("{}?codec={codec}", over.listen_url());
-    let server = configure(Server::builder().listen(listen)).build().unwrap();
+    let server = configure(over.configure(Server::builder()).listen(listen))
+        .build()
+        .unwrap();
     server.start().await.unwrap();
     let url = server.urls().remove(0);
     assert!(url.ends_with(&format!("?codec={codec}")), "{url}");
@@ -175,7 +177,7 @@ async fn what_a_codec_cannot_carry_is_refused_and_comes_back(over: Over) {
 }
 
 async fn a_broadcast_reaches_sessions_of_every_codec(over: Over) {
-    let mut builder = Server::builder().workers(2).listen(over.listen_url());
+    let mut builder = over.server().workers(2);
     for codec in CODECS {
         builder = builder.listen(format!("{}?codec={codec}", over.listen_url()));
     }
@@ -243,7 +245,8 @@ async fn an_authenticator_needs_a_codec_with_hello(over: Over) {
         }
     }
     for codec in CODECS {
-        let error = Server::builder()
+        let error = over
+            .configure(Server::builder())
             .listen(format!("{}?codec={codec}", over.listen_url()))
             .authenticator(Nobody)
             .build()

@@ -8,7 +8,9 @@ use tokio::net::TcpStream;
 
 use crate::support::{
     Event, Frame, Net, Over, Peer, alloc, echo, eventually, kind, limits, log, record,
-    record_messages, serve, within,
+    record_messages, serve,
+    websocket::{self, Ask},
+    within,
 };
 
 over_all! {
@@ -21,14 +23,15 @@ over_all! {
         invalid_utf8_in_a_text_is_replaced;
     size:
         a_message_over_the_limit_is_refused_and_one_of_the_limit_is_not;
-    bytes:
+    stream:
         bytes_that_are_no_frame_are_answered_with_one_error,
         a_frame_may_arrive_in_any_pieces,
-        a_bad_header_is_refused_before_its_payload,
         what_a_peer_sends_after_its_error_is_read_and_forgotten,
         a_stream_that_ends_inside_a_frame_is_connection_closed,
         a_declared_length_allocates_nothing,
         a_large_frame_holds_little_more_than_what_arrived;
+    codecs:
+        a_bad_header_is_refused_before_its_payload;
     addresses:
         a_burst_of_300_resets_hurts_nobody;
 }
@@ -272,12 +275,13 @@ async fn bytes_that_are_no_frame_are_answered_with_one_error(over: Over) {
             .collect(),
     ] {
         let mut peer = net.peer().await;
-        peer.write(&bytes).await;
+        peer.write_unit(&bytes).await;
         assert_eq!(peer.expect_error_and_end().await.0, -643, "{bytes:?}");
     }
-    for (length, kind) in [(u32::MAX, kind::DATA), (1024 * 1024 + 11, kind::DATA)] {
+    for length in [u32::MAX - 10, 1024 * 1024 + 1] {
         let mut peer = net.peer().await;
-        peer.write(&header(length, kind)).await;
+        let declared = peer.declare(length);
+        peer.write(&declared).await;
         assert_eq!(peer.expect_error_and_end().await.0, -642);
     }
     unharmed(&mut others).await;
@@ -296,9 +300,9 @@ async fn a_frame_may_arrive_in_any_pieces(over: Over) {
         Frame::new(0x9000, vec![7; 300]),
         Frame::with_id(kind::REQUEST, 77, "request"),
     ];
-    let bytes: Vec<u8> = frames.iter().flat_map(Frame::encode).collect();
-    for step in [1, 2, 3, 9, 10, 11, 13, 64, bytes.len()] {
+    for step in [1, 2, 3, 9, 10, 11, 13, 64, usize::MAX] {
         let mut peer = net.peer().await;
+        let bytes: Vec<u8> = frames.iter().flat_map(|frame| peer.encode(frame)).collect();
         for piece in bytes.chunks(step) {
             peer.write(piece).await;
             tokio::task::yield_now().await;
@@ -318,9 +322,10 @@ async fn a_frame_may_arrive_in_any_pieces(over: Over) {
     }
     // A large one, cut where buffers change hands.
     let large: Vec<u8> = (0..700_000_u32).map(|at| (at % 251) as u8).collect();
-    let bytes = Frame::new(kind::DATA, large.clone()).encode();
+    let frame = Frame::new(kind::DATA, large.clone());
     for first in [5, 10, 11, 16_383, 16_384, 16_395, 262_144, 699_999] {
         let mut peer = net.peer().await;
+        let bytes = peer.encode(&frame);
         peer.write(&bytes[..first]).await;
         for _ in 0..20 {
             tokio::task::yield_now().await;
@@ -347,7 +352,7 @@ async fn what_a_peer_sends_after_its_error_is_read_and_forgotten(over: Over) {
     let net = serve(over, echo).await;
     let mut peer = net.peer().await;
     // More than socket buffers hold would do, but less than what is discarded at most.
-    let mut bytes = Frame::new(0x0044, "bad").encode();
+    let mut bytes = peer.encode(&Frame::new(0x0044, "bad"));
     bytes.extend(vec![0x55; 200 * 1024]);
     peer.write(&bytes).await;
     // The ERROR is not lost to a reset.
@@ -364,9 +369,9 @@ async fn a_stream_that_ends_inside_a_frame_is_connection_closed(over: Over) {
     for cut in [3, 9, 10, 12] {
         let mut peer = net.peer().await;
         peer.data("whole").await;
-        peer.write(&Frame::new(kind::DATA, "half").encode()[..cut])
-            .await;
-        peer.shutdown().await;
+        let half = peer.encode(&Frame::new(kind::DATA, "half"));
+        peer.write(&half[..cut]).await;
+        peer.cut_off().await;
         peer.expect_end().await;
         assert_eq!(events.message().await.payload(), b"whole");
         let reason = events.disconnected().await;
@@ -396,13 +401,7 @@ async fn a_declared_length_allocates_nothing(over: Over) {
     let held = alloc::held();
     for _ in 0..8 {
         let mut peer = net.peer().await;
-        let length = 1024 * 1024 * 1024_u32;
-        let mut bytes = [
-            b"MSGI",
-            &length.to_be_bytes()[..],
-            &kind::DATA.to_be_bytes(),
-        ]
-        .concat();
+        let mut bytes = peer.declare(1024 * 1024 * 1024);
         bytes.extend([7; 20]);
         for piece in bytes.chunks(7) {
             peer.write(piece).await;
@@ -427,16 +426,8 @@ async fn a_large_frame_holds_little_more_than_what_arrived(over: Over) {
     .await;
     let mut warm = net.open_peer().await;
     let mut peer = net.peer().await;
-    let length = 1024 * 1024 * 1024_u32;
-    peer.write(
-        &[
-            b"MSGI",
-            &length.to_be_bytes()[..],
-            &kind::DATA.to_be_bytes(),
-        ]
-        .concat(),
-    )
-    .await;
+    let declared = peer.declare(1024 * 1024 * 1024);
+    peer.write(&declared).await;
     let (mut arrived, piece) = (0_usize, vec![7; 50_000]);
     for _ in 0..60 {
         alloc::reset_largest();
@@ -453,6 +444,20 @@ async fn a_large_frame_holds_little_more_than_what_arrived(over: Over) {
     net.stop().await;
 }
 
+/// What a peer sends at once.
+fn first_words(url: &str) -> Vec<u8> {
+    let frame = Frame::new(kind::DATA, vec![1; 100]).encode();
+    match url.split_once("://").unwrap() {
+        ("ws", host) => {
+            let host = host.trim_end_matches('/');
+            let mut bytes = Ask::msgi().text(host).into_bytes();
+            bytes.extend(websocket::encode(true, websocket::BINARY, &frame));
+            bytes
+        }
+        _ => frame,
+    }
+}
+
 async fn a_burst_of_300_resets_hurts_nobody(over: Over) {
     let (log, mut events) = log();
     let net = serve(over, |builder| record(echo(builder), &log)).await;
@@ -464,10 +469,10 @@ async fn a_burst_of_300_resets_hurts_nobody(over: Over) {
             .set_linger(Some(Duration::ZERO))
             .unwrap();
         // Some say nothing, some half of a frame, some a whole one.
-        let bytes = Frame::new(kind::DATA, vec![1; 100]).encode();
+        let bytes = first_words(&net.url);
         let said = match number % 3 {
             0 => 0,
-            1 => 50,
+            1 => bytes.len() / 2,
             _ => bytes.len(),
         };
         let _ = stream.try_write(&bytes[..said]);

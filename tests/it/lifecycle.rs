@@ -17,13 +17,14 @@ over_all! {
         run_returns_when_the_server_was_stopped,
         a_broadcast_needs_a_running_server,
         dropping_every_handle_leaves_the_server_running;
+    sockets:
+        a_bound_socket_can_be_given_and_is_closed_in_the_end;
     addresses:
-        a_bound_socket_can_be_given_and_is_closed_in_the_end,
         a_name_is_bound_at_all_its_addresses;
 }
 
 async fn a_server_knows_whether_it_runs(over: Over) {
-    let server = Server::builder().listen(over.listen_url()).build().unwrap();
+    let server = over.server().build().unwrap();
     assert!(!server.is_running());
     assert!(server.urls().is_empty() && server.local_addrs().is_empty());
     assert_eq!(server.stats().started_at, None);
@@ -44,7 +45,7 @@ async fn a_server_can_be_started_once_at_a_time(over: Over) {
     let mut peer = net.open_peer().await;
     peer.ping_pong(b"unharmed").await;
     let (one, two) = {
-        let server = Server::builder().listen(over.listen_url()).build().unwrap();
+        let server = over.server().build().unwrap();
         let both = tokio::join!(server.start(), server.start());
         server.stop().await.unwrap();
         both
@@ -54,7 +55,7 @@ async fn a_server_can_be_started_once_at_a_time(over: Over) {
 }
 
 async fn a_server_that_was_not_started_cannot_be_stopped(over: Over) {
-    let server = Server::builder().listen(over.listen_url()).build().unwrap();
+    let server = over.server().build().unwrap();
     assert_eq!(
         server.stop().await.unwrap_err().code(),
         ErrorCode::ServerNotStarted
@@ -88,7 +89,11 @@ async fn a_stopped_server_starts_again_and_forgets_nothing_it_counted(over: Over
 
 async fn an_address_that_is_taken_is_bind_failed(over: Over) {
     let net = serve(over, echo).await;
-    let second = Server::builder().listen(&net.url).build().unwrap();
+    let second = over
+        .configure(Server::builder())
+        .listen(&net.url)
+        .build()
+        .unwrap();
     let error = second.start().await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::BindFailed);
     assert!(error.to_string().contains(&net.url), "{error}");
@@ -119,7 +124,9 @@ async fn a_start_that_fails_half_way_leaves_nothing_bound(over: Over) {
         .local_addr()
         .unwrap()
         .port();
-    let mut builder = Server::builder().listen(format!("tcp://127.0.0.1:{port}"));
+    let mut builder = over
+        .configure(Server::builder())
+        .listen(format!("tcp://127.0.0.1:{port}"));
     for url in &others {
         builder = builder.listen(url);
     }
@@ -154,10 +161,7 @@ async fn a_start_that_fails_half_way_leaves_nothing_bound(over: Over) {
 }
 
 async fn run_returns_when_the_server_was_stopped(over: Over) {
-    let server = echo(Server::builder())
-        .listen(over.listen_url())
-        .build()
-        .unwrap();
+    let server = echo(over.server()).build().unwrap();
     let running = tokio::spawn({
         let server = server.clone();
         async move { server.run().await }
@@ -175,7 +179,7 @@ async fn run_returns_when_the_server_was_stopped(over: Over) {
 }
 
 async fn a_broadcast_needs_a_running_server(over: Over) {
-    let server = Server::builder().listen(over.listen_url()).build().unwrap();
+    let server = over.server().build().unwrap();
     let error = server.broadcast("anyone?").await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::ServerNotStarted);
     assert_eq!(error.into_message().payload(), b"anyone?");
@@ -214,9 +218,9 @@ async fn a_bound_socket_can_be_given_and_is_closed_in_the_end(_: Over) {
     }
 }
 
-async fn a_name_is_bound_at_all_its_addresses(_: Over) {
-    let server = echo(Server::builder())
-        .listen("tcp://localhost:0")
+async fn a_name_is_bound_at_all_its_addresses(over: Over) {
+    let server = echo(over.configure(Server::builder()))
+        .listen(over.listen_url_at("localhost"))
         .build()
         .unwrap();
     server.start().await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use network_system::{ErrorCode, Server};
+use network_system::ErrorCode;
 
 use crate::support::{
     Event, Frame, Net, Over, Peer, echo, eventually, kind, limits, log, record, serve, within,
@@ -132,10 +132,8 @@ async fn beyond_100_refusals_a_second_connections_are_only_closed(over: Over) {
 }
 
 async fn connections_from_one_address_are_limited(over: Over) {
-    let _ = over;
-    let server = echo(Server::builder())
-        .listen("tcp://127.0.0.1:0")
-        .listen("tcp://[::1]:0")
+    let server = echo(over.server())
+        .listen(over.listen_url_at("[::1]"))
         .limits(limits(|limits| limits.max_connections_per_ip = 2))
         .build()
         .unwrap();

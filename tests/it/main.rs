@@ -28,3 +28,5 @@ mod suite;
 mod table;
 mod timers;
 mod udp;
+mod websocket_session;
+mod websocket_upgrade;

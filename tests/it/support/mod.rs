@@ -4,6 +4,7 @@ pub mod alloc;
 #[macro_use]
 pub mod over;
 pub mod peer;
+pub mod websocket;
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -30,8 +31,7 @@ pub struct Net {
 
 /// Starts a server on one transport. Two workers, so that sessions are spread whatever the runtime.
 pub async fn serve(over: Over, configure: impl FnOnce(ServerBuilder) -> ServerBuilder) -> Net {
-    let builder = Server::builder().listen(over.listen_url()).workers(2);
-    let server = configure(builder).build().unwrap();
+    let server = configure(over.server().workers(2)).build().unwrap();
     server.start().await.unwrap();
     let url = server.urls().remove(0);
     Net { server, url }

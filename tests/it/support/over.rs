@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use network_system::{Server, ServerBuilder};
+
 /// A transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Over {
@@ -9,6 +11,8 @@ pub enum Over {
     #[cfg(unix)]
     Unix,
     Mem,
+    /// WebSocket with the subprotocol `msgi.v1`. Without it there are tests of its own.
+    Ws,
 }
 
 impl Over {
@@ -17,16 +21,36 @@ impl Over {
         #[cfg(unix)]
         Over::Unix,
         Over::Mem,
+        Over::Ws,
     ];
 
     /// A URL to listen on that nobody else uses.
     pub fn listen_url(self) -> String {
         match self {
-            Over::Tcp => "tcp://127.0.0.1:0".to_owned(),
             #[cfg(unix)]
             Over::Unix => format!("unix://{}", socket_path().display()),
             Over::Mem => format!("mem://{}", unique()),
+            _ => self.listen_url_at("127.0.0.1"),
         }
+    }
+
+    /// A URL with a free port of a host, for transports whose peers have addresses.
+    pub fn listen_url_at(self, host: &str) -> String {
+        match self {
+            Over::Tcp => format!("tcp://{host}:0"),
+            Over::Ws => format!("ws://{host}:0"),
+            other => panic!("{other:?} has no addresses"),
+        }
+    }
+
+    /// A server that listens on this transport.
+    pub fn server(self) -> ServerBuilder {
+        self.configure(Server::builder()).listen(self.listen_url())
+    }
+
+    /// Gives a server what it needs to listen on this transport.
+    pub fn configure(self, builder: ServerBuilder) -> ServerBuilder {
+        builder
     }
 }
 
@@ -48,20 +72,23 @@ pub fn socket_path() -> std::path::PathBuf {
 
 /// Instantiates tests for every transport that has the capability under which they stand.
 ///
-/// | capability | what it means | tcp | unix | mem |
-/// |---|---|---|---|---|
-/// | `order` | messages arrive in the order in which they were sent | ✓ | ✓ | ✓ |
-/// | `reliability` | what was accepted arrives, or the session ends | ✓ | ✓ | ✓ |
-/// | `requests` | requests, CONTROL, PING and orderly close | ✓ | ✓ | ✓ |
-/// | `size` | messages up to the configured limit | ✓ | ✓ | ✓ |
-/// | `bytes` | frames stand in a stream of bytes, which can be cut anywhere | ✓ | ✓ | |
-/// | `addresses` | peers have IP addresses | ✓ | | |
+/// | capability | what it means | tcp | unix | mem | ws |
+/// |---|---|---|---|---|---|
+/// | `order` | messages arrive in the order in which they were sent | ✓ | ✓ | ✓ | ✓ |
+/// | `reliability` | what was accepted arrives, or the session ends | ✓ | ✓ | ✓ | ✓ |
+/// | `requests` | requests, CONTROL, PING and orderly close | ✓ | ✓ | ✓ | ✓ |
+/// | `size` | messages up to the configured limit | ✓ | ✓ | ✓ | ✓ |
+/// | `stream` | frames stand in a stream of bytes, which can be cut anywhere | ✓ | ✓ | | ✓ |
+/// | `codecs` | how frames stand in that stream can be chosen | ✓ | ✓ | | |
+/// | `addresses` | peers have IP addresses | ✓ | | | ✓ |
+/// | `sockets` | a bound TCP socket can be handed over | ✓ | | | |
 macro_rules! over_all {
     ($($capability:ident: $($test:ident),+ $(,)?;)+) => {
         mod tcp { $($(instance!(Tcp $capability $test);)+)+ }
         #[cfg(unix)]
         mod unix { $($(instance!(Unix $capability $test);)+)+ }
         mod mem { $($(instance!(Mem $capability $test);)+)+ }
+        mod ws { $($(instance!(Ws $capability $test);)+)+ }
 
         pub const TESTS: &[(&str, &str, &str)] =
             &[$($((module_path!(), stringify!($test), stringify!($capability)),)+)+];
@@ -69,9 +96,14 @@ macro_rules! over_all {
 }
 
 macro_rules! instance {
-    (Mem bytes $test:ident) => {};
+    (Mem stream $test:ident) => {};
+    (Mem codecs $test:ident) => {};
+    (Ws codecs $test:ident) => {};
     (Mem addresses $test:ident) => {};
     (Unix addresses $test:ident) => {};
+    (Mem sockets $test:ident) => {};
+    (Unix sockets $test:ident) => {};
+    (Ws sockets $test:ident) => {};
     ($over:ident $capability:ident $test:ident) => {
         #[tokio::test]
         async fn $test() {

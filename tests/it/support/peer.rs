@@ -4,10 +4,12 @@ use std::io;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+use network_system::ErrorCode;
 use network_system::internal::{MemoryPeer, RawFrame};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::websocket::{self, Ask, Ws, WsPeer};
 use super::within;
 
 /// Types of frames, protocol section 2.
@@ -80,12 +82,71 @@ impl Frame {
     }
 }
 
-trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 enum Wire {
-    Stream { io: Box<dyn Io>, buffer: BytesMut },
+    Stream {
+        io: Box<dyn Io>,
+        buffer: BytesMut,
+    },
     Memory(MemoryPeer),
+    WebSocket {
+        peer: WsPeer,
+        /// Whether the server has said its last.
+        ended: bool,
+    },
+    /// A connection that was not upgraded, with the ERROR that the refusal stands for.
+    Refused(Option<Frame>),
+}
+
+/// Connects a stream of bytes.
+pub async fn dial(url: &str) -> io::Result<Box<dyn Io>> {
+    let (scheme, rest) = url.split_once("://").unwrap();
+    let rest = rest.split(['?', '/']).next().unwrap_or(rest);
+    match scheme {
+        "tcp" | "ws" => {
+            let stream = TcpStream::connect(rest).await?;
+            stream.set_nodelay(true)?;
+            Ok(Box::new(stream))
+        }
+        #[cfg(unix)]
+        "unix" | "ws+unix" => {
+            let path = url.split_once("://").unwrap().1;
+            let path = path.split(['?', ':']).next().unwrap();
+            Ok(Box::new(tokio::net::UnixStream::connect(path).await?))
+        }
+        other => panic!("no stream for {other}"),
+    }
+}
+
+fn is_end(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), ConnectionReset | UnexpectedEof)
+}
+
+/// Asks for MSGI inside of WebSocket. A refusal has a status, which stands for an error.
+async fn upgrade(url: &str) -> io::Result<Wire> {
+    let answer = match websocket::ask(url, &Ask::msgi()).await {
+        // Closed without a word.
+        Err(error) if is_end(&error) => return Ok(Wire::Refused(None)),
+        answer => answer?,
+    };
+    let body = answer.body.clone();
+    Ok(match answer.upgraded() {
+        Ok(peer) => Wire::WebSocket { peer, ended: false },
+        Err(status) => {
+            let code = match status {
+                401 => ErrorCode::AuthenticationFailed,
+                403 => ErrorCode::AccessDenied,
+                408 => ErrorCode::ConnectionTimeout,
+                503 => ErrorCode::TooManyConnections,
+                other => panic!("refused with {other}: {body}"),
+            };
+            let payload = [&code.as_i32().to_be_bytes()[..], body.as_bytes()].concat();
+            Wire::Refused(Some(Frame::new(kind::ERROR, payload)))
+        }
+    })
 }
 
 pub struct Peer {
@@ -98,36 +159,27 @@ impl Peer {
     }
 
     pub async fn try_connect(url: &str) -> io::Result<Self> {
-        let url = url.split('?').next().unwrap();
-        let (scheme, rest) = url.split_once("://").unwrap();
-        let io: Box<dyn Io> = match scheme {
-            "tcp" => {
-                let stream = TcpStream::connect(rest).await?;
-                stream.set_nodelay(true)?;
-                Box::new(stream)
-            }
-            #[cfg(unix)]
-            "unix" => Box::new(tokio::net::UnixStream::connect(rest).await?),
-            "mem" => {
-                return Ok(Peer {
-                    wire: Wire::Memory(MemoryPeer::connect(rest).await?),
-                });
-            }
-            other => panic!("no peer for {other}"),
-        };
-        Ok(Peer {
-            wire: Wire::Stream {
-                io,
+        let wire = match url.split_once("://").unwrap() {
+            ("mem", name) => Wire::Memory(MemoryPeer::connect(name).await?),
+            ("ws" | "wss" | "ws+unix", _) => upgrade(url).await?,
+            _ => Wire::Stream {
+                io: dial(url).await?,
                 buffer: BytesMut::new(),
             },
-        })
+        };
+        Ok(Peer { wire })
     }
 
     // Sending
 
     pub async fn try_send(&mut self, frame: Frame) -> io::Result<()> {
         match &mut self.wire {
-            Wire::Stream { io, .. } => io.write_all(&frame.encode()).await,
+            Wire::Stream { io, .. } => {
+                io.write_all(&frame.encode()).await?;
+                io.flush().await
+            }
+            Wire::WebSocket { peer, .. } => peer.try_write(&in_message(&frame)).await,
+            Wire::Refused(_) => Err(io::ErrorKind::BrokenPipe.into()),
             Wire::Memory(peer) => {
                 let Frame { kind, id, payload } = frame;
                 peer.send(RawFrame {
@@ -148,15 +200,51 @@ impl Peer {
     /// Sends frames in one write, where there are writes.
     pub async fn send_together(&mut self, frames: Vec<Frame>) {
         match &mut self.wire {
-            Wire::Stream { .. } => {
-                let bytes: Vec<u8> = frames.iter().flat_map(Frame::encode).collect();
+            Wire::Stream { .. } | Wire::WebSocket { .. } => {
+                let bytes: Vec<u8> = frames.iter().flat_map(|frame| self.encode(frame)).collect();
                 self.write(&bytes).await;
             }
-            Wire::Memory(_) => {
+            Wire::Memory(_) | Wire::Refused(_) => {
                 for frame in frames {
                     self.send(frame).await;
                 }
             }
+        }
+    }
+
+    /// The bytes that carry a frame. Only for streams.
+    pub fn encode(&self, frame: &Frame) -> Vec<u8> {
+        match &self.wire {
+            Wire::Stream { .. } => frame.encode(),
+            Wire::WebSocket { .. } => in_message(frame),
+            _ => panic!("not a stream"),
+        }
+    }
+
+    /// The bytes that stand before a payload of DATA which is `len` bytes long; the payload then follows as
+    /// it is. Only for streams.
+    pub fn declare(&self, len: u32) -> Vec<u8> {
+        let mut bytes = match &self.wire {
+            Wire::Stream { .. } => Vec::new(),
+            // A mask of zeroes changes nothing.
+            Wire::WebSocket { .. } => {
+                let mut head = websocket::head(0x80 | websocket::BINARY, len as usize + 10);
+                head.extend([0; 4]);
+                head
+            }
+            _ => panic!("not a stream"),
+        };
+        bytes.extend(b"MSGI");
+        bytes.extend((len + 10).to_be_bytes());
+        bytes.extend(kind::DATA.to_be_bytes());
+        bytes
+    }
+
+    /// Writes bytes where a frame is expected. Only for streams.
+    pub async fn write_unit(&mut self, bytes: &[u8]) {
+        match &mut self.wire {
+            Wire::WebSocket { peer, .. } => peer.send(websocket::BINARY, bytes).await,
+            _ => self.write(bytes).await,
         }
     }
 
@@ -166,11 +254,14 @@ impl Peer {
     }
 
     pub async fn try_write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Wire::Stream { io, .. } = &mut self.wire else {
-            panic!("not a stream")
-        };
-        io.write_all(bytes).await?;
-        io.flush().await
+        match &mut self.wire {
+            Wire::Stream { io, .. } => {
+                io.write_all(bytes).await?;
+                io.flush().await
+            }
+            Wire::WebSocket { peer, .. } => peer.try_write(bytes).await,
+            _ => panic!("not a stream"),
+        }
     }
 
     pub async fn data(&mut self, payload: impl Into<Bytes>) {
@@ -195,6 +286,17 @@ impl Peer {
         match &mut self.wire {
             Wire::Stream { io, .. } => io.shutdown().await.unwrap(),
             Wire::Memory(peer) => peer.shutdown(),
+            Wire::WebSocket { peer, .. } => peer.close(1000, "").await,
+            Wire::Refused(_) => {}
+        }
+    }
+
+    /// Ends the stream of bytes where it is. Only for streams.
+    pub async fn cut_off(&mut self) {
+        match &mut self.wire {
+            Wire::Stream { io, .. } => io.shutdown().await.unwrap(),
+            Wire::WebSocket { peer, .. } => peer.io.shutdown().await.unwrap(),
+            _ => panic!("not a stream"),
         }
     }
 
@@ -208,6 +310,21 @@ impl Peer {
                 id: frame.id,
                 payload: frame.payload,
             })),
+            Wire::Refused(error) => Ok(error.take()),
+            Wire::WebSocket { ended: true, .. } => Ok(None),
+            Wire::WebSocket { peer, ended } => match peer.try_receive().await? {
+                Some(Ws::Binary(message)) => {
+                    let mut message = BytesMut::from(message);
+                    let frame = split(&mut message).expect("a whole frame");
+                    assert!(message.is_empty(), "two frames in one message");
+                    Ok(Some(frame))
+                }
+                Some(Ws::Close(..)) | None => {
+                    *ended = true;
+                    Ok(None)
+                }
+                Some(other) => panic!("no frame of MSGI: {other:?}"),
+            },
             Wire::Stream { io, buffer } => loop {
                 if let Some(frame) = split(buffer) {
                     return Ok(Some(frame));
@@ -303,6 +420,11 @@ impl Peer {
         }
         self.expect_end().await;
     }
+}
+
+/// A frame in a WebSocket message.
+fn in_message(frame: &Frame) -> Vec<u8> {
+    websocket::encode(true, websocket::BINARY, &frame.encode())
 }
 
 /// Takes a frame from the front of the buffer, and checks that it is one.
