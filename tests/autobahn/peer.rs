@@ -2,13 +2,14 @@
 //! fuzzing server. `tests/autobahn/run` starts them.
 //!
 //! ```text
-//! autobahn server                        prints a line for each of its servers: a name, a space, a URL; ends with stdin
-//! autobahn client URL NAME FIRST LAST    runs the cases of a fuzzing server, numbered from 1; LAST 0 is the last one
-//! autobahn count URL                     prints how many there are
+//! autobahn certificate DIR               writes cert.pem and key.pem for 127.0.0.1
+//! autobahn server DIR                    prints a line for each of its servers: NAME, a space, URL; ends with stdin
+//! autobahn count DIR URL                 prints how many cases a fuzzing server has
+//! autobahn client DIR URL NAME FIRST LAST   runs these cases, numbered from 1, and has it write its report
 //! ```
 //!
 //! NAME is `takeover` or `alone`: whether windows of compression are carried over from message to message.
-//! It is also the name in the suite's reports.
+//! With `wss` it is followed by `-wss`. It is also the name in the suite's reports.
 
 #![allow(
     clippy::print_stdout,
@@ -18,10 +19,14 @@
 
 use std::error::Error;
 use std::io::Read;
+use std::path::Path;
 use std::time::Duration;
 
+use network_system::tls::{TlsAuthorities, TlsClient, TlsServer};
 use network_system::websocket::{Deflate, Speak, WebSocketClient, WebSocketServer};
-use network_system::{Client, Limits, Message, ReconnectPolicy, Server, Session, Timeouts};
+use network_system::{
+    Client, ClientBuilder, Limits, Message, ReconnectPolicy, Server, Session, Timeouts,
+};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -31,20 +36,27 @@ const MESSAGE_SIZE: usize = 32 * 1024 * 1024;
 /// The longest case takes this long at most.
 const CASE: Duration = Duration::from_secs(300);
 
-const USAGE: &str = "autobahn server | client URL NAME FIRST LAST | count URL";
+const USAGE: &str =
+    "autobahn certificate DIR | server DIR | count DIR URL | client DIR URL NAME FIRST LAST";
+
+const CERTIFICATE: &str = "cert.pem";
+const KEY: &str = "key.pem";
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
-        ["server"] => serve().await,
-        ["client", url, name, first, last] => {
-            run_cases(url, name, first.parse()?, last.parse()?).await
-        }
-        ["count", url] => {
-            println!("{}", case_count(url).await?);
+        ["certificate", dir] => write_certificate(Path::new(dir)),
+        ["server", dir] => serve(Path::new(dir)).await,
+        ["count", dir, url] => {
+            let fuzzer = Fuzzer::new(url, dir)?;
+            println!("{}", fuzzer.case_count().await?);
             Ok(())
+        }
+        ["client", dir, url, name, first, last] => {
+            let fuzzer = Fuzzer::new(url, dir)?;
+            fuzzer.run_cases(name, first.parse()?, last.parse()?).await
         }
         _ => Err(USAGE.into()),
     }
@@ -52,7 +64,7 @@ async fn main() -> Result<(), Failure> {
 
 /// Every message is compressed, however short.
 fn deflate(name: &str) -> Result<Deflate, Failure> {
-    let alone = match name {
+    let alone = match name.trim_end_matches("-wss") {
         "takeover" => false,
         "alone" => true,
         _ => return Err(USAGE.into()),
@@ -81,11 +93,22 @@ async fn echo(session: Session, message: Message) {
     let _ = session.send(message).await;
 }
 
-async fn serve() -> Result<(), Failure> {
+fn write_certificate(dir: &Path) -> Result<(), Failure> {
+    let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names)?;
+    std::fs::write(dir.join(CERTIFICATE), made.cert.pem())?;
+    std::fs::write(dir.join(KEY), made.signing_key.serialize_pem())?;
+    Ok(())
+}
+
+async fn serve(dir: &Path) -> Result<(), Failure> {
+    let tls = TlsServer::from_pem_files(dir.join(CERTIFICATE), dir.join(KEY))?;
     let mut servers = Vec::new();
     for name in ["takeover", "alone"] {
         let server = Server::builder()
             .listen("ws://127.0.0.1:0")
+            .listen("wss://127.0.0.1:0")
+            .tls(tls.clone())
             .websocket(WebSocketServer::new().deflate(Some(deflate(name)?)))
             .limits(limits())
             .timeouts(timeouts(Timeouts::default()))
@@ -93,7 +116,8 @@ async fn serve() -> Result<(), Failure> {
             .build()?;
         server.start().await?;
         for url in server.urls() {
-            println!("{name} {url}");
+            let suffix = if url.starts_with("wss") { "-wss" } else { "" };
+            println!("{name}{suffix} {url}");
         }
         servers.push(server);
     }
@@ -106,51 +130,68 @@ async fn serve() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Asks the fuzzing server for something that it answers with one message.
-async fn case_count(url: &str) -> Result<u32, Failure> {
-    let client = plain(url, "getCaseCount", None).build()?;
-    client.connect().await?;
-    let mut messages = client.messages().ok_or("there is no message handler")?;
-    let count = messages.next().await.ok_or("the fuzzing server is silent")?;
-    client.stop().await;
-    Ok(count.as_text().unwrap_or_default().parse()?)
+/// A fuzzing server.
+struct Fuzzer<'a> {
+    url: &'a str,
+    /// For `wss`, where its certificate has to be the one that we made.
+    tls: Option<TlsClient>,
 }
 
-async fn run_cases(url: &str, name: &str, first: u32, last: u32) -> Result<(), Failure> {
-    let last = match last {
-        0 => case_count(url).await?,
-        last => last,
-    };
-    for case in first..=last {
-        let target = format!("runCase?case={case}&agent={name}");
-        let client = plain(url, &target, Some(deflate(name)?))
-            .on_message(echo)
-            .build()?;
-        // The report tells whether a refused connection was right.
-        if let Err(error) = client.connect().await {
-            eprintln!("case number {case}: {error}");
-            continue;
-        }
-        let ended = tokio::time::timeout(CASE, client.wait_for_stop()).await;
-        if ended.is_err() {
-            return Err(format!("case number {case} did not end").into());
+impl<'a> Fuzzer<'a> {
+    fn new(url: &'a str, dir: &str) -> Result<Self, Failure> {
+        let tls = match url.starts_with("wss") {
+            true => {
+                let authorities = TlsAuthorities::pem_file(Path::new(dir).join(CERTIFICATE));
+                Some(TlsClient::builder().authorities(authorities).build()?)
+            }
+            false => None,
+        };
+        Ok(Fuzzer { url, tls })
+    }
+
+    fn client(&self, target: &str, deflate: Option<Deflate>) -> ClientBuilder {
+        let builder = Client::builder()
+            .endpoint(format!("{}/{target}", self.url))
+            .websocket(WebSocketClient::new().speak(Speak::Plain).deflate(deflate))
+            .limits(limits())
+            .timeouts(timeouts(Timeouts::client()))
+            .reconnect(ReconnectPolicy::disabled());
+        match &self.tls {
+            Some(tls) => builder.tls(tls.clone()),
+            None => builder,
         }
     }
-    let client = plain(url, &format!("updateReports?agent={name}"), None).build()?;
-    client.connect().await?;
-    client.wait_for_stop().await;
-    Ok(())
-}
 
-fn plain(url: &str, target: &str, deflate: Option<Deflate>) -> network_system::ClientBuilder {
-    Client::builder()
-        .endpoint(format!("{url}/{target}"))
-        .websocket(
-            WebSocketClient::new()
-                .speak(Speak::Plain)
-                .deflate(deflate),
-        )
-        .limits(limits())
-        .timeouts(timeouts(Timeouts::client()))
-        .reconnect(ReconnectPolicy::disabled())
+    async fn case_count(&self) -> Result<u32, Failure> {
+        let client = self.client("getCaseCount", None).build()?;
+        client.connect().await?;
+        let mut messages = client.messages().ok_or("there is no message handler")?;
+        let count = messages.next().await.ok_or("no answer")?;
+        client.stop().await;
+        Ok(count.as_text().unwrap_or_default().parse()?)
+    }
+
+    async fn run_cases(&self, name: &str, first: u32, last: u32) -> Result<(), Failure> {
+        for case in first..=last {
+            let target = format!("runCase?case={case}&agent={name}");
+            let client = self
+                .client(&target, Some(deflate(name)?))
+                .on_message(echo)
+                .build()?;
+            // The report tells whether it was right to refuse the connection.
+            if let Err(error) = client.connect().await {
+                eprintln!("case number {case}: {error}");
+                continue;
+            }
+            let ended = tokio::time::timeout(CASE, client.wait_for_stop()).await;
+            if ended.is_err() {
+                return Err(format!("case number {case} did not end").into());
+            }
+        }
+        let target = format!("updateReports?agent={name}");
+        let client = self.client(&target, None).build()?;
+        client.connect().await?;
+        client.wait_for_stop().await;
+        Ok(())
+    }
 }
