@@ -161,13 +161,13 @@ impl Driver {
     ) {
         match span.frame_type {
             FrameType::PING => {
-                // The newest PONG replaces one that has not left yet.
                 let urgent = self.urgent.get_or_insert_default();
-                let slot = match span.text {
-                    true => &mut urgent.own_pong,
-                    false => &mut urgent.pong,
-                };
-                *slot = Some(Bytes::copy_from_slice(payload));
+                let payload = Bytes::copy_from_slice(payload);
+                match span.text {
+                    true => urgent.push_own_pong(payload),
+                    // The newest PONG replaces one that has not left yet.
+                    false => urgent.pong = Some(payload),
+                }
             }
             FrameType::PONG => self.on_pong(payload),
             FrameType::RESPONSE => {

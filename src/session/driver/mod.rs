@@ -94,13 +94,27 @@ enum Phase {
     Ended,
 }
 
-/// Protocol frames that overtake queued messages. At most one of each waits.
+/// Answers to pings of the transport's own that wait at most. RFC 6455 section 5.5.3 lets the newest stand
+/// for all, but peers that send a few at once expect as many answers.
+const OWN_PONGS: usize = 64;
+
+/// Protocol frames that overtake queued messages. At most one PING and one PONG wait.
 #[derive(Default)]
 struct Urgent {
     pong: Option<Bytes>,
-    /// The answer to a ping of the transport's own, where that is something else than PING.
-    own_pong: Option<Bytes>,
+    /// The answers to pings of the transport's own, where those are something else than PING.
+    own_pongs: VecDeque<Bytes>,
     ping: Option<Bytes>,
+}
+
+impl Urgent {
+    /// The newest replaces the oldest when too many wait.
+    fn push_own_pong(&mut self, payload: Bytes) {
+        if self.own_pongs.len() == OWN_PONGS {
+            self.own_pongs.pop_front();
+        }
+        self.own_pongs.push_back(payload);
+    }
 }
 
 pub(crate) struct Driver {
@@ -553,7 +567,7 @@ fn push_urgent(urgent: &mut Option<Box<Urgent>>, framing: Framing, output: &mut 
     if let Some(payload) = urgent.pong {
         output.push(framing, FrameType::PONG, false, 0, payload);
     }
-    if let Some(payload) = urgent.own_pong {
+    for payload in urgent.own_pongs {
         output.push(framing, FrameType::PONG, true, 0, payload);
     }
     if let Some(payload) = urgent.ping {
