@@ -203,7 +203,10 @@ impl Framing {
     /// The framing with this number, which came from `framing as u8`.
     #[inline]
     pub(crate) fn from_u8(number: u8) -> Framing {
-        Framing::ALL[usize::from(number) % Framing::COUNT]
+        // There are no other numbers.
+        *Framing::ALL
+            .get(usize::from(number))
+            .unwrap_or(&Framing::Msgi)
     }
 
     /// Whether there is everything that MSGI has: hello, CONTROL, requests, application types.

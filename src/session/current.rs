@@ -32,6 +32,8 @@ struct Current {
     /// Below which length [`send_plain`] takes messages: 0, so that not even empty ones are taken, unless
     /// the framing is MSGI.
     plain_below: usize,
+    /// Whether the framing is that of a WebSocket server instead.
+    websocket: bool,
     /// Where the collected bytes have to end for [`send_plain`].
     plain_end: usize,
     /// Collected bytes and frames at which a send has to wait.
@@ -61,16 +63,19 @@ pub(crate) fn enter<T>(
     direct: bool,
     poll: impl FnOnce() -> T,
 ) -> Polled<T> {
-    let limits = session.limits();
+    let (limits, framing) = (session.limits(), session.framing());
     let entered = Current {
         session: Arc::as_ptr(session),
         hub: Arc::as_ptr(session.hub()),
         direct,
         flush_wanted: false,
-        plain_below: match session.framing() {
-            Framing::Msgi if direct => session.message_limit().min(SHARE_THRESHOLD - 1) + 1,
+        plain_below: match framing {
+            Framing::Msgi | Framing::WebSocket if direct => {
+                session.message_limit().min(SHARE_THRESHOLD - 1) + 1
+            }
             _ => 0,
         },
+        websocket: framing == Framing::WebSocket,
         plain_end: output.plain_end(limits.outbox_bytes),
         byte_limit: limits.outbox_bytes,
         frame_limit: u32::try_from(limits.outbox_messages).unwrap_or(u32::MAX),
@@ -109,10 +114,10 @@ pub(crate) enum Direct {
     Full,
 }
 
-/// Collects a small message if the thread runs the handler of `session`, its link speaks MSGI and
-/// nothing stands in the way; otherwise does nothing and returns false. Nearly all answers go this way.
+/// Collects a small message if the thread runs the handler of `session`, its link speaks MSGI or is a
+/// WebSocket server's, and nothing stands in the way; otherwise does nothing and returns false. Nearly all answers go this way.
 #[inline]
-pub(crate) fn send_plain(session: &Shared, frame_type: FrameType, message: &[u8]) -> bool {
+pub(crate) fn send_plain(session: &Shared, kind: MessageKind, message: &[u8]) -> bool {
     CURRENT.with(|current| {
         let Ok(mut current) = current.try_borrow_mut() else {
             return false;
@@ -126,7 +131,18 @@ pub(crate) fn send_plain(session: &Shared, frame_type: FrameType, message: &[u8]
         if !fits || !std::ptr::eq(current.session, session) || session.must_queue() {
             return false;
         }
-        current.output.push_msgi(frame_type, message);
+        let frame_type = match kind {
+            MessageKind::Application(_) if current.websocket => return false,
+            MessageKind::Application(number) => FrameType(number),
+            _ => FrameType::DATA,
+        };
+        match current.websocket {
+            false => current.output.push_msgi(frame_type, message),
+            true => {
+                let text = kind == MessageKind::Text;
+                current.output.push_short_websocket(text, message);
+            }
+        }
         true
     })
 }

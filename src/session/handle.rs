@@ -279,10 +279,10 @@ impl Session {
         let Some(lent) = message.as_ref() else {
             return Ok(());
         };
-        let frame_type = frame_type(lent);
-        if current::send_plain(&self.shared, frame_type, lent.bytes()) {
+        if current::send_plain(&self.shared, lent.kind(), lent.bytes()) {
             return Ok(());
         }
+        let frame_type = frame_type(lent);
         self.offer_frame(frame_type, 0, message)
     }
 
@@ -705,7 +705,7 @@ impl<M: Outgoing> Future for Sending<'_, M> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         if let Some(message) = &self.message
             && self.request == 0
-            && current::send_plain(&self.session.shared, frame_type(message), message.bytes())
+            && current::send_plain(&self.session.shared, message.kind(), message.bytes())
         {
             return Poll::Ready(Ok(()));
         }

@@ -6,7 +6,7 @@ use std::io::IoSlice;
 use bytes::{Buf, Bytes};
 
 use crate::codec::websocket::deflate::{Deflate, compress_once};
-use crate::codec::websocket::head::{HEAD_MAX, Head, Opcode, apply_mask, next_mask};
+use crate::codec::websocket::head::{self, HEAD_MAX, Head, Opcode, apply_mask, next_mask};
 use crate::codec::websocket::mapping;
 use crate::codec::{FrameType, Framing, length, msgi};
 use crate::message::SHARE_THRESHOLD;
@@ -49,6 +49,10 @@ pub(crate) struct Output {
     /// Frames pushed by [`push_msgi`](Self::push_msgi) since then. Their bytes are what has been added to
     /// `bytes` without `aside`.
     plain: u32,
+    /// Frames pushed by [`push_short_websocket`](Self::push_short_websocket) since then, and the bytes of
+    /// their heads.
+    short: u32,
+    short_heads: usize,
     /// Bytes that others have added to `bytes` since then, and where `end` was.
     aside: usize,
     counted: usize,
@@ -257,6 +261,28 @@ impl Output {
         self.plain += 1;
     }
 
+    /// Appends a message as a WebSocket frame without mask by copying it: the counterpart of
+    /// [`push_msgi`](Self::push_msgi), with the same condition. The message is below 64 KiB.
+    #[inline(always)]
+    pub(crate) fn push_short_websocket(&mut self, text: bool, message: &[u8]) {
+        let first = if text { head::TEXT } else { head::BINARY };
+        let size = if message.len() <= head::CONTROL_MAX {
+            let head = &mut self.bytes[self.end..self.end + 2];
+            head.copy_from_slice(&[first, message.len() as u8]);
+            2
+        } else {
+            let [high, low] = (message.len() as u16).to_be_bytes();
+            let head = &mut self.bytes[self.end..self.end + 4];
+            head.copy_from_slice(&[first, 126, high, low]);
+            4
+        };
+        let start = self.end + size;
+        self.bytes[start..start + message.len()].copy_from_slice(message);
+        self.end = start + message.len();
+        self.short += 1;
+        self.short_heads += size;
+    }
+
     /// Appends bytes that are no frame.
     pub(crate) fn push_bytes(&mut self, bytes: &[u8]) {
         self.append(bytes);
@@ -346,7 +372,7 @@ impl Output {
     /// How many frames were pushed since the counts were last taken.
     #[inline]
     pub(crate) fn pending_frames(&self) -> u32 {
-        self.counts.frames + self.plain
+        self.counts.frames + self.plain + self.short
     }
 
     pub(crate) fn take_counts(&mut self) -> Counts {
@@ -354,9 +380,11 @@ impl Output {
         let plain = std::mem::take(&mut self.plain);
         let bytes = self.end - self.counted - std::mem::take(&mut self.aside);
         self.counted = self.end;
-        counts.frames += plain;
-        counts.messages += plain;
-        counts.message_bytes += (bytes - plain as usize * msgi::HEADER) as u64;
+        let short = std::mem::take(&mut self.short);
+        let heads = plain as usize * msgi::HEADER + std::mem::take(&mut self.short_heads);
+        counts.frames += plain + short;
+        counts.messages += plain + short;
+        counts.message_bytes += (bytes - heads) as u64;
         counts
     }
 
@@ -435,6 +463,7 @@ impl Output {
         self.frames.clear();
         self.counts = Counts::default();
         (self.plain, self.aside, self.counted) = (0, 0, 0);
+        (self.short, self.short_heads) = (0, 0);
         if self.bytes.len() > most {
             self.bytes = Vec::new();
         }

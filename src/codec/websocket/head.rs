@@ -5,6 +5,9 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 /// The longest payload of a control frame.
 pub(crate) const CONTROL_MAX: usize = 125;
+/// The first bytes of whole messages that are not compressed.
+pub(crate) const TEXT: u8 = 0x80 | Opcode::Text as u8;
+pub(crate) const BINARY: u8 = 0x80 | Opcode::Binary as u8;
 /// The longest head.
 pub(crate) const HEAD_MAX: usize = 14;
 
