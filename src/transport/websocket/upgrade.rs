@@ -310,7 +310,7 @@ impl Upgrading {
                 };
                 let (msgi, agreed) = side.judge(&accepted)?;
                 established.websocket = info(&side.target, accepted.subprotocol);
-                let rest = self.input.split_off(len);
+                let rest = self.take_rest(len);
                 let options = side.options.deflate.as_ref();
                 let fragments = side.options.fragment_size;
                 let limit = side.message_limit;
@@ -320,6 +320,11 @@ impl Upgrading {
                 Ok(())
             }
         }
+    }
+
+    /// What has arrived behind the first `len` bytes, in memory of its own: the buffer is not kept.
+    fn take_rest(&self, len: usize) -> BytesMut {
+        BytesMut::from(&self.input[len..])
     }
 
     fn judge_request(
@@ -363,7 +368,7 @@ impl Upgrading {
         established.websocket = info(&target, subprotocol);
         established.identity = accept.identity;
         established.data = accept.data;
-        let rest = self.input.split_off(len);
+        let rest = self.take_rest(len);
         let fragments = side.options.fragment_size;
         let limit = side.message_limit;
         self.done = Some(upgraded(
