@@ -30,6 +30,9 @@ pub struct Deflate {
     /// The largest window of the client as a power of two, 9 to 15. Default 15, which is 32 KiB.
     pub client_max_window_bits: u8,
     /// How hard this side tries, 1 (fast) to 9 (small). Default 3.
+    ///
+    /// Measured on messages of about 900 bytes of JSON only: level 1 leaves 37 % of the size and takes 2.3 µs,
+    /// levels 2 to 9 all leave 28 to 29 % and take 6.6 to 8.7 µs. Larger messages were not measured.
     pub level: u8,
     /// Messages below this many bytes are sent as they are. Default 1,024.
     pub threshold: usize,
