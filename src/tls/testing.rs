@@ -1,5 +1,7 @@
 //! Certificates for tests.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 use std::sync::Arc;
 
 use rcgen::{

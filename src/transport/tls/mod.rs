@@ -31,7 +31,8 @@ use crate::tls::{TlsInfo, take_requested_name};
 const KEPT_LIMIT: usize = 64 * 1024;
 
 /// The most that is encrypted at once. It is what a connection keeps when the stream below takes nothing.
-const WRITE_CHUNK: usize = 4 * RECORD;
+/// Half of it costs a sixth more at messages of 64 KiB (`perf/`, case tls-64k).
+const WRITE_CHUNK: usize = 8 * RECORD;
 
 /// TLS over a stream.
 pub(crate) struct Tls<S> {

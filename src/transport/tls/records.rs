@@ -198,6 +198,10 @@ fn receive<C: Records>(
                     progress.used += record.discard;
                     plain.extend_from_slice(record.payload);
                 }
+                // Nothing is left to look at: what was after the payload would not be used up.
+                if progress.used == incoming.len() && !connection.has_unsent() {
+                    return Ok(progress);
+                }
             }
             // Never offered, so never there; but left alone it would be there for ever.
             Ok(ConnectionState::ReadEarlyData(_)) => {
