@@ -1,6 +1,5 @@
 //! One peer as the session core sees it.
 
-use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
