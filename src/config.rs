@@ -60,7 +60,8 @@ impl std::str::FromStr for QueuePolicy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Connections at a time; 0 for no limit. Default 1,000.
+    /// Connections at a time; 0 for no limit. Default 1,000. Sessions over UDP are not counted, see
+    /// [`UdpOptions::max_sessions`].
     pub max_connections: usize,
     /// Connections at a time from one IP address; 0, the default, for no limit.
     pub max_connections_per_ip: usize,

@@ -203,6 +203,11 @@ impl Arrivals {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> (usize, usize) {
+        (self.data.capacity(), self.spans.capacity())
+    }
+
     /// Gives memory back while nothing waits.
     pub(super) fn shrink(&mut self) {
         if self.is_empty() {

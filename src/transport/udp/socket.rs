@@ -239,8 +239,12 @@ impl Socket {
         bytes: &[u8],
         segment: usize,
     ) -> io::Result<()> {
-        if !self.takes_addresses() {
-            return self.io.try_send(bytes).map(drop);
+        // The plain calls cost the system less.
+        match (self.connected, source) {
+            _ if segment < bytes.len() => {}
+            (Some(_), _) => return self.io.try_send(bytes).map(drop),
+            (None, None) => return self.io.try_send_to(bytes, to).map(drop),
+            (None, Some(_)) => {}
         }
         let transmit = Transmit {
             destination: to,
@@ -336,7 +340,7 @@ fn join(socket: &socket2::Socket, group: &MulticastGroup) -> io::Result<()> {
 
 /// `quinn-udp` asks the system for what QUIC needs. Datagrams of applications may be fragmented, as nobody
 /// here looks for a path's limits, and nobody reads their ECN bits.
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(target_os = "linux")]
 fn forget_what_is_not_asked(socket: &socket2::Socket, is_ipv4: bool) {
     use rustix::net::sockopt;
 
@@ -349,5 +353,5 @@ fn forget_what_is_not_asked(socket: &socket2::Socket, is_ipv4: bool) {
     }
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(target_os = "linux"))]
 fn forget_what_is_not_asked(_socket: &socket2::Socket, _is_ipv4: bool) {}
