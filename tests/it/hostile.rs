@@ -448,7 +448,7 @@ async fn a_large_frame_holds_little_more_than_what_arrived(over: Over) {
 fn first_words(url: &str) -> Vec<u8> {
     let frame = Frame::new(kind::DATA, vec![1; 100]).encode();
     match url.split_once("://").unwrap() {
-        ("ws", host) => {
+        ("ws" | "wss", host) => {
             let host = host.trim_end_matches('/');
             let mut bytes = Ask::msgi().text(host).into_bytes();
             bytes.extend(websocket::encode(true, websocket::BINARY, &frame));

@@ -307,6 +307,8 @@ async fn goaway_comes_before_the_disconnect(over: Over) {
     let net = serve(over, |builder| builder.goaway(Duration::from_millis(1_500))).await;
     let mut peer = net.open_peer().await;
     let mut silent = net.peer().await;
+    // Its handshake, if there is one, is over on both sides.
+    settle().await;
     let server = net.server.clone();
     let stopping = tokio::spawn(async move { server.stop_within(LONG).await });
     let goaway = peer.receive().await.unwrap().json();

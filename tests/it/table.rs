@@ -5,7 +5,7 @@ use std::fmt::Write;
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/TRANSPORTS.md");
 
 /// The transports, in the order of the columns.
-const TRANSPORTS: &[&str] = &["tcp", "unix", "mem", "ws"];
+const TRANSPORTS: &[&str] = &["tcp", "tls", "unix", "mem", "ws", "wss"];
 
 /// Which of them has what; see `over_all!`.
 const CAPABILITIES: &[(&str, &[&str])] = &[
@@ -13,9 +13,9 @@ const CAPABILITIES: &[(&str, &[&str])] = &[
     ("reliability", TRANSPORTS),
     ("requests", TRANSPORTS),
     ("size", TRANSPORTS),
-    ("stream", &["tcp", "unix", "ws"]),
-    ("codecs", &["tcp", "unix"]),
-    ("addresses", &["tcp", "ws"]),
+    ("stream", &["tcp", "tls", "unix", "ws", "wss"]),
+    ("codecs", &["tcp", "tls", "unix"]),
+    ("addresses", &["tcp", "tls", "ws", "wss"]),
     ("sockets", &["tcp"]),
 ];
 

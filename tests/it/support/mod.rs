@@ -4,6 +4,7 @@ pub mod alloc;
 #[macro_use]
 pub mod over;
 pub mod peer;
+pub mod tls;
 pub mod websocket;
 
 use std::future::Future;

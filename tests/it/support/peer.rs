@@ -9,6 +9,7 @@ use network_system::internal::{MemoryPeer, RawFrame};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::tls;
 use super::websocket::{self, Ask, Ws, WsPeer};
 use super::within;
 
@@ -100,16 +101,29 @@ enum Wire {
     Refused(Option<Frame>),
 }
 
+impl Wire {
+    fn stream(io: Box<dyn Io>) -> Self {
+        Wire::Stream {
+            io,
+            buffer: BytesMut::new(),
+        }
+    }
+}
+
+async fn tcp(host: &str) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(host).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
 /// Connects a stream of bytes.
 pub async fn dial(url: &str) -> io::Result<Box<dyn Io>> {
     let (scheme, rest) = url.split_once("://").unwrap();
     let rest = rest.split(['?', '/']).next().unwrap_or(rest);
     match scheme {
-        "tcp" | "ws" => {
-            let stream = TcpStream::connect(rest).await?;
-            stream.set_nodelay(true)?;
-            Ok(Box::new(stream))
-        }
+        "tcp" | "ws" => Ok(Box::new(tcp(rest).await?)),
+        "tls" => Ok(Box::new(tls::connect(tcp(rest).await?, "msgi/1").await?)),
+        "wss" => Ok(Box::new(tls::connect(tcp(rest).await?, "http/1.1").await?)),
         #[cfg(unix)]
         "unix" | "ws+unix" => {
             let path = url.split_once("://").unwrap().1;
@@ -162,10 +176,12 @@ impl Peer {
         let wire = match url.split_once("://").unwrap() {
             ("mem", name) => Wire::Memory(MemoryPeer::connect(name).await?),
             ("ws" | "wss" | "ws+unix", _) => upgrade(url).await?,
-            _ => Wire::Stream {
-                io: dial(url).await?,
-                buffer: BytesMut::new(),
+            // Refused before there was a handshake.
+            ("tls", _) => match dial(url).await {
+                Err(error) if is_end(&error) => Wire::Refused(None),
+                io => Wire::stream(io?),
             },
+            _ => Wire::stream(dial(url).await?),
         };
         Ok(Peer { wire })
     }
@@ -319,10 +335,12 @@ impl Peer {
                     assert!(message.is_empty(), "two frames in one message");
                     Ok(Some(frame))
                 }
-                Some(Ws::Close(..)) | None => {
+                Some(Ws::Close(..)) => {
                     *ended = true;
                     Ok(None)
                 }
+                // As TLS without close_notify: it may have been cut off.
+                None => Err(io::ErrorKind::UnexpectedEof.into()),
                 Some(other) => panic!("no frame of MSGI: {other:?}"),
             },
             Wire::Stream { io, buffer } => loop {
