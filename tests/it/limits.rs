@@ -14,7 +14,7 @@ over_all! {
         a_place_is_free_again_when_its_connection_ends,
         connections_that_say_nothing_count_too,
         beyond_100_refusals_a_second_connections_are_only_closed;
-    addresses:
+    tcp:
         connections_from_one_address_are_limited;
 }
 

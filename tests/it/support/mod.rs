@@ -48,6 +48,7 @@ impl Net {
     pub async fn open_peer(&self) -> Peer {
         let before = self.server.stats().total_connections;
         let mut peer = self.peer().await;
+        peer.prove_address().await;
         peer.heartbeat().await;
         eventually("the session opens", || {
             self.server.stats().total_connections > before

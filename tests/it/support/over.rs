@@ -15,6 +15,8 @@ pub enum Over {
     /// WebSocket with the subprotocol `msgi.v1`. Without it there are tests of its own.
     Ws,
     Wss,
+    /// Frames of MSGI in datagrams. What raw datagrams promise has tests of its own.
+    Udp,
 }
 
 impl Over {
@@ -26,6 +28,7 @@ impl Over {
         Over::Mem,
         Over::Ws,
         Over::Wss,
+        Over::Udp,
     ];
 
     /// A URL to listen on that nobody else uses.
@@ -45,6 +48,7 @@ impl Over {
             Over::Tls => format!("tls://{host}:0"),
             Over::Ws => format!("ws://{host}:0"),
             Over::Wss => format!("wss://{host}:0"),
+            Over::Udp => format!("udp://{host}:0?codec=msgi"),
             other => panic!("{other:?} has no addresses"),
         }
     }
@@ -87,16 +91,19 @@ pub fn socket_path() -> std::path::PathBuf {
 
 /// Instantiates tests for every transport that has the capability under which they stand.
 ///
-/// | capability | what it means | tcp | tls | unix | mem | ws | wss |
-/// |---|---|---|---|---|---|---|---|
-/// | `order` | messages arrive in the order in which they were sent | ✓ | ✓ | ✓ | ✓ | ✓ | ✓ |
-/// | `reliability` | what was accepted arrives, or the session ends | ✓ | ✓ | ✓ | ✓ | ✓ | ✓ |
-/// | `requests` | requests, CONTROL, PING and orderly close | ✓ | ✓ | ✓ | ✓ | ✓ | ✓ |
-/// | `size` | messages up to the configured limit | ✓ | ✓ | ✓ | ✓ | ✓ | ✓ |
-/// | `stream` | frames stand in a stream of bytes, which can be cut anywhere | ✓ | ✓ | ✓ | | ✓ | ✓ |
-/// | `codecs` | how frames stand in that stream can be chosen | ✓ | ✓ | ✓ | | | |
-/// | `addresses` | peers have IP addresses | ✓ | ✓ | | | ✓ | ✓ |
-/// | `sockets` | a bound TCP socket can be handed over | ✓ | | | | | |
+/// | capability | what it means | tcp | tls | unix | mem | ws | wss | udp |
+/// |---|---|---|---|---|---|---|---|---|
+/// | `session` | a session has what it promises, while nothing is lost and messages fit a datagram | ✓ | ✓ | ✓ | ✓ | ✓ | ✓ | ✓ |
+/// | `requests` | requests, CONTROL, PING and orderly close | ✓ | ✓ | ✓ | ✓ | ✓ | ✓ | ✓ |
+/// | `errors` | a peer that breaks the protocol is told so, and its session ends | ✓ | ✓ | ✓ | ✓ | ✓ | ✓ | |
+/// | `order` | messages arrive in the order in which they were sent, however many they are | ✓ | ✓ | ✓ | ✓ | ✓ | ✓ | |
+/// | `reliability` | what was accepted arrives, or the session ends; a slow reader slows the sender down | ✓ | ✓ | ✓ | ✓ | ✓ | ✓ | |
+/// | `size` | messages up to the configured limit | ✓ | ✓ | ✓ | ✓ | ✓ | ✓ | |
+/// | `stream` | frames stand in a stream of bytes, which can be cut anywhere | ✓ | ✓ | ✓ | | ✓ | ✓ | |
+/// | `codecs` | how frames stand in that stream can be chosen | ✓ | ✓ | ✓ | | | | |
+/// | `addresses` | peers have IP addresses | ✓ | ✓ | | | ✓ | ✓ | ✓ |
+/// | `tcp` | the peer is connected by TCP | ✓ | ✓ | | | ✓ | ✓ | |
+/// | `sockets` | a bound TCP socket can be handed over | ✓ | | | | | | |
 macro_rules! over_all {
     ($($capability:ident: $($test:ident),+ $(,)?;)+) => {
         mod tcp { $($(instance!(Tcp $capability $test);)+)+ }
@@ -106,6 +113,7 @@ macro_rules! over_all {
         mod mem { $($(instance!(Mem $capability $test);)+)+ }
         mod ws { $($(instance!(Ws $capability $test);)+)+ }
         mod wss { $($(instance!(Wss $capability $test);)+)+ }
+        mod udp { $($(instance!(Udp $capability $test);)+)+ }
 
         pub const TESTS: &[(&str, &str, &str)] =
             &[$($((module_path!(), stringify!($test), stringify!($capability)),)+)+];
@@ -116,15 +124,25 @@ macro_rules! over_all {
 macro_rules! instance {
     (Tls sockets $test:ident) => {};
     (Unix addresses $test:ident) => {};
+    (Unix tcp $test:ident) => {};
     (Unix sockets $test:ident) => {};
     (Mem stream $test:ident) => {};
     (Mem codecs $test:ident) => {};
     (Mem addresses $test:ident) => {};
+    (Mem tcp $test:ident) => {};
     (Mem sockets $test:ident) => {};
     (Ws codecs $test:ident) => {};
     (Ws sockets $test:ident) => {};
     (Wss codecs $test:ident) => {};
     (Wss sockets $test:ident) => {};
+    (Udp errors $test:ident) => {};
+    (Udp order $test:ident) => {};
+    (Udp reliability $test:ident) => {};
+    (Udp size $test:ident) => {};
+    (Udp stream $test:ident) => {};
+    (Udp codecs $test:ident) => {};
+    (Udp tcp $test:ident) => {};
+    (Udp sockets $test:ident) => {};
     ($over:ident $capability:ident $test:ident) => {
         #[tokio::test]
         async fn $test() {
