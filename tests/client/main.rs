@@ -1,7 +1,8 @@
-//! The client against real servers and against hand-written ones, over TCP on the loopback.
+//! The client against real servers and against hand-written ones.
 
 mod connecting;
 mod lifecycle;
 mod messages;
 mod reconnecting;
 mod support;
+mod transports;

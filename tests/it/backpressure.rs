@@ -26,8 +26,7 @@ over_all! {
         a_slow_receiver_holds_a_broadcast_up_but_nobodys_copy,
         a_broadcast_with_a_dropping_policy_waits_for_nobody,
         a_message_larger_than_the_outbox_passes_alone,
-        a_sender_that_waits_learns_of_the_end;
-    requests:
+        a_sender_that_waits_learns_of_the_end,
         pongs_overtake_what_waits,
         answers_to_requests_are_never_dropped,
         a_flood_of_requests_by_a_slow_reader_is_held_back,

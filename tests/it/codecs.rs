@@ -118,11 +118,13 @@ async fn a_session_without_hello_opens_at_once(over: Over) {
     for codec in CODECS {
         let (log, mut events) = log();
         let net = serve(over, codec, |builder| record(builder, &log)).await;
-        let peer = net.peer().await;
+        let mut peer = net.peer().await;
         let Event::Connected(session) = events.next().await else {
             panic!("not connected")
         };
         assert!(session.is_connected());
+        peer.shutdown().await;
+        assert!(peer.read_to_end().await.is_empty());
         drop(peer);
         assert!(events.disconnected().await.is_orderly());
         net.stop().await;

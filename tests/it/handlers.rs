@@ -17,29 +17,32 @@ use crate::support::{
 const LONG: Duration = Duration::from_secs(60);
 
 over_all! {
-    reliability:
+    session:
         a_panic_in_a_message_handler_ends_that_session_only,
         a_panic_in_a_request_handler_ends_that_session_only,
         a_panic_in_a_connect_handler_ends_that_session_only,
         a_panic_in_a_disconnect_handler_hurts_nobody,
-        a_panic_in_an_error_handler_hurts_nobody,
         a_panic_in_a_group_guard_ends_that_session_only,
         a_panic_in_a_handler_of_the_trait_ends_that_session_only,
         a_handler_disconnects_its_own_session,
-        a_handler_waits_for_the_end_of_its_own_session,
-        a_handler_sends_more_to_its_own_session_than_the_outbox_holds,
         a_handler_broadcasts_and_is_among_the_receivers,
         a_handler_that_waits_holds_up_only_its_own_session,
-        a_handler_that_waits_lets_its_outbox_be_written,
-        a_waiting_handler_bounds_what_is_held_for_it,
-        a_waiting_handler_bounds_the_number_of_empty_messages_held_for_it,
-        a_lent_message_can_be_sent_on_and_kept;
+        a_handler_that_waits_lets_its_outbox_be_written;
     requests:
         a_handler_awaits_a_request_on_its_own_session,
         a_connect_handler_awaits_a_request_on_its_own_session,
         a_handler_stops_its_own_server,
         a_request_handler_stops_its_own_server,
         a_disconnect_handler_stops_its_own_server;
+    errors:
+        a_panic_in_an_error_handler_hurts_nobody;
+    reliability:
+        a_handler_waits_for_the_end_of_its_own_session,
+        a_handler_sends_more_to_its_own_session_than_the_outbox_holds,
+        a_waiting_handler_bounds_what_is_held_for_it,
+        a_waiting_handler_bounds_the_number_of_empty_messages_held_for_it;
+    size:
+        a_lent_message_can_be_sent_on_and_kept;
 }
 
 /// What panics: the call itself, or the future that it returns.

@@ -15,12 +15,14 @@ use crate::support::{
 
 over_all! {
     requests:
+        invalid_utf8_in_a_text_is_replaced;
+    errors:
         a_frame_that_breaks_the_rules_is_answered_with_one_error,
         what_came_before_a_bad_frame_is_handled_and_answered,
         what_comes_after_a_bad_frame_is_not_handled,
-        an_error_of_the_peer_ends_the_session_without_an_answer,
-        a_peer_that_vanishes_in_the_middle_of_everything_is_only_gone,
-        invalid_utf8_in_a_text_is_replaced;
+        an_error_of_the_peer_ends_the_session_without_an_answer;
+    reliability:
+        a_peer_that_vanishes_in_the_middle_of_everything_is_only_gone;
     size:
         a_message_over_the_limit_is_refused_and_one_of_the_limit_is_not;
     stream:
@@ -32,7 +34,7 @@ over_all! {
         a_large_frame_holds_little_more_than_what_arrived;
     codecs:
         a_bad_header_is_refused_before_its_payload;
-    addresses:
+    tcp:
         a_burst_of_300_resets_hurts_nobody;
 }
 
@@ -448,7 +450,7 @@ async fn a_large_frame_holds_little_more_than_what_arrived(over: Over) {
 fn first_words(url: &str) -> Vec<u8> {
     let frame = Frame::new(kind::DATA, vec![1; 100]).encode();
     match url.split_once("://").unwrap() {
-        ("ws", host) => {
+        ("ws" | "wss", host) => {
             let host = host.trim_end_matches('/');
             let mut bytes = Ask::msgi().text(host).into_bytes();
             bytes.extend(websocket::encode(true, websocket::BINARY, &frame));

@@ -7,20 +7,21 @@ use network_system::{CodecKind, ErrorCode, Message, Server, Session};
 use crate::support::{Over, Peer, echo, eventually, serve, settle, within};
 
 over_all! {
-    reliability:
+    session:
         a_server_knows_whether_it_runs,
         a_server_can_be_started_once_at_a_time,
         a_server_that_was_not_started_cannot_be_stopped,
-        a_stopped_server_starts_again_and_forgets_nothing_it_counted,
         an_address_that_is_taken_is_bind_failed,
         a_start_that_fails_half_way_leaves_nothing_bound,
         run_returns_when_the_server_was_stopped,
         a_broadcast_needs_a_running_server,
         dropping_every_handle_leaves_the_server_running;
-    sockets:
-        a_bound_socket_can_be_given_and_is_closed_in_the_end;
+    reliability:
+        a_stopped_server_starts_again_and_forgets_nothing_it_counted;
     addresses:
         a_name_is_bound_at_all_its_addresses;
+    sockets:
+        a_bound_socket_can_be_given_and_is_closed_in_the_end;
 }
 
 async fn a_server_knows_whether_it_runs(over: Over) {

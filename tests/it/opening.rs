@@ -18,20 +18,21 @@ over_all! {
         a_hello_is_answered_with_welcome_before_anything_else,
         a_server_without_stages_and_reliability_says_so,
         a_hello_of_an_unknown_version_is_refused,
-        a_hello_that_is_not_the_first_frame_is_an_error,
         unknown_operations_and_fields_are_ignored,
-        a_control_frame_that_is_not_one_object_with_an_op_is_an_error,
         a_resume_of_an_unknown_session_is_refused,
         any_frame_opens_a_session_and_the_first_message_is_delivered,
-        a_peer_that_leaves_without_opening_is_no_session,
         the_authenticator_decides_and_names_the_peer,
         with_an_authenticator_hello_comes_first,
         what_follows_a_hello_waits_for_the_authenticator,
-        nothing_of_a_peer_that_was_not_let_in_is_handled,
         an_authenticator_that_panics_lets_nobody_in,
         clients_join_and_leave_groups_where_the_guard_allows_it,
         without_a_guard_clients_are_refused,
         group_names_and_their_number_are_limited;
+    errors:
+        a_hello_that_is_not_the_first_frame_is_an_error,
+        a_control_frame_that_is_not_one_object_with_an_op_is_an_error,
+        a_peer_that_leaves_without_opening_is_no_session,
+        nothing_of_a_peer_that_was_not_let_in_is_handled;
 }
 
 async fn a_hello_is_answered_with_welcome_before_anything_else(over: Over) {

@@ -25,8 +25,11 @@ over_all! {
         requests_start_in_order_and_messages_keep_their_place,
         an_answer_to_nothing_is_counted_and_dropped,
         pending_requests_are_bounded,
-        requests_in_flight_end_with_the_session,
         answers_of_requests_leave_before_an_orderly_end;
+    reliability:
+        requests_in_flight_end_with_the_session;
+    size:
+        the_largest_request_is_answered;
 }
 
 /// Answers `fail …` with a failure and everything else with itself.
@@ -47,6 +50,12 @@ async fn a_request_is_answered_under_its_id(over: Over) {
             Some(Frame::with_id(kind::RESPONSE, id, payload))
         );
     }
+    net.stop().await;
+}
+
+async fn the_largest_request_is_answered(over: Over) {
+    let net = serve(over, |builder| builder.on_request(answer)).await;
+    let mut peer = net.peer().await;
     let largest = vec![3; 1024 * 1024];
     peer.request(1, largest.clone()).await;
     assert!(peer.expect(kind::RESPONSE).await.payload == largest);

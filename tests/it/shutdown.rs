@@ -13,18 +13,19 @@ use crate::support::{
 };
 
 over_all! {
-    reliability:
+    session:
         after_its_goodbye_a_server_still_listens_and_says_no_more,
         stopping_tells_every_peer_and_waits_for_it,
-        stopping_flushes_what_was_accepted,
-        stopping_delivers_what_peers_still_say,
         stopping_lets_handlers_finish_and_their_answers_leave,
-        stopping_leaves_no_task_and_no_session,
         stopping_with_no_time_cuts_off_and_says_so,
         a_second_stop_shortens_the_deadline,
-        goaway_comes_before_the_disconnect,
         the_disconnect_handler_learns_of_the_stop;
-    addresses:
+    reliability:
+        stopping_flushes_what_was_accepted,
+        stopping_delivers_what_peers_still_say,
+        stopping_leaves_no_task_and_no_session,
+        goaway_comes_before_the_disconnect;
+    tcp:
         after_a_stop_nobody_accepts_and_the_port_is_free;
 }
 
@@ -307,6 +308,8 @@ async fn goaway_comes_before_the_disconnect(over: Over) {
     let net = serve(over, |builder| builder.goaway(Duration::from_millis(1_500))).await;
     let mut peer = net.open_peer().await;
     let mut silent = net.peer().await;
+    // Its handshake, if there is one, is over on both sides.
+    settle().await;
     let server = net.server.clone();
     let stopping = tokio::spawn(async move { server.stop_within(LONG).await });
     let goaway = peer.receive().await.unwrap().json();
@@ -331,7 +334,7 @@ async fn the_disconnect_handler_learns_of_the_stop(over: Over) {
     let server = net.server.clone();
     let stopping = tokio::spawn(async move { server.stop_within(LONG).await });
     peer.expect(kind::DISCONNECT).await;
-    drop(peer);
+    peer.shutdown().await;
     within("stop", stopping).await.unwrap().unwrap();
     assert_eq!(
         events.disconnected().await.code(),
@@ -385,8 +388,8 @@ async fn chatter(url: String, number: u64) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_busy_server_on_many_threads_stops_in_order() {
-    for round in 0..6 {
-        let over = Over::ALL[round % Over::ALL.len()];
+    // Datagrams may be lost, and then a peer waits for its echo.
+    for &over in Over::ALL.iter().filter(|&&over| over != Over::Udp) {
         let net = serve(over, |builder| echo(builder).workers(4)).await;
         let peers: Vec<_> = (0..30)
             .map(|number| tokio::spawn(chatter(net.url.clone(), number)))

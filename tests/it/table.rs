@@ -5,17 +5,20 @@ use std::fmt::Write;
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/TRANSPORTS.md");
 
 /// The transports, in the order of the columns.
-const TRANSPORTS: &[&str] = &["tcp", "unix", "mem", "ws"];
+const TRANSPORTS: &[&str] = &["tcp", "tls", "unix", "mem", "ws", "wss", "udp"];
 
 /// Which of them has what; see `over_all!`.
 const CAPABILITIES: &[(&str, &[&str])] = &[
-    ("order", TRANSPORTS),
-    ("reliability", TRANSPORTS),
+    ("session", TRANSPORTS),
     ("requests", TRANSPORTS),
-    ("size", TRANSPORTS),
-    ("stream", &["tcp", "unix", "ws"]),
-    ("codecs", &["tcp", "unix"]),
-    ("addresses", &["tcp", "ws"]),
+    ("errors", &["tcp", "tls", "unix", "mem", "ws", "wss"]),
+    ("order", &["tcp", "tls", "unix", "mem", "ws", "wss"]),
+    ("reliability", &["tcp", "tls", "unix", "mem", "ws", "wss"]),
+    ("size", &["tcp", "tls", "unix", "mem", "ws", "wss"]),
+    ("stream", &["tcp", "tls", "unix", "ws", "wss"]),
+    ("codecs", &["tcp", "tls", "unix"]),
+    ("addresses", &["tcp", "tls", "ws", "wss", "udp"]),
+    ("tcp", &["tcp", "tls", "ws", "wss"]),
     ("sockets", &["tcp"]),
 ];
 

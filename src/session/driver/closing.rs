@@ -332,8 +332,24 @@ impl Driver {
                 self.end(now);
             }
             _ => {
-                self.begin_close(reason, Goodbye::None, Step::Flush, now);
-                self.end(now);
+                let cut = self.blocked || self.output.is_some();
+                self.shared.close_outbox();
+                let lost = self.shared.clear_outbox() as u64;
+                let totals = &self.shared.hub().totals;
+                totals
+                    .lost
+                    .fetch_add(lost, std::sync::atomic::Ordering::Relaxed);
+                // What is below the session still ends in order (close_notify, a close frame), unless that
+                // would stand inside a frame.
+                let closing = self.begin_close(reason, Goodbye::None, Step::Shutdown, now);
+                if let Some(closing) = closing {
+                    closing.peer_done = true;
+                    closing.peer_gone = true;
+                    closing.deadline = closing.deadline.min(now + LINGER_MILLIS);
+                }
+                if cut {
+                    self.end(now);
+                }
             }
         }
     }

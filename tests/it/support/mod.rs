@@ -4,6 +4,7 @@ pub mod alloc;
 #[macro_use]
 pub mod over;
 pub mod peer;
+pub mod tls;
 pub mod websocket;
 
 use std::future::Future;
@@ -47,6 +48,7 @@ impl Net {
     pub async fn open_peer(&self) -> Peer {
         let before = self.server.stats().total_connections;
         let mut peer = self.peer().await;
+        peer.prove_address().await;
         peer.heartbeat().await;
         eventually("the session opens", || {
             self.server.stats().total_connections > before

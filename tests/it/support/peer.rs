@@ -1,14 +1,16 @@
 //! A plain peer: it speaks frames and has no session, so that it can also do what is forbidden.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use network_system::ErrorCode;
 use network_system::internal::{MemoryPeer, RawFrame};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UdpSocket};
 
+use super::tls;
 use super::websocket::{self, Ask, Ws, WsPeer};
 use super::within;
 
@@ -96,8 +98,34 @@ enum Wire {
         /// Whether the server has said its last.
         ended: bool,
     },
+    Datagrams {
+        socket: UdpSocket,
+        paid: usize,
+        /// Whether a DISCONNECT was sent.
+        left: bool,
+        /// Whether the server has said its last.
+        ended: bool,
+    },
     /// A connection that was not upgraded, with the ERROR that the refusal stands for.
     Refused(Option<Frame>),
+}
+
+/// What a peer sends over UDP before it expects an answer, in bytes.
+const PAID: usize = 2_000;
+
+impl Wire {
+    fn stream(io: Box<dyn Io>) -> Self {
+        Wire::Stream {
+            io,
+            buffer: BytesMut::new(),
+        }
+    }
+}
+
+async fn tcp(host: &str) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(host).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// Connects a stream of bytes.
@@ -105,11 +133,9 @@ pub async fn dial(url: &str) -> io::Result<Box<dyn Io>> {
     let (scheme, rest) = url.split_once("://").unwrap();
     let rest = rest.split(['?', '/']).next().unwrap_or(rest);
     match scheme {
-        "tcp" | "ws" => {
-            let stream = TcpStream::connect(rest).await?;
-            stream.set_nodelay(true)?;
-            Ok(Box::new(stream))
-        }
+        "tcp" | "ws" => Ok(Box::new(tcp(rest).await?)),
+        "tls" => Ok(Box::new(tls::connect(tcp(rest).await?, "msgi/1").await?)),
+        "wss" => Ok(Box::new(tls::connect(tcp(rest).await?, "http/1.1").await?)),
         #[cfg(unix)]
         "unix" | "ws+unix" => {
             let path = url.split_once("://").unwrap().1;
@@ -162,10 +188,28 @@ impl Peer {
         let wire = match url.split_once("://").unwrap() {
             ("mem", name) => Wire::Memory(MemoryPeer::connect(name).await?),
             ("ws" | "wss" | "ws+unix", _) => upgrade(url).await?,
-            _ => Wire::Stream {
-                io: dial(url).await?,
-                buffer: BytesMut::new(),
+            ("udp", host) => {
+                let host: SocketAddr = host.split('?').next().unwrap().parse().unwrap();
+                let own = if host.is_ipv6() {
+                    "[::1]:0"
+                } else {
+                    "127.0.0.1:0"
+                };
+                let socket = UdpSocket::bind(own).await?;
+                socket.connect(host).await?;
+                Wire::Datagrams {
+                    socket,
+                    paid: 0,
+                    left: false,
+                    ended: false,
+                }
+            }
+            // Refused before there was a handshake.
+            ("tls", _) => match dial(url).await {
+                Err(error) if is_end(&error) => Wire::Refused(None),
+                io => Wire::stream(io?),
             },
+            _ => Wire::stream(dial(url).await?),
         };
         Ok(Peer { wire })
     }
@@ -179,6 +223,19 @@ impl Peer {
                 io.flush().await
             }
             Wire::WebSocket { peer, .. } => peer.try_write(&in_message(&frame)).await,
+            Wire::Datagrams {
+                socket, paid, left, ..
+            } => {
+                *left |= frame.kind == kind::DISCONNECT;
+                socket.send(&frame.encode()).await?;
+                // No more is sent to an address that has not answered than came from it. This is enough
+                // for the first answer, and nobody's message.
+                while *paid < PAID {
+                    let heartbeat = Frame::new(kind::HEARTBEAT, vec![0; 125]).encode();
+                    *paid += socket.send(&heartbeat).await?;
+                }
+                Ok(())
+            }
             Wire::Refused(_) => Err(io::ErrorKind::BrokenPipe.into()),
             Wire::Memory(peer) => {
                 let Frame { kind, id, payload } = frame;
@@ -204,7 +261,7 @@ impl Peer {
                 let bytes: Vec<u8> = frames.iter().flat_map(|frame| self.encode(frame)).collect();
                 self.write(&bytes).await;
             }
-            Wire::Memory(_) | Wire::Refused(_) => {
+            Wire::Memory(_) | Wire::Datagrams { .. } | Wire::Refused(_) => {
                 for frame in frames {
                     self.send(frame).await;
                 }
@@ -281,13 +338,16 @@ impl Peer {
         self.send(Frame::new(kind::HEARTBEAT, "")).await;
     }
 
-    /// Ends the sending direction.
+    /// Ends the sending direction. Datagrams have no other end than a DISCONNECT.
     pub async fn shutdown(&mut self) {
         match &mut self.wire {
             Wire::Stream { io, .. } => io.shutdown().await.unwrap(),
             Wire::Memory(peer) => peer.shutdown(),
             Wire::WebSocket { peer, .. } => peer.close(1000, "").await,
-            Wire::Refused(_) => {}
+            Wire::Datagrams { left: false, .. } => {
+                self.send(Frame::new(kind::DISCONNECT, "")).await
+            }
+            Wire::Datagrams { .. } | Wire::Refused(_) => {}
         }
     }
 
@@ -311,7 +371,15 @@ impl Peer {
                 payload: frame.payload,
             })),
             Wire::Refused(error) => Ok(error.take()),
-            Wire::WebSocket { ended: true, .. } => Ok(None),
+            Wire::WebSocket { ended: true, .. } | Wire::Datagrams { ended: true, .. } => Ok(None),
+            Wire::Datagrams { socket, ended, .. } => {
+                let mut datagram = BytesMut::with_capacity(64 * 1024);
+                socket.recv_buf(&mut datagram).await?;
+                let frame = split(&mut datagram).expect("a whole frame");
+                assert!(datagram.is_empty(), "two frames in one datagram");
+                *ended = matches!(frame.kind, kind::ERROR | kind::DISCONNECT);
+                Ok(Some(frame))
+            }
             Wire::WebSocket { peer, ended } => match peer.try_receive().await? {
                 Some(Ws::Binary(message)) => {
                     let mut message = BytesMut::from(message);
@@ -319,10 +387,12 @@ impl Peer {
                     assert!(message.is_empty(), "two frames in one message");
                     Ok(Some(frame))
                 }
-                Some(Ws::Close(..)) | None => {
+                Some(Ws::Close(..)) => {
                     *ended = true;
                     Ok(None)
                 }
+                // As TLS without close_notify: it may have been cut off.
+                None => Err(io::ErrorKind::UnexpectedEof.into()),
                 Some(other) => panic!("no frame of MSGI: {other:?}"),
             },
             Wire::Stream { io, buffer } => loop {
@@ -400,6 +470,13 @@ impl Peer {
         let mut bytes = vec![0; count];
         within("bytes", io.read_exact(&mut bytes)).await.unwrap();
         bytes
+    }
+
+    /// Shows that datagrams to this address arrive, so that the server sends more than it has got.
+    pub async fn prove_address(&mut self) {
+        if let Wire::Datagrams { .. } = self.wire {
+            self.ping_pong(b"here").await;
+        }
     }
 
     /// Waits until the server has seen everything sent so far.
