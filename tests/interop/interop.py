@@ -184,7 +184,7 @@ def masked(first, payload):
 
 
 def curl():
-    """A curl without WebSocket asks for the upgrade, and prints what comes as it is."""
+    """Asks for the upgrade as for any page, and prints what comes as it is."""
     key = base64.b64encode(bytes(16)).decode()
     # curl prints the head of the answer together with the first bytes behind it, so there have to be some.
     with serving('--handler', 'broadcast', '--heartbeat', '100ms') as url:
@@ -206,16 +206,6 @@ def curl():
                     frame += process.stdout.read(frame[1])
                 assert frame == b'\x81\x0bhello, curl', frame
             process.terminate()
-
-
-def curl_ws():
-    """A curl with WebSocket prints messages."""
-    path = program('curl')
-    if ' ws' not in subprocess.run([path, '--version'], capture_output=True, text=True, check=True).stdout:
-        raise Skipped('this curl has no WebSocket')
-    with serving('--handler', 'chat') as url:
-        with started([path, '--silent', '--no-buffer', '--max-time', str(SECONDS), url]) as process:
-            assert process.stdout.read(1) != ''
 
 
 class Page(http.server.SimpleHTTPRequestHandler):
@@ -255,7 +245,7 @@ def chromium():
 def main():
     failed = False
     for test in [websockets_client, websockets_server, aiohttp_client, aiohttp_server, npm_ws_client, npm_ws_server, curl,
-                 curl_ws, chromium]:
+                 chromium]:
         try:
             test()
             print(f'{test.__name__:18} passed', flush=True)
