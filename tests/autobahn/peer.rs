@@ -8,8 +8,13 @@
 //! autobahn client DIR URL NAME FIRST LAST   runs these cases, numbered from 1, and has it write its report
 //! ```
 //!
-//! NAME is `takeover` or `alone`: whether windows of compression are carried over from message to message.
-//! With `wss` it is followed by `-wss`. It is also the name in the suite's reports.
+//! NAME says how messages are sent; it is also the name in the suite's reports. With `wss` it is followed by
+//! `-wss`.
+//!
+//! - `takeover`: every message is compressed, and windows are carried over from message to message;
+//! - `alone`: every message is compressed by itself;
+//! - `default`: as without configuration, long ones by themselves;
+//! - `fragments`: as `takeover`, in fragments.
 
 #![allow(
     clippy::print_stdout,
@@ -32,6 +37,9 @@ type Failure = Box<dyn Error + Send + Sync>;
 
 /// The longest message of the suite has 16 MiB.
 const MESSAGE_SIZE: usize = 32 * 1024 * 1024;
+
+/// Bytes in a fragment, where messages are sent in fragments.
+const FRAGMENT: usize = 1_000;
 
 /// The longest case takes this long at most.
 const CASE: Duration = Duration::from_secs(300);
@@ -62,18 +70,19 @@ async fn main() -> Result<(), Failure> {
     }
 }
 
-/// Every message is compressed, however short.
-fn deflate(name: &str) -> Result<Deflate, Failure> {
-    let alone = match name.trim_end_matches("-wss") {
-        "takeover" => false,
-        "alone" => true,
+/// How a side with this name compresses, and its fragments.
+fn options(name: &str) -> Result<(Deflate, usize), Failure> {
+    let mut deflate = Deflate::default();
+    let takeover = match name.trim_end_matches("-wss") {
+        "takeover" | "fragments" => true,
+        "alone" => false,
+        "default" => return Ok((deflate, 0)),
         _ => return Err(USAGE.into()),
     };
-    let mut deflate = Deflate::default();
     deflate.threshold = 0;
-    deflate.server_no_context_takeover = alone;
-    deflate.client_no_context_takeover = alone;
-    Ok(deflate)
+    deflate.server_no_context_takeover = !takeover;
+    deflate.client_no_context_takeover = !takeover;
+    Ok((deflate, if name == "fragments" { FRAGMENT } else { 0 }))
 }
 
 fn limits() -> Limits {
@@ -104,12 +113,16 @@ fn write_certificate(dir: &Path) -> Result<(), Failure> {
 async fn serve(dir: &Path) -> Result<(), Failure> {
     let tls = TlsServer::from_pem_files(dir.join(CERTIFICATE), dir.join(KEY))?;
     let mut servers = Vec::new();
-    for name in ["takeover", "alone"] {
+    for name in ["takeover", "alone", "default", "fragments"] {
+        let (deflate, fragment_size) = options(name)?;
+        let websocket = WebSocketServer::new()
+            .deflate(Some(deflate))
+            .fragment_size(fragment_size);
         let server = Server::builder()
             .listen("ws://127.0.0.1:0")
             .listen("wss://127.0.0.1:0")
             .tls(tls.clone())
-            .websocket(WebSocketServer::new().deflate(Some(deflate(name)?)))
+            .websocket(websocket)
             .limits(limits())
             .timeouts(timeouts(Timeouts::default()))
             .on_message(echo)
@@ -149,10 +162,10 @@ impl<'a> Fuzzer<'a> {
         Ok(Fuzzer { url, tls })
     }
 
-    fn client(&self, target: &str, deflate: Option<Deflate>) -> ClientBuilder {
+    fn client(&self, target: &str, websocket: WebSocketClient) -> ClientBuilder {
         let builder = Client::builder()
             .endpoint(format!("{}/{target}", self.url))
-            .websocket(WebSocketClient::new().speak(Speak::Plain).deflate(deflate))
+            .websocket(websocket.speak(Speak::Plain))
             .limits(limits())
             .timeouts(timeouts(Timeouts::client()))
             .reconnect(ReconnectPolicy::disabled());
@@ -163,7 +176,9 @@ impl<'a> Fuzzer<'a> {
     }
 
     async fn case_count(&self) -> Result<u32, Failure> {
-        let client = self.client("getCaseCount", None).build()?;
+        let client = self
+            .client("getCaseCount", WebSocketClient::new())
+            .build()?;
         client.connect().await?;
         let mut messages = client.messages().ok_or("there is no message handler")?;
         let count = messages.next().await.ok_or("no answer")?;
@@ -172,10 +187,14 @@ impl<'a> Fuzzer<'a> {
     }
 
     async fn run_cases(&self, name: &str, first: u32, last: u32) -> Result<(), Failure> {
+        let (deflate, fragment_size) = options(name)?;
+        let websocket = WebSocketClient::new()
+            .deflate(Some(deflate))
+            .fragment_size(fragment_size);
         for case in first..=last {
             let target = format!("runCase?case={case}&agent={name}");
             let client = self
-                .client(&target, Some(deflate(name)?))
+                .client(&target, websocket.clone())
                 .on_message(echo)
                 .build()?;
             // The report tells whether it was right to refuse the connection.
@@ -189,7 +208,7 @@ impl<'a> Fuzzer<'a> {
             }
         }
         let target = format!("updateReports?agent={name}");
-        let client = self.client(&target, None).build()?;
+        let client = self.client(&target, WebSocketClient::new()).build()?;
         client.connect().await?;
         client.wait_for_stop().await;
         Ok(())

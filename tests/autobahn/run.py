@@ -62,9 +62,16 @@ def spec(name, cases, **more):
     return dict(more, outdir=outdir, cases=cases, **{'exclude-cases': [], 'exclude-agent-cases': {}})
 
 
-def cases_of(agent):
-    """Without compression the two ways to compress make no difference."""
-    return PLAIN + COMPRESSED if agent.startswith('takeover') else COMPRESSED
+AGENTS = {
+    'takeover': PLAIN + COMPRESSED,
+    'takeover-wss': PLAIN + COMPRESSED,
+    # Groups that use no compression are the same with these.
+    'alone': COMPRESSED,
+    'default': COMPRESSED,
+    'fragments': PLAIN + COMPRESSED if ALL else PLAIN,
+}
+if ALL:
+    AGENTS['alone-wss'] = COMPRESSED
 
 
 def free_port():
@@ -89,7 +96,7 @@ def fuzz_server(agent, url):
     """The suite's client against our server."""
     name = 'server-' + agent
     servers = [{'agent': agent, 'url': url}]
-    process = wstest('fuzzingclient', name, spec(name, cases_of(agent), servers=servers))
+    process = wstest('fuzzingclient', name, spec(name, AGENTS[agent], servers=servers))
     return name, agent, process
 
 
@@ -99,7 +106,7 @@ def fuzz_client(agent):
     port = free_port()
     url = '%s://127.0.0.1:%d' % ('wss' if agent.endswith('wss') else 'ws', port)
     tls = dict(key=os.path.join(DIR, 'key.pem'), cert=os.path.join(DIR, 'cert.pem'))
-    fuzzer = wstest('fuzzingserver', name, spec(name, cases_of(agent), url=url, **tls))
+    fuzzer = wstest('fuzzingserver', name, spec(name, AGENTS[agent], url=url, **tls))
     wait_until_listening(fuzzer, port)
     count = int(subprocess.check_output([PEER, 'count', DIR, url]))
     process = start([PEER, 'client', DIR, url, agent, '1', str(count)])
@@ -133,7 +140,7 @@ def run():
     urls = dict(line.split() for line in iter(server.stdout.readline, 'ready\n'))
     wrong = []
     # Two at a time: each is one process that computes and one that answers.
-    for agent in ['takeover', 'takeover-wss', 'alone', 'alone-wss']:
+    for agent in sorted(AGENTS, reverse=True):
         client, _, client_process, count = fuzz_client(agent)
         tested, _, server_process = fuzz_server(agent, urls[agent])
         for name, process in [(client, client_process), (tested, server_process)]:

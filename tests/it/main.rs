@@ -28,5 +28,6 @@ mod suite;
 mod table;
 mod timers;
 mod udp;
+mod websocket_hostile;
 mod websocket_session;
 mod websocket_upgrade;
