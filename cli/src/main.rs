@@ -4,9 +4,11 @@
 //!   configuration file come from it.
 //! - [`settings`]: arguments and configuration file become values of the library, checked.
 //! - [`commands`]: one module for each command; [`handlers`]: what `serve` does with messages.
+//! - [`certificates`]: those that it makes itself.
 //! - [`output`]: the one place that prints. [`exit`]: how the program ends.
 
 mod args;
+mod certificates;
 mod commands;
 mod exit;
 mod handlers;

@@ -62,6 +62,13 @@ impl Output {
         }
     }
 
+    /// Says what to do next, to people.
+    pub(crate) fn hint(self, text: &str) {
+        if !self.quiet && !self.json {
+            stderr_line(text.trim_end());
+        }
+    }
+
     /// Says what went wrong, in an object or a line.
     pub(crate) fn problem(self, event: &Value, text: &str) {
         if self.json {

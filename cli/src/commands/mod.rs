@@ -1,9 +1,10 @@
 //! One module for each command.
 
 mod bench;
+mod cert;
 mod completions;
 mod connect;
-mod descriptors;
+mod limits;
 mod man;
 mod serve;
 mod signals;
@@ -24,11 +25,15 @@ pub(crate) fn run(args: Cli) -> Result<ExitStatus, Failure> {
         }
         Command::Connect(args) => {
             let output = output(&global, args.json);
-            connect::run(args, output)
+            connect::run(*args, output)
         }
         Command::Bench(args) => {
             let output = output(&global, false);
-            bench::run(args, output)
+            bench::run(*args, output)
+        }
+        Command::Cert(args) => {
+            let output = output(&global, args.json);
+            cert::run(&args, output)
         }
         Command::Completions(args) => completions::run(args, Output::plain()),
         Command::Man(args) => man::run(args, Output::plain()),

@@ -324,7 +324,9 @@ async fn open(
     let mut timeouts = Timeouts::client();
     timeouts.connect = plan.timeout;
     timeouts.drain = plan.timeout;
-    let mut builder = Client::builder()
+    let mut builder = plan
+        .client
+        .apply(Client::builder())
         .add_endpoint(plan.endpoint.clone())
         .limits(limits)
         .timeouts(timeouts)

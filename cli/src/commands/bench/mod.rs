@@ -24,7 +24,7 @@ use self::plan::Plan;
 use self::progress::Progress;
 use self::report::Report;
 use self::run::{Recorder, Run};
-use super::descriptors;
+use super::limits;
 use super::signals::Signals;
 use crate::args::{BenchArgs, BenchMode};
 use crate::exit::{ExitStatus, Failure};
@@ -36,7 +36,8 @@ const TICK: Duration = Duration::from_millis(200);
 pub(crate) fn run(args: BenchArgs, output: Output) -> Result<ExitStatus, Failure> {
     let json = args.json.clone();
     let plan = Arc::new(Plan::new(args)?);
-    descriptors::raise_limit();
+    plan.client.warn(output);
+    limits::raise();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

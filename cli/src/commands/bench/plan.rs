@@ -7,7 +7,7 @@ use network_system::{CodecKind, Endpoint};
 
 use crate::args::{BenchArgs, BenchMode};
 use crate::exit::Failure;
-use crate::settings::{has_hello, message_size, within_a_year};
+use crate::settings::{ClientSettings, has_hello, message_size, within_a_year};
 use crate::units::Size;
 
 /// Digits in which a broadcast carries the time at which it was sent.
@@ -27,6 +27,7 @@ pub(super) struct Plan {
     pub(super) duration: Duration,
     pub(super) timeout: Duration,
     pub(super) token: Option<String>,
+    pub(super) client: ClientSettings,
 }
 
 impl Plan {
@@ -59,7 +60,13 @@ impl Plan {
                 .map_err(|_| Failure::usage("invalid value for --size: expected at most 1GiB"))?,
         };
         check_codec(&args, size)?;
+        // Each connection is one of another client, which has nothing to resume.
+        let mut client = ClientSettings::new(&args.client, &args.url, false)?;
+        if mode == BenchMode::Broadcast {
+            client.insist_on_msgi();
+        }
         Ok(Plan {
+            client,
             mode,
             // No thread without a connection.
             threads: args.threads.min(args.connections),

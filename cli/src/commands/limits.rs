@@ -2,7 +2,7 @@
 
 /// Connections need descriptors, and the usual soft limit of 1,024 is for programs that use `select`.
 #[cfg(unix)]
-pub(crate) fn raise_limit() {
+pub(crate) fn raise() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
@@ -14,4 +14,4 @@ pub(crate) fn raise_limit() {
 }
 
 #[cfg(not(unix))]
-pub(crate) fn raise_limit() {}
+pub(crate) fn raise() {}

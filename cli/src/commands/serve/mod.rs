@@ -1,4 +1,9 @@
 //! `netsys serve`: runs a server until a signal stops it.
+//!
+//! - [`certificates`]: what it shows on TLS; [`descriptors`](self::descriptors): sockets of systemd's.
+
+mod certificates;
+mod descriptors;
 
 use std::time::Duration;
 
@@ -8,8 +13,10 @@ use network_system::{
 };
 use serde_json::json;
 
-use super::descriptors;
-use super::signals::Signals;
+use self::certificates::Certificates;
+use self::descriptors::Place;
+use super::limits;
+use super::signals::{Hangup, Signals};
 use crate::args::{HandlerName, ServeArgs};
 use crate::exit::{ExitStatus, Failure};
 use crate::handlers::{Broadcast, Chat, Echo, ServerSlot, Sink};
@@ -17,8 +24,11 @@ use crate::output::Output;
 use crate::settings::ServeSettings;
 
 pub(crate) fn run(args: ServeArgs, output: Output) -> Result<ExitStatus, Failure> {
-    let settings = ServeSettings::new(args)?;
-    descriptors::raise_limit();
+    let mut settings = ServeSettings::new(args)?;
+    let certificates = Certificates::new(settings.tls.as_ref(), output)?;
+    // Before there are threads.
+    let places = descriptors::places(std::mem::take(&mut settings.listen), output)?;
+    limits::raise();
     // One worker has the thread to itself, without the cost of handing tasks over. Pinned workers have
     // threads of their own, and the runtime only accepts.
     let runtime = if settings.workers == 1 || settings.pin_workers {
@@ -31,18 +41,29 @@ pub(crate) fn run(args: ServeArgs, output: Output) -> Result<ExitStatus, Failure
             .enable_all()
             .build()?
     };
-    runtime.block_on(serve(settings, output))
+    runtime.block_on(serve(settings, places, certificates, output))
 }
 
-async fn serve(settings: ServeSettings, output: Output) -> Result<ExitStatus, Failure> {
+async fn serve(
+    settings: ServeSettings,
+    places: Vec<Place>,
+    certificates: Certificates,
+    output: Output,
+) -> Result<ExitStatus, Failure> {
     let mut signals = Signals::new()?;
-    let server = build(settings)?;
+    let mut hangup = Hangup::new(certificates.has_files())?;
+    let server = build(settings, places, &certificates)?;
     server.start().await?;
     for url in server.urls() {
         let event = json!({ "event": "listening", "url": url });
         output.event(&event, &format!("listening {url}"))?;
     }
-    signals.next().await;
+    loop {
+        tokio::select! {
+            () = signals.next() => break,
+            () = hangup.next() => certificates.reload().await,
+        }
+    }
     let sessions = server.session_count();
     let s = if sessions == 1 { "" } else { "s" };
     output.note(
@@ -69,18 +90,33 @@ async fn serve(settings: ServeSettings, output: Output) -> Result<ExitStatus, Fa
     })
 }
 
-fn build(settings: ServeSettings) -> Result<Server, Failure> {
+fn build(
+    settings: ServeSettings,
+    places: Vec<Place>,
+    certificates: &Certificates,
+) -> Result<Server, Failure> {
     let mut builder = Server::builder()
         .limits(settings.limits)
         .timeouts(settings.timeouts)
         .socket(settings.socket)
+        .websocket(settings.websocket)
+        .udp(settings.udp)
         .workers(settings.workers)
         .worker_threads(match settings.pin_workers {
             true => WorkerThreads::Pinned,
             false => WorkerThreads::Runtime,
         });
-    for endpoint in settings.listen {
-        builder = builder.listen_on(endpoint);
+    for place in places {
+        builder = match place {
+            Place::Unbound(endpoint) => builder.listen_on(endpoint),
+            Place::Bound(socket, url) => builder.listen_bound(socket, url),
+        };
+    }
+    if let Some(tls) = &certificates.tls {
+        builder = builder.tls(tls.clone());
+    }
+    if let Some(proxies) = settings.proxy_protocol {
+        builder = builder.proxy_protocol(proxies);
     }
     if let Some(retry) = settings.goaway {
         builder = builder.goaway(retry);

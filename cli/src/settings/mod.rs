@@ -2,6 +2,11 @@
 //!
 //! The keys of a configuration file are the options of `serve`. The file is turned into arguments that
 //! stand before those of the user; so its values are parsed, and refused, by the same definitions.
+//!
+//! - [`serve`]: what a server works with; [`client`]: what the clients of `connect` and `bench` do.
+
+mod client;
+mod serve;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -10,10 +15,12 @@ use std::time::Duration;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches};
-use network_system::{CodecKind, Endpoint, Limits, SocketOptions, Timeouts};
+use network_system::{CodecKind, Endpoint};
 
-use crate::args::{self, Cli, HandlerName, ServeArgs};
-use crate::exit::{ExitStatus, Failure};
+pub(crate) use self::client::{ClientSettings, is_websocket};
+pub(crate) use self::serve::{ServeSettings, TlsSettings};
+use crate::args::Cli;
+use crate::exit::Failure;
 use crate::output::Output;
 use crate::units::{Size, Span};
 
@@ -164,8 +171,8 @@ fn describe(error: &clap::Error, command: &str, file: Option<&Path>) -> String {
         .unwrap_or_default()
         .trim_matches(['<', '>']);
     let value = context(ContextKind::InvalidValue).unwrap_or_default();
-    // People put passwords before an @.
-    let value = if value.contains('@') {
+    // People put passwords before an @, and into fields of requests.
+    let value = if value.contains('@') || option == "--header" {
         "…".to_owned()
     } else {
         value
@@ -240,112 +247,6 @@ pub(crate) fn one_of(names: &[&str]) -> String {
     }
 }
 
-/// What `serve` works with.
-#[derive(Debug)]
-pub(crate) struct ServeSettings {
-    pub(crate) listen: Vec<Endpoint>,
-    pub(crate) handler: HandlerName,
-    pub(crate) groups: bool,
-    pub(crate) token: Option<String>,
-    pub(crate) limits: Limits,
-    pub(crate) timeouts: Timeouts,
-    pub(crate) socket: SocketOptions,
-    pub(crate) goaway: Option<Duration>,
-    /// At least one.
-    pub(crate) workers: usize,
-    pub(crate) pin_workers: bool,
-}
-
-impl ServeSettings {
-    pub(crate) fn new(args: ServeArgs) -> Result<Self, Failure> {
-        let mut limits = Limits::default();
-        limits.max_connections = args.max_connections;
-        limits.max_connections_per_ip = args.max_connections_per_ip;
-        limits.message_size = match args.message_size_limit.0 {
-            0 => MESSAGE_SIZE_MAX as usize,
-            size if size <= MESSAGE_SIZE_MAX => size as usize,
-            _ => {
-                return Err(out_of_range(
-                    "message-size-limit",
-                    "1 byte to 1GiB, or 0 for 1GiB",
-                ));
-            }
-        };
-        limits.outbox_bytes = unlimited(usize::try_from(args.outbox_limit.0).unwrap_or(0));
-        limits.outbox_messages = unlimited(args.outbox_messages);
-        limits.when_full = args.when_full;
-        limits.groups_per_session = unlimited(args.groups_per_session);
-
-        let mut timeouts = Timeouts::default();
-        for (name, value) in [
-            ("idle-timeout", args.idle_timeout),
-            ("first-byte-timeout", args.first_byte_timeout),
-            ("mid-frame-timeout", args.mid_frame_timeout),
-            ("heartbeat", args.heartbeat),
-            ("drain-timeout", args.drain_timeout),
-            ("goaway", args.goaway),
-        ] {
-            within_a_year(name, value)?;
-        }
-        timeouts.idle = args.idle_timeout.0;
-        timeouts.first_byte = args.first_byte_timeout.0;
-        timeouts.mid_frame = args.mid_frame_timeout.0;
-        timeouts.heartbeat = args.heartbeat.0;
-        timeouts.drain = match args.drain_timeout.0 {
-            Duration::ZERO => A_YEAR,
-            drain => drain,
-        };
-
-        let mut socket = SocketOptions::default();
-        socket.nodelay = args.nodelay.is_on();
-        socket.keep_alive = args.keep_alive.is_on();
-        for (name, value, target) in [
-            (
-                "receive-buffer-size",
-                args.receive_buffer_size,
-                &mut socket.receive_buffer_size,
-            ),
-            (
-                "send-buffer-size",
-                args.send_buffer_size,
-                &mut socket.send_buffer_size,
-            ),
-        ] {
-            if value.0 > MESSAGE_SIZE_MAX {
-                return Err(out_of_range(name, "at most 1GiB, or 0 for the system's"));
-            }
-            *target = value.0 as usize;
-        }
-
-        if args.token.is_some()
-            && let Some(endpoint) = args.listen.iter().find(|endpoint| !has_hello(endpoint))
-        {
-            return Err(Failure::new(
-                ExitStatus::Usage,
-                format_args!(
-                    "--token needs the codec msgi, which carries it: {endpoint} has another codec"
-                ),
-            ));
-        }
-        Ok(ServeSettings {
-            listen: args.listen,
-            handler: args.handler,
-            groups: args.groups.is_on(),
-            token: args.token,
-            limits,
-            timeouts,
-            socket,
-            pin_workers: args.pin_workers.is_on(),
-            goaway: Some(args.goaway.0).filter(|retry| !retry.is_zero()),
-            workers: if args.workers == 0 {
-                args::cores()
-            } else {
-                args.workers
-            },
-        })
-    }
-}
-
 /// The limit of messages that an option asks for.
 pub(crate) fn message_size(size: Size) -> Result<usize, Failure> {
     match size.0 {
@@ -375,7 +276,10 @@ fn out_of_range(name: &str, expected: &str) -> Failure {
     ))
 }
 
-/// 0 switches a limit off; the library wants a number.
-fn unlimited(limit: usize) -> usize {
-    if limit == 0 { usize::MAX } else { limit }
+/// The largest datagram that an option asks for.
+fn datagram_size(size: Size) -> Result<usize, Failure> {
+    match size.0 {
+        256..=65_507 => Ok(size.0 as usize),
+        _ => Err(out_of_range("udp-datagram-size", "256 to 65507 bytes")),
+    }
 }

@@ -1,0 +1,138 @@
+//! The options of `bench`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use network_system::Endpoint;
+
+use super::client::ClientArgs;
+use super::values::{at_least_one, connect_url, some_time, threads};
+use crate::units::{Size, Span};
+
+const BENCH_EXAMPLES: &str = "\
+Modes:
+  echo       each connection keeps --window messages on their way; the server runs the handler echo
+  oneway     each connection sends as fast as the server takes; handler sink
+  connect    each of --connections connects and closes, again and again; any handler
+  idle       connections are held and say nothing; any handler
+  broadcast  one more connection sends, and --connections receive; handler broadcast
+
+UDP loses messages: they are counted as lost, not as errors, when their answer has not come within half a
+second, and the next one takes their place. Broadcast, and without codec=msgi connect and idle, mean
+nothing there.
+
+With --rate, messages leave at their time whether or not answers have come (open loop), and latency
+counts from the time at which a message should have left. Without, an answer makes room for the next.
+
+--json writes one object:
+  url, mode, connections, threads, size, window, rate   what was asked for; null where without meaning
+  warmup_seconds, duration_seconds                      duration as measured
+  connected                                             connections that were made for the run
+  messages, bytes                                       round trips (echo), sent (oneway), received
+                                                        (broadcast), connections made (connect)
+  messages_per_second, bytes_per_second
+  errors, first_error                                   failed connections, lost messages; its text
+  lost                                                  messages without an answer on UDP, or null
+  latency_us                                            count, min, mean, p50, p90, p99, p99_9, max;
+                                                        null for oneway and idle
+
+Examples:
+  netsys bench tcp://127.0.0.1:7600
+  netsys bench tcp://127.0.0.1:7600 --connections 100 --window 64 --threads 2
+  netsys bench tcp://127.0.0.1:7600 --rate 20000 --duration 30s --json result.json
+  netsys bench tls://127.0.0.1:7643 --ca certs/ca.pem --mode connect
+  netsys bench wss://127.0.0.1:7644 --insecure --plain --connections 100
+  netsys bench udp://127.0.0.1:7602 --window 16
+  netsys bench unix:///run/netsys.sock --mode connect --json -";
+
+/// Measures a server under load
+#[derive(Args, Debug)]
+#[command(after_help = BENCH_EXAMPLES, allow_negative_numbers = true)]
+pub(crate) struct BenchArgs {
+    /// The server: tcp://, tls://, ws://, wss:// or udp:// with HOST:PORT, unix:///PATH or
+    /// ws+unix:///SOCKET:/PATH; with ?codec=msgi|lines|length, on UDP raw|msgi
+    #[arg(value_name = "URL", value_parser = connect_url)]
+    pub(crate) url: Endpoint,
+
+    /// What to do
+    #[arg(
+        long,
+        value_name = "MODE",
+        default_value = "echo",
+        help_heading = "Load"
+    )]
+    pub(crate) mode: BenchMode,
+
+    /// Connections at a time
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = at_least_one,
+        help_heading = "Load")]
+    pub(crate) connections: usize,
+
+    /// The size of a message [default: 64]
+    #[arg(long, value_name = "SIZE", help_heading = "Load")]
+    pub(crate) size: Option<Size>,
+
+    /// Messages on their way, for each connection (echo) or in all (broadcast) [default: 1]
+    #[arg(long, value_name = "N", value_parser = at_least_one, conflicts_with = "rate",
+        help_heading = "Load")]
+    pub(crate) window: Option<usize>,
+
+    /// Messages a second of the whole run, sent at their time (open loop)
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Load")]
+    pub(crate) rate: Option<usize>,
+
+    /// Threads that make the load
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = threads,
+        help_heading = "Load")]
+    pub(crate) threads: usize,
+
+    /// The token to authenticate with
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "NETSYS_TOKEN",
+        hide_env_values = true,
+        help_heading = "Load"
+    )]
+    pub(crate) token: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+
+    /// How long to measure
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = some_time,
+        help_heading = "Time")]
+    pub(crate) duration: Span,
+
+    /// Load before that, which does not count
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "1s",
+        help_heading = "Time"
+    )]
+    pub(crate) warmup: Span,
+
+    /// Time for each connection to be made, and for all to close in the end
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = some_time,
+        help_heading = "Time")]
+    pub(crate) timeout: Span,
+
+    /// Write the result to a file as JSON; - for stdout, in place of the text
+    #[arg(long, value_name = "FILE", help_heading = "Result")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchMode {
+    /// round trips
+    Echo,
+    /// messages one way
+    Oneway,
+    /// connections one after the other
+    Connect,
+    /// connections that say nothing
+    Idle,
+    /// one sender, many receivers
+    Broadcast,
+}
