@@ -1,9 +1,57 @@
 //! The configurations of classic servers and clients.
 
+use std::fmt;
 use std::time::Duration;
 
+use super::result::{Result, error};
+use crate::client::{Client, ClientBuilder, ReconnectPolicy};
 use crate::config::{Limits, SocketOptions, Timeouts};
-use crate::endpoint::CodecKind;
+use crate::endpoint::{CodecKind, Endpoint};
+use crate::error::ErrorCode;
+use crate::server::{Server, ServerBuilder};
+
+/// No wait between attempts to reconnect exceeds this, unless the first one may be longer.
+const RECONNECT_CAP: Duration = Duration::from_secs(30);
+
+/// A configuration of servers. It decides what kind of server a [`classic_server`](super::classic_server)
+/// is.
+pub trait ServerConfig: Clone + fmt::Debug + Send + Sync + 'static {
+    /// The address and port to listen on.
+    fn place(&self) -> (&str, u16);
+
+    /// The same, to be changed.
+    fn place_mut(&mut self) -> (&mut String, &mut u16);
+
+    /// The native server that obeys every field, but for its handler.
+    ///
+    /// # Errors
+    /// A field that cannot be obeyed.
+    fn builder(&self) -> Result<ServerBuilder>;
+}
+
+/// A configuration of clients that are told a host and a port when they start.
+pub trait ClientConfig: Clone + fmt::Debug + Send + Sync + 'static {
+    /// The native client that obeys every field, but for its handler.
+    ///
+    /// # Errors
+    /// A field that cannot be obeyed, or a host that is none.
+    fn builder(&self, client_id: &str, host: &str, port: u16) -> Result<ClientBuilder>;
+}
+
+/// The refusal of a field.
+pub(super) fn refuse(code: ErrorCode, field: &str, text: &str) -> error {
+    error::new(code, format!("{field}: {text}"))
+}
+
+/// Whether and when a lost connection is made again.
+pub(super) fn reconnect(enable: bool, interval: Duration) -> ReconnectPolicy {
+    match enable {
+        false => ReconnectPolicy::disabled(),
+        true => ReconnectPolicy::new()
+            .base(interval)
+            .cap(interval.max(RECONNECT_CAP)),
+    }
+}
 
 /// What the classic buffer sizes are by default, and what means that the system shall choose.
 const CLASSIC_BUFFER: usize = 8192;
@@ -66,8 +114,37 @@ impl Default for server_config {
     }
 }
 
+impl AsMut<server_config> for server_config {
+    fn as_mut(&mut self) -> &mut server_config {
+        self
+    }
+}
+
+impl ServerConfig for server_config {
+    fn place(&self) -> (&str, u16) {
+        (&self.bind_address, self.port)
+    }
+
+    fn place_mut(&mut self) -> (&mut String, &mut u16) {
+        (&mut self.bind_address, &mut self.port)
+    }
+
+    fn builder(&self) -> Result<ServerBuilder> {
+        self.builder_at(Endpoint::tcp(&self.bind_address, self.port)?)
+    }
+}
+
 impl server_config {
-    pub(super) fn limits(&self) -> Limits {
+    /// A server on a stream of bytes.
+    pub(super) fn builder_at(&self, endpoint: Endpoint) -> Result<ServerBuilder> {
+        Ok(Server::builder()
+            .listen_on(endpoint.with_codec(self.codec)?)
+            .limits(self.limits())
+            .timeouts(self.timeouts())
+            .socket(self.socket()))
+    }
+
+    fn limits(&self) -> Limits {
         Limits {
             max_connections: self.max_connections,
             message_size: self.message_size_limit,
@@ -75,14 +152,14 @@ impl server_config {
         }
     }
 
-    pub(super) fn timeouts(&self) -> Timeouts {
+    fn timeouts(&self) -> Timeouts {
         Timeouts {
             idle: self.timeout,
             ..Timeouts::default()
         }
     }
 
-    pub(super) fn socket(&self) -> SocketOptions {
+    fn socket(&self) -> SocketOptions {
         SocketOptions {
             nodelay: self.enable_nodelay,
             keep_alive: self.enable_keep_alive,
@@ -138,15 +215,41 @@ impl Default for client_config {
     }
 }
 
+impl AsMut<client_config> for client_config {
+    fn as_mut(&mut self) -> &mut client_config {
+        self
+    }
+}
+
+impl ClientConfig for client_config {
+    fn builder(&self, client_id: &str, host: &str, port: u16) -> Result<ClientBuilder> {
+        self.builder_to(client_id, Endpoint::tcp(host, port)?)
+    }
+}
+
 impl client_config {
-    pub(super) fn limits(&self) -> Limits {
+    /// A client on a stream of bytes.
+    pub(super) fn builder_to(&self, client_id: &str, endpoint: Endpoint) -> Result<ClientBuilder> {
+        let builder = Client::builder()
+            .add_endpoint(endpoint.with_codec(self.codec)?)
+            .limits(self.limits())
+            .timeouts(self.timeouts())
+            .socket(self.socket())
+            .reconnect(reconnect(self.auto_reconnect, self.reconnect_interval));
+        Ok(match self.codec {
+            CodecKind::Msgi if !client_id.is_empty() => builder.client_id(client_id),
+            _ => builder,
+        })
+    }
+
+    fn limits(&self) -> Limits {
         Limits {
             message_size: self.message_size_limit,
             ..Limits::default()
         }
     }
 
-    pub(super) fn timeouts(&self) -> Timeouts {
+    fn timeouts(&self) -> Timeouts {
         Timeouts {
             idle: self.timeout,
             connect: self.connection_timeout,
@@ -154,7 +257,7 @@ impl client_config {
         }
     }
 
-    pub(super) fn socket(&self) -> SocketOptions {
+    fn socket(&self) -> SocketOptions {
         SocketOptions {
             nodelay: self.enable_nodelay,
             keep_alive: self.enable_keep_alive,

@@ -29,6 +29,20 @@ impl session_manager {
         let _replaced = lock(&self.sessions).insert(session.session_id(), session);
     }
 
+    /// Adds a session if there are fewer than `limit`, or one with the same id; says whether it did.
+    pub(super) fn add_within(&self, session: Arc<messaging_session>, limit: usize) -> bool {
+        let mut sessions = lock(&self.sessions);
+        let id = session.session_id();
+        let fits = sessions.len() < limit || sessions.contains_key(&id);
+        let _replaced = fits.then(|| sessions.insert(id, session));
+        fits
+    }
+
+    /// Removes all sessions.
+    pub(super) fn clear(&self) {
+        let _removed = std::mem::take(&mut *lock(&self.sessions));
+    }
+
     /// Removes a session; returns it if it was there. It stays connected.
     pub fn remove_session(&self, session_id: &str) -> Option<Arc<messaging_session>> {
         lock(&self.sessions).remove(session_id)
@@ -48,7 +62,10 @@ impl session_manager {
     ///
     /// Blocks while the outbox of one is full, after the others have the message.
     pub fn broadcast_message(&self, message: impl AsRef<[u8]>) -> usize {
-        let message = Message::binary(message.as_ref().to_vec());
+        self.broadcast(&Message::binary(message.as_ref().to_vec()))
+    }
+
+    pub(super) fn broadcast(&self, message: &Message) -> usize {
         let mut sent = 0;
         let mut full = Vec::new();
         // The lock is not held while sending: a callback may come in between and need it.

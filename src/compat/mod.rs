@@ -56,20 +56,35 @@ mod architecture;
 mod callback;
 mod client;
 mod config;
+mod handlers;
 mod manager;
 mod result;
 mod runtime;
+mod secure;
 mod server;
 mod session;
+mod udp;
+mod websocket;
 
 pub use self::architecture::{MessagingClient, MessagingServer, session_id};
 pub use self::callback::{Task, thread_pool_interface};
-pub use self::client::messaging_client;
-pub use self::config::{client_config, server_config};
+pub use self::client::{classic_client, messaging_client};
+pub use self::config::{ClientConfig, ServerConfig, client_config, server_config};
 pub use self::manager::session_manager;
 pub use self::result::{Result, ResultExt, VoidResult, error, error_codes, error_void, ok};
-pub use self::server::{ListenOn, messaging_server, server_statistics};
+pub use self::secure::{
+    secure_client_config, secure_messaging_client, secure_messaging_server, secure_server_config,
+    secure_session,
+};
+pub use self::server::{ListenOn, classic_server, messaging_server, server_statistics};
 pub use self::session::{messaging_session, session_state, session_statistics};
+pub use self::udp::{
+    messaging_udp_client, messaging_udp_server, udp_client_config, udp_server_config,
+};
+pub use self::websocket::{
+    ConnectTo, messaging_ws_client, messaging_ws_server, ws_client_config, ws_close_code,
+    ws_connection, ws_message, ws_server_config, ws_session_manager,
+};
 pub use crate::endpoint::CodecKind;
 
 /// A session of a [`MessagingServer`], by the name of the third generation.
@@ -77,6 +92,30 @@ pub type MessagingSession = messaging_session;
 
 /// A set of sessions, by the name of the third generation.
 pub type SessionManager = session_manager;
+
+/// A server over TLS, by a name in the style of the third generation.
+pub type SecureMessagingServer = secure_messaging_server;
+
+/// A client over TLS, by a name in the style of the third generation.
+pub type SecureMessagingClient = secure_messaging_client;
+
+/// A session over TLS, by a name in the style of the third generation.
+pub type SecureSession = secure_session;
+
+/// A server over WebSocket, by a name in the style of the third generation.
+pub type MessagingWsServer = messaging_ws_server;
+
+/// A client over WebSocket, by a name in the style of the third generation.
+pub type MessagingWsClient = messaging_ws_client;
+
+/// A set of WebSocket connections, by a name in the style of the third generation.
+pub type WsSessionManager = ws_session_manager;
+
+/// A server over UDP, by a name in the style of the third generation.
+pub type MessagingUdpServer = messaging_udp_server;
+
+/// A client over UDP, by a name in the style of the third generation.
+pub type MessagingUdpClient = messaging_udp_client;
 
 /// Makes a server that can be shared.
 pub fn make_messaging_server(server_id: impl Into<String>) -> Arc<messaging_server> {

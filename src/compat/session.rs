@@ -408,7 +408,7 @@ impl Watch {
 }
 
 /// Sends, and blocks while there is no room.
-fn send(session: &Session, message: impl Outgoing) -> VoidResult {
+pub(super) fn send(session: &Session, message: impl Outgoing) -> VoidResult {
     match session.try_send(message) {
         Err(error) if error.is_full() => wait_to_send(session, error.into_message()),
         result => Ok(result?),

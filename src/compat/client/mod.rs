@@ -1,51 +1,50 @@
-//! The classic client.
+//! The classic clients: one for all transports, which its configuration tells apart.
+
+mod adapter;
+mod setters;
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::callback::{Inside, Lane, Pending, Slot, Threads, Unique};
-use super::config::client_config;
-use super::result::{VoidResult, error, reason_text};
+use self::adapter::Adapter;
+use super::callback::{Inside, Lane, Pending, Threads, Unique};
+use super::config::{ClientConfig, client_config};
+use super::handlers::Handlers;
+use super::result::{VoidResult, error};
 use super::runtime;
-use crate::client::{Client, ClientState, ReconnectPolicy};
-use crate::endpoint::{CodecKind, Endpoint};
-use crate::error::{CloseReason, ErrorCode};
-use crate::handler::Handler;
-use crate::message::{Message, Outgoing};
+use crate::client::{Client, ClientBuilder, ClientState};
+use crate::config::Timeouts;
+use crate::endpoint::CodecKind;
+use crate::error::ErrorCode;
+use crate::message::Outgoing;
 use crate::session::shared::lock;
 use crate::session::{Session, State};
 
-type OnConnect = dyn Fn() + Send + Sync;
-type OnMessage = dyn Fn(&[u8]) + Send + Sync;
-type OnDisconnect = dyn Fn(&str) + Send + Sync;
-type OnError = dyn Fn(&str, i32) + Send + Sync;
-
-/// No wait between attempts to reconnect exceeds this, unless the first one may be longer.
-const RECONNECT_CAP: Duration = Duration::from_secs(30);
-
 /// A client with the classic names, which blocks and calls back. There is an example at
 /// [`messaging_server`](super::messaging_server).
+pub type messaging_client = classic_client<client_config>;
+
+/// What all classic clients are. The configuration tells them apart:
+///
+/// | client | configuration |
+/// |---|---|
+/// | [`messaging_client`] | [`client_config`] |
+/// | [`secure_messaging_client`](super::secure_messaging_client) | [`secure_client_config`](super::secure_client_config) |
+/// | [`messaging_ws_client`](super::messaging_ws_client) | [`ws_client_config`](super::ws_client_config) |
+/// | [`messaging_udp_client`](super::messaging_udp_client) | [`udp_client_config`](super::udp_client_config) |
 ///
 /// Handlers can be set and replaced at any time; the configuration takes effect at the next start.
 /// Where callbacks run, and what they may do, is on the page of the [module](super#callbacks).
 ///
 /// Dropping the client stops it, as [`stop_client`](Self::stop_client) does.
-pub struct messaging_client {
+pub struct classic_client<C: Clone> {
     id: String,
     owner: Unique,
-    config: Mutex<client_config>,
-    handlers: Arc<Handlers>,
+    config: Mutex<C>,
+    pub(super) handlers: Arc<Handlers<Session>>,
     /// The native client of the last start.
     current: Mutex<Option<Current>>,
-}
-
-#[derive(Default)]
-struct Handlers {
-    connect: Slot<OnConnect>,
-    message: Slot<OnMessage>,
-    disconnect: Slot<OnDisconnect>,
-    error: Slot<OnError>,
 }
 
 #[derive(Clone)]
@@ -67,28 +66,17 @@ impl Current {
     }
 }
 
-impl messaging_client {
+impl<C: Clone + Default> classic_client<C> {
     /// A client with the default configuration.
     ///
-    /// Servers see the id as the session's `client_id`; an empty one is not sent, and they use the
-    /// session id.
+    /// With MSGI, servers see the id as the session's `client_id`; an empty one is not sent, and they use
+    /// the session id.
     pub fn new(client_id: impl Into<String>) -> Self {
-        Self::with_config(client_id, client_config::default())
+        Self::with_config(client_id, C::default())
     }
+}
 
-    /// A client with a configuration, which is checked when the client starts.
-    pub fn with_config(client_id: impl Into<String>, config: client_config) -> Self {
-        messaging_client {
-            id: client_id.into(),
-            owner: Unique::new(),
-            config: Mutex::new(config),
-            handlers: Arc::default(),
-            current: Mutex::new(None),
-        }
-    }
-
-    // Lifecycle
-
+impl<C: ClientConfig> classic_client<C> {
     /// Connects to a server. The host is a name or an address; every address of a name is tried.
     ///
     /// When this returns `Ok`, the connection is open and messages can be sent. A client that was
@@ -99,8 +87,26 @@ impl messaging_client {
     /// connection, `connection_failed` also when the client is connected already,
     /// `invalid_configuration` with the field and what is valid. Nothing is left running then.
     pub fn start_client(&self, host: &str, port: u16) -> VoidResult {
-        let config = self.get_config();
-        let endpoint = Endpoint::tcp(host, port)?.with_codec(config.codec)?;
+        self.start(self.get_config().builder(&self.id, host, port)?)
+    }
+}
+
+impl<C: Clone> classic_client<C> {
+    /// A client with a configuration, which is checked when the client starts.
+    pub fn with_config(client_id: impl Into<String>, config: C) -> Self {
+        classic_client {
+            id: client_id.into(),
+            owner: Unique::new(),
+            config: Mutex::new(config),
+            handlers: Arc::default(),
+            current: Mutex::new(None),
+        }
+    }
+
+    // Lifecycle
+
+    /// Connects with what a configuration made.
+    pub(super) fn start(&self, builder: ClientBuilder) -> VoidResult {
         let pending = Pending::new();
         let run = Unique::new();
         let threads = Threads::default();
@@ -109,21 +115,13 @@ impl messaging_client {
             run,
             session: None,
         };
-        let mut builder = Client::builder()
-            .add_endpoint(endpoint)
-            .limits(config.limits())
-            .timeouts(config.timeouts())
-            .socket(config.socket())
-            .reconnect(policy(&config))
+        let builder = builder
             .handler(Adapter {
                 inside,
                 handlers: Arc::clone(&self.handlers),
                 lane: Lane::new(threads.clone(), inside, pending.clone()),
             })
             .executor(threads);
-        if config.codec == CodecKind::Msgi && !self.id.is_empty() {
-            builder = builder.client_id(self.id.clone());
-        }
         let client = builder.build()?;
         let replaced = {
             let mut current = lock(&self.current);
@@ -176,7 +174,7 @@ impl messaging_client {
                 }
             });
         }
-        let within = lock(&self.config).timeouts().drain;
+        let within = Timeouts::default().drain;
         let inside = Inside::is_of(self.owner);
         runtime::wait(async move {
             client.stop().await;
@@ -215,6 +213,16 @@ impl messaging_client {
             .is_some_and(|current| current.client.is_connected())
     }
 
+    /// Whether the client is connected, or going to be.
+    pub fn is_running(&self) -> bool {
+        lock(&self.current).as_ref().is_some_and(Current::is_in_use)
+    }
+
+    /// The native session of the current connection.
+    pub(super) fn session(&self) -> Option<Session> {
+        lock(&self.current).as_ref()?.client.session()
+    }
+
     // Identity and configuration
 
     /// The id that the client was made with.
@@ -223,34 +231,16 @@ impl messaging_client {
     }
 
     /// Replaces the configuration. It takes effect at the next start.
-    pub fn set_config(&self, config: client_config) {
+    pub fn set_config(&self, config: C) {
         self.configure(|current| *current = config);
     }
 
     /// The configuration for the next start.
-    pub fn get_config(&self) -> client_config {
+    pub fn get_config(&self) -> C {
         lock(&self.config).clone()
     }
 
-    /// Sets [`client_config::codec`] for the next start.
-    pub fn set_codec(&self, codec: CodecKind) {
-        self.configure(|config| config.codec = codec);
-    }
-
-    /// Sets whether a connection that is lost is made again, for the next start.
-    ///
-    /// Before the first attempt the client waits at most `retry_interval`, before each further one at
-    /// most twice as long, up to 30 seconds. It draws the wait at random from what it may be, so that
-    /// clients that have lost the same server do not return all at once. Meanwhile up to 1 MiB of what
-    /// is sent is queued; then sending blocks. The connect handler is called for each connection.
-    pub fn enable_auto_reconnect(&self, enable: bool, retry_interval: Duration) {
-        self.configure(|config| {
-            config.auto_reconnect = enable;
-            config.reconnect_interval = retry_interval;
-        });
-    }
-
-    fn configure(&self, change: impl FnOnce(&mut client_config)) {
+    fn configure(&self, change: impl FnOnce(&mut C)) {
         change(&mut lock(&self.config));
         if lock(&self.current).as_ref().is_some_and(Current::is_in_use) {
             tracing::warn!(
@@ -290,7 +280,7 @@ impl messaging_client {
         self.send(data)
     }
 
-    fn send(&self, message: impl Outgoing) -> VoidResult {
+    pub(super) fn send(&self, message: impl Outgoing) -> VoidResult {
         let client = match &*lock(&self.current) {
             Some(current) => current.client.clone(),
             None => {
@@ -306,120 +296,41 @@ impl messaging_client {
             result => Ok(result?),
         }
     }
+}
 
-    // Handlers
-
-    /// Sets what happens to messages, in the order in which they came, one at a time.
-    pub fn set_message_handler(&self, handler: impl Fn(&[u8]) + Send + Sync + 'static) {
-        self.handlers.message.set(Arc::new(handler));
+impl<C: Clone + AsMut<client_config>> classic_client<C> {
+    /// Sets [`client_config::codec`] for the next start.
+    pub fn set_codec(&self, codec: CodecKind) {
+        self.configure(|config| config.as_mut().codec = codec);
     }
 
-    /// The same as [`set_message_handler`](Self::set_message_handler).
-    pub fn on_receive(&self, handler: impl Fn(&[u8]) + Send + Sync + 'static) {
-        self.set_message_handler(handler);
-    }
-
-    /// Sets what happens when a connection is open, the first one and each later one. Its messages wait
-    /// until this returns.
-    pub fn set_connect_handler(&self, handler: impl Fn() + Send + Sync + 'static) {
-        self.handlers.connect.set(Arc::new(handler));
-    }
-
-    /// Sets what happens when a connection has ended, with the reason as a text: what the closing side
-    /// said, or the name of an error code. The handler may start the client again.
-    pub fn set_disconnect_handler(&self, handler: impl Fn(&str) + Send + Sync + 'static) {
-        self.handlers.disconnect.set(Arc::new(handler));
-    }
-
-    /// Sets what is called with a text and a code when something goes wrong on a connection.
+    /// Sets whether a connection that is lost is made again, for the next start.
     ///
-    /// Calls come in order, but beside those of the other handlers. When more than 256 wait, further
-    /// ones are dropped and logged. What a method returns as an error does not come here too.
-    pub fn set_error_handler(&self, handler: impl Fn(&str, i32) + Send + Sync + 'static) {
-        self.handlers.error.set(Arc::new(handler));
-    }
-
-    /// The same as [`set_error_handler`](Self::set_error_handler), for a handler that takes the error as
-    /// one value.
-    pub fn on_error(&self, handler: impl Fn(&error) + Send + Sync + 'static) {
-        self.set_error_handler(move |message, code| {
-            handler(&error {
-                code,
-                message: message.to_owned(),
-            });
+    /// Before the first attempt the client waits at most `retry_interval`, before each further one at
+    /// most twice as long, up to 30 seconds. It draws the wait at random from what it may be, so that
+    /// clients that have lost the same server do not return all at once. Meanwhile up to 1 MiB of what
+    /// is sent is queued; then sending blocks. The connect handler is called for each connection.
+    pub fn enable_auto_reconnect(&self, enable: bool, retry_interval: Duration) {
+        self.configure(|config| {
+            let config = config.as_mut();
+            config.auto_reconnect = enable;
+            config.reconnect_interval = retry_interval;
         });
     }
 }
 
-fn policy(config: &client_config) -> ReconnectPolicy {
-    match config.auto_reconnect {
-        false => ReconnectPolicy::disabled(),
-        true => ReconnectPolicy::new()
-            .base(config.reconnect_interval)
-            .cap(config.reconnect_interval.max(RECONNECT_CAP)),
-    }
-}
-
-impl Drop for messaging_client {
+impl<C: Clone> Drop for classic_client<C> {
     fn drop(&mut self) {
         // There is nobody to tell.
         let _ = self.stop_client();
     }
 }
 
-impl fmt::Debug for messaging_client {
+impl<C: Clone> fmt::Debug for classic_client<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("messaging_client")
+        f.debug_struct("classic_client")
             .field("id", &self.id)
             .field("connected", &self.is_connected())
             .finish_non_exhaustive()
-    }
-}
-
-/// The native handler. Its futures are never pending, and run on the threads for callbacks.
-struct Adapter {
-    inside: Inside,
-    handlers: Arc<Handlers>,
-    lane: Arc<Lane>,
-}
-
-impl Adapter {
-    fn call(&self, session: &Session, callback: impl FnOnce()) {
-        Inside {
-            session: Some(session.id()),
-            ..self.inside
-        }
-        .call(callback);
-    }
-}
-
-impl Handler for Adapter {
-    async fn on_connect(&self, session: &Session) {
-        if let Some(handler) = self.handlers.connect.get() {
-            self.call(session, || handler());
-        }
-    }
-
-    async fn on_message(&self, session: &Session, message: &Message) {
-        if let Some(handler) = self.handlers.message.get() {
-            self.call(session, || handler(message.payload()));
-        }
-    }
-
-    async fn on_disconnect(&self, session: &Session, reason: &CloseReason) {
-        if let Some(handler) = self.handlers.disconnect.get() {
-            let reason = reason_text(reason);
-            self.call(session, || handler(&reason));
-        }
-    }
-
-    /// Called where bytes are moved.
-    fn on_error(&self, session: &Session, code: ErrorCode, text: &str) {
-        let Some(handler) = self.handlers.error.get() else {
-            return;
-        };
-        let text = text.to_owned();
-        let callback = move || handler(&text, code.as_i32());
-        self.lane.push(session, Box::new(callback));
     }
 }
