@@ -1,9 +1,13 @@
 //! One server, all transports: the same handler, one group, and one broadcast that reaches everybody.
+//!
+//! `all_transports serve DIRECTORY` is an echo server for clients that are no programs of ours, until Ctrl-C;
+//! `docs/clients.md` says how they connect. It writes its certificate and puts its Unix sockets there.
 
 #![allow(clippy::print_stdout, reason = "an example shows what happens")]
 
 use std::collections::BTreeSet;
 use std::error::Error;
+use std::path::Path;
 
 use network_system::tls::{TlsAuthorities, TlsClient, TlsServer};
 use network_system::websocket::{Speak, WebSocketClient};
@@ -11,6 +15,12 @@ use network_system::{Client, GroupName, Message, Server, Session, Transport};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    if let [command, directory] = &arguments[..]
+        && command == "serve"
+    {
+        return serve(Path::new(directory)).await;
+    }
     // A certificate that vouches for itself; `secure_echo` shows how it is done with an authority.
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
     let certificate = rcgen::generate_simple_self_signed(names)?;
@@ -92,6 +102,42 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for (client, _) in clients {
         client.stop().await;
     }
+    server.stop().await?;
+    Ok(())
+}
+
+/// Sends everything back. On byte streams a message is a line of text, which every client can send.
+async fn serve(directory: &Path) -> Result<(), Box<dyn Error>> {
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let certificate = rcgen::generate_simple_self_signed(names)?;
+    let pem = certificate.cert.pem();
+    std::fs::create_dir_all(directory)?;
+    std::fs::write(directory.join("cert.pem"), &pem)?;
+    let tls = TlsServer::from_pem(&pem, certificate.signing_key.serialize_pem())?;
+
+    let mut builder = Server::builder()
+        .listen("tcp://127.0.0.1:7600?codec=lines")
+        .listen("tls://127.0.0.1:7610?codec=lines")
+        .listen("ws://127.0.0.1:7601")
+        .listen("wss://127.0.0.1:7611")
+        .listen("udp://127.0.0.1:7602")
+        .tls(tls)
+        .on_message(|session: Session, message: Message| async move {
+            let _ = session.send(message).await;
+        });
+    if cfg!(unix) {
+        let directory = directory.canonicalize()?;
+        let directory = directory.display();
+        builder = builder
+            .listen(format!("unix://{directory}/echo.sock?codec=lines"))
+            .listen(format!("ws+unix://{directory}/ws.sock"));
+    }
+    let server = builder.build()?;
+    server.start().await?;
+    for url in server.urls() {
+        println!("listening {url}");
+    }
+    tokio::signal::ctrl_c().await?;
     server.stop().await?;
     Ok(())
 }
