@@ -27,9 +27,7 @@ function client(url) {
 }
 
 function server() {
-  // Without `handleProtocols` it says yes to whatever is offered first, `msgi.v1` too, and does not speak it.
-  const handleProtocols = () => false;
-  const listener = new WebSocket.Server({ host: '127.0.0.1', port: 0, perMessageDeflate: true, handleProtocols });
+  const listener = new WebSocket.Server({ host: '127.0.0.1', port: 0, perMessageDeflate: true });
   listener.on('connection', (socket) => {
     socket.on('message', (data, isBinary) => socket.send(data, { binary: isBinary }));
   });

@@ -15,6 +15,7 @@ import os
 import queue
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -58,15 +59,16 @@ def started(arguments, **options):
 
 
 @contextlib.contextmanager
-def serving(*options):
-    with started([NETSYS, 'serve', '--listen', 'ws://127.0.0.1:0', *options]) as process:
+def serving(*options, scheme='ws'):
+    """For wss it makes a certificate of its own, which nobody trusts."""
+    with started([NETSYS, '--quiet', 'serve', '--listen', scheme + '://127.0.0.1:0', *options]) as process:
         # "listening ws://127.0.0.1:PORT"
         yield process.stdout.readline().split()[-1]
 
 
-def connect(url):
+def connect(url, *options):
     """`netsys connect` prints what an echo server sends back."""
-    with started([NETSYS, 'connect', url], stdin=subprocess.PIPE, encoding='utf-8') as process:
+    with started([NETSYS, 'connect', url, *options], stdin=subprocess.PIPE, encoding='utf-8') as process:
         for line in LINES:
             process.stdin.write(line + '\n')
             process.stdin.flush()
@@ -75,11 +77,11 @@ def connect(url):
         assert process.wait(SECONDS) == 0
 
 
-def websockets_client():
+def websockets_client(scheme='ws'):
     websockets = needed('websockets.asyncio.client')
 
     async def run(url):
-        async with websockets.connect(url, max_size=None) as connection:
+        async with websockets.connect(url, max_size=None, ssl=context) as connection:
             for message in SENT:
                 await connection.send(message)
             for message in SENT:
@@ -89,8 +91,17 @@ def websockets_client():
             await asyncio.wait_for(await connection.ping(), SECONDS)
         assert connection.close_code == 1000, connection.close_code
 
-    with serving() as url:
+    context = None
+    if scheme == 'wss':
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    with serving(scheme=scheme) as url:
         asyncio.run(run(url))
+
+
+def websockets_client_wss():
+    websockets_client('wss')
 
 
 def websockets_server():
@@ -175,7 +186,8 @@ def npm_ws_client():
 def npm_ws_server():
     command, environment = node()
     with started([*command, 'server'], env=environment) as process:
-        connect(f'ws://127.0.0.1:{int(process.stdout.readline())}/')
+        # It says yes to whatever subprotocol is offered first, MSGI's too.
+        connect(f'ws://127.0.0.1:{int(process.stdout.readline())}/', '--plain')
 
 
 def masked(first, payload):
@@ -224,15 +236,15 @@ class Page(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-def chromium():
+def chromium(scheme='ws'):
     path = program('chromium', 'chromium-browser', 'google-chrome')
     reports = queue.Queue()
-    with serving() as url, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile, \
+    with serving(scheme=scheme) as url, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile, \
             http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Page, reports)) as pages:
         threading.Thread(target=pages.serve_forever, daemon=True).start()
         page = f'http://127.0.0.1:{pages.server_port}/page.html?url={urllib.parse.quote(url)}'
         arguments = [path, '--headless', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run',
-                     f'--user-data-dir={profile}', '--remote-debugging-port=0']
+                     '--ignore-certificate-errors', f'--user-data-dir={profile}', '--remote-debugging-port=0']
         if os.geteuid() == 0:
             # Its sandbox does not run as root. The page is our own.
             arguments.append('--no-sandbox')
@@ -242,18 +254,22 @@ def chromium():
     assert report.startswith('passed, extensions: permessage-deflate'), report
 
 
+def chromium_wss():
+    chromium('wss')
+
+
 def main():
     failed = False
-    for test in [websockets_client, websockets_server, aiohttp_client, aiohttp_server, npm_ws_client, npm_ws_server, curl,
-                 chromium]:
+    for test in [websockets_client, websockets_client_wss, websockets_server, aiohttp_client, aiohttp_server,
+                 npm_ws_client, npm_ws_server, curl, chromium, chromium_wss]:
         try:
             test()
-            print(f'{test.__name__:18} passed', flush=True)
+            print(f'{test.__name__:22} passed', flush=True)
         except Skipped as why:
             print(f'--- skipped: {test.__name__}: {why}', flush=True)
         except Exception:
             failed = True
-            print(f'{test.__name__:18} FAILED', flush=True)
+            print(f'{test.__name__:22} FAILED', flush=True)
             traceback.print_exc()
     return 1 if failed else 0
 
