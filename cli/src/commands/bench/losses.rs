@@ -10,6 +10,9 @@ use super::run::lock;
 /// After this long an answer does not come any more.
 const LOST_AFTER: Duration = Duration::from_millis(500);
 
+/// How long the server has for its part of an orderly end.
+pub(super) const END: Duration = Duration::from_secs(1);
+
 /// How often it is looked.
 const TICK: Duration = Duration::from_millis(10);
 
