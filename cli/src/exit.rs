@@ -92,7 +92,8 @@ impl From<ServerError> for Failure {
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
         let status = match error.code() {
-            ErrorCode::InvalidConfiguration | ErrorCode::NotSupported => ExitStatus::Usage,
+            // What is not supported is so by the server: the rest is found before.
+            ErrorCode::InvalidConfiguration => ExitStatus::Usage,
             ErrorCode::TlsHandshakeFailed => ExitStatus::Tls,
             _ => ExitStatus::NotConnected,
         };

@@ -13,7 +13,8 @@ use crate::codec::{Decoder, EndOfStream, Framing, Span};
 use crate::error::ErrorCode;
 use crate::session::inbound::Inbound;
 use crate::session::link::{
-    Buffers, Established, Link, Moving, OpenError, READ_CHUNK, Received, Scratch, Spare, Then,
+    Buffers, Established, Link, LinkError, Moving, OpenError, READ_CHUNK, Received, Scratch, Spare,
+    Then,
 };
 use crate::session::output::{MAX_SLICES, Output};
 
@@ -563,10 +564,11 @@ macro_rules! socket_stream {
 }
 pub(crate) use socket_stream;
 
-/// What a failed read or write in the middle of a handshake means.
+/// What a failed read or write in the middle of a handshake means. A layer below may know better: a server
+/// judges the certificate of its client when the client's part of TLS 1.3 is done.
 pub(crate) fn broken(error: &io::Error) -> OpenError {
     OpenError::new(
-        ErrorCode::ConnectionClosed,
+        LinkError::code_of(error).unwrap_or(ErrorCode::ConnectionClosed),
         format!("the connection broke before it was open: {error}"),
     )
 }

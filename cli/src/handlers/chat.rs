@@ -1,9 +1,10 @@
-//! Rooms for people. It works with any codec; with `?codec=lines` a plain terminal is a client.
+//! Rooms for people. It works on any transport and with any codec; with `?codec=lines` a plain terminal is a
+//! client. On UDP, whose peers come with their first line, answers begin with their second.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use network_system::{CloseReason, GroupName, Handler, Message, Session, SessionId};
+use network_system::{CloseReason, GroupName, Handler, Message, Session, SessionId, Transport};
 
 use super::ServerSlot;
 
@@ -228,6 +229,11 @@ impl Handler for Chat {
             && let Err(error) = session.join(&lobby)
         {
             tracing::debug!(%error, "not in the lobby");
+        }
+        // An address that is not known to receive is sent no more bytes than came from it. One byte is no
+        // more, and what comes after it shows that it was received: then the rest leaves as well.
+        if session.transport() == Transport::Udp {
+            tell(session, "*").await;
         }
         tell(
             session,

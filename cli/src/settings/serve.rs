@@ -284,3 +284,43 @@ fn proxy_protocol(args: &ServeArgs, listen: &[Listen]) -> Result<Option<ProxyPro
 fn unlimited(limit: usize) -> usize {
     if limit == 0 { usize::MAX } else { limit }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn listeners(arguments: &[&str]) -> Vec<String> {
+        let line = ["netsys", "serve"].iter().chain(arguments);
+        let cli = Cli::try_parse_from(line).expect("valid arguments");
+        let Command::Serve(args) = cli.command else {
+            panic!("not serve");
+        };
+        let settings = ServeSettings::new(*args).expect("valid settings");
+        let listen = settings.listen.iter();
+        listen.map(|listen| listen.endpoint().to_string()).collect()
+    }
+
+    #[test]
+    fn a_server_that_is_not_told_listens_by_tcp_websocket_and_udp_on_loopback() {
+        assert_eq!(
+            listeners(&[]),
+            [
+                "tcp://127.0.0.1:7600",
+                "ws://127.0.0.1:7601",
+                "udp://127.0.0.1:7602"
+            ]
+        );
+        // Everywhere it is asked for the token.
+        assert_eq!(
+            listeners(&["--token", "x"]).last().map(String::as_str),
+            Some("udp://127.0.0.1:7602?codec=msgi")
+        );
+        assert_eq!(
+            listeners(&["--listen", "tcp://127.0.0.1:1"]),
+            ["tcp://127.0.0.1:1"]
+        );
+    }
+}

@@ -1,24 +1,12 @@
 //! `netsys connect`: stdin to messages, messages to stdout.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 
 use serde_json::Value;
 
 use crate::peer::{CONTROL, DATA, DISCONNECT, Peer};
-use crate::program::{Ended, Running, Serving, netsys, run, text};
-
-/// Runs `netsys connect` to its end; exit code, stdout, stderr.
-fn connect(url: &str, options: &[&str], stdin: &[u8]) -> Ended {
-    let mut all = vec!["connect", url];
-    all.extend(options);
-    let output = run(&all, stdin);
-    Ended {
-        code: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: text(&output.stderr),
-    }
-}
+use crate::program::{Running, Serving, connect, netsys, run};
 
 /// A server in the test, which does what it is told.
 struct Script {
@@ -303,4 +291,35 @@ fn an_interrupt_closes_in_order() {
     peer.send(DISCONNECT, b"");
     peer.shut_down();
     assert_eq!(client.end().code, Some(130));
+}
+
+#[test]
+fn a_proxy_is_asked_for_the_server_and_sees_what_is_typed() {
+    for by_variable in [false, true] {
+        let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = format!("http://{}", proxy.local_addr().unwrap());
+        let option = if by_variable { "env" } else { &at };
+        let url = "tcp://server.example:7600?codec=lines";
+        let mut command = netsys(&["connect", url, "--proxy", option]);
+        let mut client = Running::spawn(command.env("all_proxy", &at));
+        let (stream, _) = proxy.accept().unwrap();
+        stream
+            .set_read_timeout(Some(crate::peer::PATIENCE))
+            .unwrap();
+        let mut stream = BufReader::new(stream);
+        let mut line = String::new();
+        stream.read_line(&mut line).unwrap();
+        assert_eq!(line, "CONNECT server.example:7600 HTTP/1.1\r\n");
+        while line != "\r\n" {
+            line.clear();
+            stream.read_line(&mut line).unwrap();
+        }
+        let answer = b"HTTP/1.1 200 OK\r\n\r\nwelcome\n";
+        stream.get_mut().write_all(answer).unwrap();
+        assert_eq!(client.line(), "welcome");
+        writeln!(client.stdin.as_mut().unwrap(), "hello").unwrap();
+        line.clear();
+        stream.read_line(&mut line).unwrap();
+        assert_eq!(line, "hello\n");
+    }
 }

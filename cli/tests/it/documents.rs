@@ -8,7 +8,7 @@ fn help_of_each_command_has_examples() {
     assert_eq!(top.status.code(), Some(0));
     let top = text(&top.stdout);
     assert!(top.contains("Exit codes:"), "{top}");
-    for command in ["serve", "connect", "bench", "completions", "man"] {
+    for command in ["serve", "connect", "bench", "cert", "completions", "man"] {
         assert!(top.contains(&format!("  {command}")), "{top}");
         let help = run(&[command, "--help"], b"");
         assert_eq!(help.status.code(), Some(0), "{command}");

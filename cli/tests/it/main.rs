@@ -4,7 +4,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 
+#[cfg(target_os = "linux")]
+mod activation;
 mod bench;
+mod cert;
 mod connect;
 mod documents;
 mod peer;
@@ -12,4 +15,7 @@ mod program;
 mod serve;
 #[cfg(unix)]
 mod stop;
+mod tls;
+mod udp;
 mod usage;
+mod websocket;

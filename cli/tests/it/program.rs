@@ -2,12 +2,16 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Output, Stdio};
 
 /// The program with arguments, without the variables that it would obey.
 pub(crate) fn netsys(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_netsys"));
     command.args(arguments).env_remove("NETSYS_TOKEN");
+    for name in ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
+        command.env_remove(name);
+    }
     command
 }
 
@@ -22,6 +26,18 @@ pub(crate) fn run(arguments: &[&str], stdin: &[u8]) -> Output {
     // It may end without reading all of it.
     let _ = child.stdin.take().unwrap().write_all(stdin);
     child.wait_with_output().unwrap()
+}
+
+/// Runs `netsys connect` to its end.
+pub(crate) fn connect(url: &str, options: &[&str], stdin: &[u8]) -> Ended {
+    let mut all = vec!["connect", url];
+    all.extend(options);
+    let output = run(&all, stdin);
+    Ended {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: text(&output.stderr),
+    }
 }
 
 pub(crate) fn text(bytes: &[u8]) -> String {
@@ -118,7 +134,29 @@ impl Drop for Running {
     }
 }
 
-/// A server of the program with one TCP listener on a free port.
+/// A folder of a test's own, which goes with it.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("netsys-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        Folder(folder)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A server of the program with one listener, by TCP on a free port unless said otherwise.
 pub(crate) struct Serving {
     pub(crate) program: Running,
     pub(crate) url: String,
@@ -131,8 +169,11 @@ impl Serving {
 
     /// `query` is empty or `?codec=…`.
     pub(crate) fn with_codec(query: &str, arguments: &[&str]) -> Self {
-        let listen = format!("tcp://127.0.0.1:0{query}");
-        let mut all = vec!["serve", "--listen", &listen];
+        Serving::at(&format!("tcp://127.0.0.1:0{query}"), arguments)
+    }
+
+    pub(crate) fn at(listen: &str, arguments: &[&str]) -> Self {
+        let mut all = vec!["serve", "--listen", listen];
         all.extend(arguments);
         let mut program = Running::start(&all);
         let url = listening(&program.line());
@@ -151,8 +192,8 @@ pub(crate) fn listening(line: &str) -> String {
         .to_owned()
 }
 
-/// The address in a `tcp://` URL.
+/// The address in a URL.
 pub(crate) fn address(url: &str) -> SocketAddr {
-    let rest = url.strip_prefix("tcp://").unwrap();
-    rest.split('?').next().unwrap().parse().unwrap()
+    let (_, rest) = url.split_once("://").unwrap();
+    rest.split(['?', '/']).next().unwrap().parse().unwrap()
 }

@@ -332,3 +332,18 @@ fn with_json_every_line_is_an_object() {
         assert_eq!(stopped["messages_received"], 1);
     }
 }
+
+#[test]
+fn proxies_that_are_trusted_have_to_say_for_whom_they_speak() {
+    let server = Serving::with_codec("?codec=lines", &["--proxy-protocol", "127.0.0.0/8"]);
+    let mut proxied = connect(server.address());
+    proxied
+        .write_all(b"PROXY TCP4 192.0.2.1 192.0.2.2 1000 2000\r\nhello\n")
+        .unwrap();
+    let mut answer = [0; 6];
+    proxied.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"hello\n");
+    let mut direct = connect(server.address());
+    direct.write_all(b"hello\n").unwrap();
+    assert!(matches!(direct.read(&mut answer), Ok(0) | Err(_)));
+}

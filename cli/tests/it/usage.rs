@@ -116,7 +116,57 @@ fn a_bad_option_is_named_and_what_is_valid_is_said() {
             &["--config", "/nonexistent.toml"],
             &["--config", "/nonexistent.toml"],
         ),
-        (&["--cert", "x"], &["--cert"]),
+        (&["--cert", "x"], &["--cert", "--key"]),
+        (&["--cert", "x", "--key", "y"], &["--cert", "tls://"]),
+        (&["--client-ca", "x"], &["--client-ca", "tls://"]),
+        (
+            &["--client-auth", "required"],
+            &["--client-auth", "--client-ca"],
+        ),
+        (
+            &["--client-auth", "x"],
+            &["--client-auth", "required or optional"],
+        ),
+        (&["--tls-min", "1.1"], &["--tls-min", "1.2 or 1.3"]),
+        (
+            &[
+                "--listen",
+                "tls://127.0.0.1:0",
+                "--cert",
+                "/nonexistent.pem",
+                "--key",
+                "x",
+            ],
+            &["/nonexistent.pem"],
+        ),
+        (
+            &["--origin", "example.org"],
+            &["--origin", "scheme://", "*"],
+        ),
+        (&["--compression", "x"], &["--compression", "on or off"]),
+        (
+            &["--compression-threshold", "x"],
+            &["--compression-threshold", "64KiB"],
+        ),
+        (
+            &["--udp-datagram-size", "70000"],
+            &["--udp-datagram-size", "256 to 65507"],
+        ),
+        (&["--udp-sessions", "0"], &["--udp-sessions", "1 to"]),
+        (
+            &["--udp-new-sessions", "x"],
+            &["--udp-new-sessions", "whole number"],
+        ),
+        (&["--multicast", "x"], &["--multicast", "GROUP%INTERFACE"]),
+        (&["--multicast", "10.0.0.1"], &["multicast", "239.1.2.3"]),
+        (
+            &["--proxy-protocol", "10.0.0.1/8"],
+            &["--proxy-protocol", "10.0.0.1/8", "bits"],
+        ),
+        (
+            &["--proxy-protocol", "10.0.0.0/8", "--listen", "unix:///x"],
+            &["--proxy-protocol", "TCP"],
+        ),
         (&["tcp://127.0.0.1:0"], &["tcp://127.0.0.1:0"]),
     ] {
         let mut all = vec!["serve"];
@@ -129,9 +179,15 @@ fn a_bad_option_is_named_and_what_is_valid_is_said() {
 fn a_bad_url_is_named_and_what_is_valid_is_said() {
     for (url, words) in [
         ("127.0.0.1:7600", &["tcp"][..]),
-        ("tpc://127.0.0.1:7600", &["`tpc`", "tcp", "unix"]),
-        ("ws://127.0.0.1:7600", &["`ws`", "not supported"]),
+        (
+            "tpc://127.0.0.1:7600",
+            &["`tpc`", "tcp, tls, unix, ws, wss, ws+unix or udp, and fd"],
+        ),
+        ("quic://127.0.0.1:7600", &["`quic`", "not supported"]),
+        ("https://127.0.0.1:7600", &["ws:// or wss://"]),
         ("mem://x", &["mem://", "no other process"]),
+        ("udp://127.0.0.1:0?codec=lines", &["raw or msgi"]),
+        ("fd://a", &["scheme", "tcp, tls"]),
         ("tcp://127.0.0.1", &["port"]),
         ("tcp://127.0.0.1:99999", &["port", "65535"]),
         (
@@ -145,8 +201,15 @@ fn a_bad_url_is_named_and_what_is_valid_is_said() {
         all.extend(["--listen", url]);
         check(&["serve", "--listen", url], &all);
     }
+    check(
+        &["serve", "--listen", "fd://a?scheme=tcp"],
+        &["fd://a", "LISTEN_FDS"],
+    );
     let said = refused(&["serve", "--listen", "tcp://user:password@127.0.0.1:0"], 2);
     assert!(!said.contains("password"), "{said}");
+    // Nobody can listen at what the program does not take.
+    let said = refused(&["serve", "--listen", "x://y"], 2);
+    assert!(!said.contains("mem"), "{said}");
 }
 
 #[test]
@@ -213,6 +276,100 @@ fn bad_options_of_clients_are_named() {
         (&["connect", "7600"], &["URL", "`7600`", "tcp"]),
         (&["connect", "tcp://127.0.0.1:0"], &["port 0", "1 to 65535"]),
         (&["connect", "mem://x"], &["mem://", "no other process"]),
+        (&["connect", "wss://127.0.0.1:0/x"], &["port 0"]),
+        (&["connect", "fd://0?scheme=tcp"], &["`fd`", "tcp, tls"]),
+        (
+            &["connect", url, "--ca", "x"],
+            &["--ca", "tls:// or wss://"],
+        ),
+        (&["connect", url, "--insecure"], &["--insecure", "tls://"]),
+        (
+            &[
+                "connect",
+                "tls://127.0.0.1:7600",
+                "--ca",
+                "/nonexistent.pem",
+            ],
+            &["/nonexistent.pem"],
+        ),
+        (
+            &["connect", "tls://127.0.0.1:7600", "--cert", "x"],
+            &["--key", "missing"],
+        ),
+        (
+            &["connect", "tls://127.0.0.1:7600", "--pin", "xyz"],
+            &["pin"],
+        ),
+        (&["connect", url, "--plain"], &["--plain", "ws://"]),
+        (
+            &["connect", url, "--header", "A: b"],
+            &["--header", "ws://"],
+        ),
+        (
+            &["connect", "ws://127.0.0.1:7601", "--header", "secret"],
+            &["--header", "a colon"],
+        ),
+        (
+            &["connect", "ws://127.0.0.1:7601", "--plain", "--msgi"],
+            &["--plain", "--msgi"],
+        ),
+        (
+            &["connect", "ws://127.0.0.1:7601", "--plain", "--request"],
+            &["--request", "--plain"],
+        ),
+        (
+            &["connect", url, "--udp-datagram-size", "1KiB"],
+            &["--udp-datagram-size", "udp://"],
+        ),
+        (
+            &["connect", "udp://127.0.0.1:7602", "--ping", "1s"],
+            &["--ping", "PING"],
+        ),
+        (
+            &["connect", "udp://127.0.0.1:7602", "--token", "x"],
+            &["--token", "msgi"],
+        ),
+        (
+            &["connect", url, "--proxy", "ftp://x"],
+            &["--proxy", "http, socks5 or socks5h"],
+        ),
+        (
+            &["connect", "unix:///x", "--proxy", "http://127.0.0.1:1"],
+            &["--proxy", "TCP"],
+        ),
+        (
+            &["bench", "udp://127.0.0.1:7602", "--mode", "broadcast"],
+            &["broadcast", "UDP"],
+        ),
+        (
+            &["bench", "udp://127.0.0.1:7602", "--mode", "connect"],
+            &["connect", "codec=msgi"],
+        ),
+        (
+            &["bench", "udp://127.0.0.1:7602", "--size", "8"],
+            &["--size", "16 to 65507"],
+        ),
+        (
+            &[
+                "bench",
+                "ws://127.0.0.1:7601",
+                "--mode",
+                "broadcast",
+                "--plain",
+            ],
+            &["broadcast", "--plain"],
+        ),
+        (
+            &["cert", "--only", "x"],
+            &["--only", "ca, server or client"],
+        ),
+        (&["cert", "--days", "0"], &["--days", "1..=3650"]),
+        (&["cert", "--name", "a b"], &["--name", "`a b`", "DNS name"]),
+        (&["cert", "--client-name", ""], &["--client-name"]),
+        (
+            &["cert", "/nonexistent", "--only", "server"],
+            &["/nonexistent", "--ca"],
+        ),
         (
             &["connect", url, "--binary", "--hex"],
             &["--binary", "--hex"],

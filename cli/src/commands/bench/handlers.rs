@@ -5,10 +5,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use bytes::Bytes;
 use network_system::{CloseReason, Handler, Message, Session};
 
-use super::plan::{Plan, STAMP_DIGITS};
+use super::plan::{Plan, stamp_of, stamped};
 use super::run::{Recorder, Run, lock};
 
 /// When the messages that are on their way left, or should have left, in order.
@@ -37,6 +36,35 @@ pub(super) struct Echo {
     pub(super) in_flight: InFlight,
 }
 
+/// Which message an answer is for.
+enum Answered {
+    /// The one that left then.
+    This(Instant),
+    /// One that was given up as lost.
+    Late,
+    None,
+}
+
+impl Echo {
+    fn take_answered(&self, answer: &Message) -> Answered {
+        let mut in_flight = lock(&self.in_flight);
+        if !self.common.plan.is_lossy {
+            return in_flight.pop_front().map_or(Answered::None, Answered::This);
+        }
+        let Some(stamp) = stamp_of(answer.payload()) else {
+            return Answered::None;
+        };
+        let begun = self.common.run.instant(stamp);
+        match in_flight.iter().position(|&other| other == begun) {
+            Some(at) => {
+                in_flight.remove(at);
+                Answered::This(begun)
+            }
+            None => Answered::Late,
+        }
+    }
+}
+
 impl Handler for Echo {
     async fn on_message(&self, session: &Session, message: &Message) {
         let now = Instant::now();
@@ -45,10 +73,15 @@ impl Handler for Echo {
             run,
             recorder,
         } = &self.common;
-        let Some(begun) = lock(&self.in_flight).pop_front() else {
-            recorder
-                .error("a message came that answers none; does the server run the handler echo?");
-            return;
+        let begun = match self.take_answered(message) {
+            Answered::This(begun) => begun,
+            Answered::Late => return,
+            Answered::None => {
+                recorder.error(
+                    "a message came that answers none; does the server run the handler echo?",
+                );
+                return;
+            }
         };
         if message.len() != plan.payload.len() {
             recorder.error(format!("a message came back with {} bytes", message.len()));
@@ -56,7 +89,7 @@ impl Handler for Echo {
         recorder.done(run, begun, now);
         if plan.rate.is_none() && run.is_on(now) {
             lock(&self.in_flight).push_back(now);
-            if session.send(plan.payload.clone()).await.is_err() {
+            if session.send(plan.question(run, now)).await.is_err() {
                 // Why the session ended is counted once, when it has.
                 lock(&self.in_flight).pop_back();
             }
@@ -120,19 +153,4 @@ impl Handler for Receiver {
     async fn on_disconnect(&self, _: &Session, reason: &CloseReason) {
         self.common.ended(reason);
     }
-}
-
-/// A message that says when it left.
-pub(super) fn stamped(plan: &Plan, stamp: u64) -> Bytes {
-    let mut payload = plan.payload.to_vec();
-    for (digit, byte) in payload[..STAMP_DIGITS].iter_mut().enumerate() {
-        let shift = 4 * (STAMP_DIGITS - 1 - digit);
-        *byte = b"0123456789abcdef"[(stamp >> shift & 15) as usize];
-    }
-    payload.into()
-}
-
-fn stamp_of(payload: &[u8]) -> Option<u64> {
-    let digits = std::str::from_utf8(payload.get(..STAMP_DIGITS)?).ok()?;
-    u64::from_str_radix(digits, 16).ok()
 }

@@ -10,9 +10,10 @@ use network_system::{Client, Limits, ReconnectPolicy, Session, Timeouts};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::handlers::{Common, Echo, InFlight, Passing, Quiet, Receiver, stamped};
+use super::handlers::{Common, Echo, InFlight, Passing, Quiet, Receiver};
+use super::losses;
 use super::pace::Pacer;
-use super::plan::Plan;
+use super::plan::{Plan, stamped};
 use super::run::{Recorder, Run, lock};
 use crate::args::BenchMode;
 use crate::exit::{ExitStatus, Failure};
@@ -54,6 +55,12 @@ struct Connection {
     client: Client,
     session: Session,
     in_flight: InFlight,
+}
+
+impl Connection {
+    fn pair(&self) -> (Session, InFlight) {
+        (self.session.clone(), Arc::clone(&self.in_flight))
+    }
 }
 
 impl Thread {
@@ -151,6 +158,10 @@ impl Thread {
         let _ = self.run.broadcast.receivers.set(connected as u64);
         let mut tasks = JoinSet::new();
         let mut pacer = None;
+        if plan.counts_lost() {
+            let pairs = connections.iter().map(Connection::pair).collect();
+            tasks.spawn(losses::give_up_lost(self.common(), pairs));
+        }
         match plan.mode {
             BenchMode::Idle => {}
             BenchMode::Connect => {
@@ -236,10 +247,7 @@ impl Thread {
         let now = Instant::now();
         let pacer = Pacer {
             common: self.common(),
-            targets: targets
-                .into_iter()
-                .map(|target| (target.session.clone(), Arc::clone(&target.in_flight)))
-                .collect(),
+            targets: targets.into_iter().map(Connection::pair).collect(),
             interval,
             // Threads take turns.
             start: now + interval.mul_f64(self.index as f64 / plan.threads as f64),
@@ -263,6 +271,10 @@ impl Thread {
     /// Closes in order, so that what is on its way still comes, and counts what did not.
     async fn close(&self, mut connections: Vec<Connection>) {
         let timeout = self.plan.timeout;
+        if self.plan.counts_lost() {
+            let pairs: Vec<_> = connections.iter().map(Connection::pair).collect();
+            losses::await_last(&self.common(), &pairs).await;
+        }
         if self.broadcasts() && !connections.is_empty() {
             // What it has sent is with the receivers when it has closed.
             if self.run.broadcast.sender.get().is_some()
@@ -275,6 +287,12 @@ impl Thread {
         if self.plan.mode == BenchMode::Broadcast {
             let _ = tokio::time::timeout(timeout, self.run.broadcast.wait_for_sender()).await;
         }
+        // An end can be lost as well; then there is nothing to wait for.
+        let is_lossy = self.plan.is_lossy;
+        let timeout = match is_lossy {
+            true => timeout.min(losses::END),
+            false => timeout,
+        };
         let mut stops = JoinSet::new();
         for connection in connections {
             stops.spawn(async move {
@@ -286,7 +304,7 @@ impl Thread {
         while let Some(Ok((lost, in_order))) = stops.join_next().await {
             self.recorder
                 .errors_of(lost as u64, format!("messages without an answer: {lost}"));
-            if !in_order {
+            if !in_order && !is_lossy {
                 self.recorder
                     .error(format!("a connection did not close within {timeout:?}"));
             }
@@ -351,10 +369,12 @@ async fn open(
 }
 
 async fn fill_window(common: &Common, connection: &Connection) {
-    let Common { plan, .. } = common;
+    let Common { plan, run, .. } = common;
     for _ in 0..plan.window {
-        lock(&connection.in_flight).push_back(Instant::now());
-        if connection.session.send(plan.payload.clone()).await.is_err() {
+        let now = Instant::now();
+        lock(&connection.in_flight).push_back(now);
+        let question = plan.question(run, now);
+        if connection.session.send(question).await.is_err() {
             lock(&connection.in_flight).pop_back();
             return;
         }

@@ -4,10 +4,12 @@
 //! - [`mod@run`]: the clock of a run and what it has counted; every thread writes to its own recorder.
 //! - [`load`]: one thread with its connections; [`handlers`] keeps their windows full, [`pace`] sends at
 //!   fixed times.
+//! - [`losses`]: messages that have no answer, on UDP.
 //! - [`report`]: the result as text and JSON; [`progress`]: the line that lives on a terminal.
 
 mod handlers;
 mod load;
+mod losses;
 mod pace;
 mod plan;
 mod progress;
@@ -58,6 +60,9 @@ pub(crate) fn run(args: BenchArgs, output: Output) -> Result<ExitStatus, Failure
     }
     let nothing = report.messages == 0 && plan.mode != BenchMode::Idle;
     let hint = match plan.mode {
+        BenchMode::Echo if nothing && plan.counts_lost() => {
+            "; does the server run the handler echo, and has --udp-datagram-size for it?"
+        }
         BenchMode::Echo if nothing => "; does the server run the handler echo?",
         BenchMode::Broadcast if nothing => "; does the server run the handler broadcast?",
         _ => "",

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use network_system::{SendError, Session};
 use tokio::runtime::Handle;
 
-use super::handlers::{Common, InFlight, stamped};
+use super::handlers::{Common, InFlight};
+use super::plan::stamped;
 use super::run::lock;
 use crate::args::BenchMode;
 
@@ -69,7 +70,7 @@ impl Pacer {
                 }
                 _ => {
                     lock(in_flight).push_back(due);
-                    let sent = self.send(session, plan.payload.clone(), runtime);
+                    let sent = self.send(session, plan.question(run, due), runtime);
                     if !sent {
                         lock(in_flight).pop_back();
                     }

@@ -1,16 +1,17 @@
 //! What a run shall do, checked: an option that means nothing in a mode is refused there.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use network_system::{CodecKind, Endpoint};
+use network_system::{Address, CodecKind, Endpoint};
 
+use super::run::Run;
 use crate::args::{BenchArgs, BenchMode};
 use crate::exit::Failure;
 use crate::settings::{ClientSettings, has_hello, message_size, within_a_year};
 use crate::units::Size;
 
-/// Digits in which a broadcast carries the time at which it was sent.
+/// Digits in which a message carries the time at which it was sent, in broadcasts and on UDP.
 pub(super) const STAMP_DIGITS: usize = 16;
 
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(super) struct Plan {
     pub(super) timeout: Duration,
     pub(super) token: Option<String>,
     pub(super) client: ClientSettings,
+    /// Messages may be lost on the way, so each carries the time at which it was sent.
+    pub(super) is_lossy: bool,
 }
 
 impl Plan {
@@ -59,14 +62,19 @@ impl Plan {
             _ => message_size(size)
                 .map_err(|_| Failure::usage("invalid value for --size: expected at most 1GiB"))?,
         };
+        let is_lossy = matches!(args.url.address(), Address::Udp { .. });
         check_codec(&args, size)?;
         // Each connection is one of another client, which has nothing to resume.
         let mut client = ClientSettings::new(&args.client, &args.url, false)?;
         if mode == BenchMode::Broadcast {
             client.insist_on_msgi();
         }
+        if is_lossy {
+            fit_datagrams(&mut client, &args, size)?;
+        }
         Ok(Plan {
             client,
+            is_lossy,
             mode,
             // No thread without a connection.
             threads: args.threads.min(args.connections),
@@ -80,6 +88,19 @@ impl Plan {
             token: args.token,
             endpoint: args.url,
         })
+    }
+
+    /// Whether it is counted how many messages have no answer.
+    pub(super) fn counts_lost(&self) -> bool {
+        self.is_lossy && self.mode == BenchMode::Echo
+    }
+
+    /// What an echo shall send back, which begins its way at `begun`.
+    pub(super) fn question(&self, run: &Run, begun: Instant) -> Bytes {
+        match self.is_lossy {
+            true => stamped(self, run.stamp(begun)),
+            false => self.payload.clone(),
+        }
     }
 
     /// How many of the connections thread `index` makes.
@@ -100,10 +121,60 @@ impl Plan {
     }
 }
 
+/// What `codec=msgi` puts around a message in a datagram.
+const FRAME: usize = 18;
+
+/// The payload of the largest datagram.
+const DATAGRAM_MAX: usize = 65_507;
+
+/// Messages have to fit into datagrams, and what measures them into messages.
+fn fit_datagrams(
+    client: &mut ClientSettings,
+    args: &BenchArgs,
+    size: usize,
+) -> Result<(), Failure> {
+    let datagram = size + if has_hello(&args.url) { FRAME } else { 0 };
+    let most = match args.client.udp_datagram_size {
+        Some(_) => client.datagram_size(),
+        None => DATAGRAM_MAX,
+    };
+    let least = match args.mode {
+        BenchMode::Echo => STAMP_DIGITS,
+        _ => 1,
+    };
+    if sends(args.mode) && (datagram > most || size < least) {
+        let most = most - (datagram - size);
+        return Err(Failure::usage(format_args!(
+            "invalid value `{size}` for --size: expected {least} to {most} with --mode {} on UDP",
+            mode_name(args.mode)
+        )));
+    }
+    client.fit_datagrams(datagram.min(most));
+    Ok(())
+}
+
+fn check_udp(args: &BenchArgs) -> Result<(), Failure> {
+    let name = mode_name(args.mode);
+    match args.mode {
+        BenchMode::Broadcast => Err(Failure::usage(
+            "--mode broadcast needs every message to reach every receiver: UDP loses some",
+        )),
+        BenchMode::Connect | BenchMode::Idle if !has_hello(&args.url) => {
+            Err(Failure::usage(format_args!(
+                "--mode {name} means nothing on UDP without connections: expected codec=msgi"
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn check_codec(args: &BenchArgs, size: usize) -> Result<(), Failure> {
     let codec = args.url.codec();
     let name = mode_name(args.mode);
-    if codec == Some(CodecKind::Raw) && sends(args.mode) {
+    let is_udp = matches!(args.url.address(), Address::Udp { .. });
+    if is_udp {
+        check_udp(args)?;
+    } else if codec == Some(CodecKind::Raw) && sends(args.mode) {
         return Err(Failure::usage(format_args!(
             "--mode {name} counts messages, whose boundaries codec=raw does not keep: expected \
              msgi, lines or length"
@@ -112,6 +183,16 @@ fn check_codec(args: &BenchArgs, size: usize) -> Result<(), Failure> {
     if args.mode == BenchMode::Broadcast && !has_hello(&args.url) {
         // Without it nobody knows when the server has all receivers.
         return Err(Failure::usage("--mode broadcast needs the codec msgi"));
+    }
+    if args.mode == BenchMode::Broadcast && args.client.plain {
+        return Err(Failure::usage(
+            "--mode broadcast needs MSGI, which is not spoken with --plain",
+        ));
+    }
+    if args.token.is_some() && args.client.plain {
+        return Err(Failure::usage(
+            "--token needs MSGI, which is not spoken with --plain",
+        ));
     }
     if args.mode == BenchMode::Broadcast && size < STAMP_DIGITS {
         return Err(Failure::usage(format_args!(
@@ -146,4 +227,20 @@ fn mode_name(mode: BenchMode) -> &'static str {
         BenchMode::Idle => "idle",
         BenchMode::Broadcast => "broadcast",
     }
+}
+
+/// A message that says when it left.
+pub(super) fn stamped(plan: &Plan, stamp: u64) -> Bytes {
+    let mut payload = plan.payload.to_vec();
+    for (digit, byte) in payload[..STAMP_DIGITS].iter_mut().enumerate() {
+        let shift = 4 * (STAMP_DIGITS - 1 - digit);
+        *byte = b"0123456789abcdef"[(stamp >> shift & 15) as usize];
+    }
+    payload.into()
+}
+
+/// When a message has left, as it says.
+pub(super) fn stamp_of(payload: &[u8]) -> Option<u64> {
+    let digits = std::str::from_utf8(payload.get(..STAMP_DIGITS)?).ok()?;
+    u64::from_str_radix(digits, 16).ok()
 }

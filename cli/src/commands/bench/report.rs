@@ -16,6 +16,8 @@ pub(super) struct Report {
     seconds: f64,
     pub(super) messages: u64,
     pub(super) errors: u64,
+    /// Messages without an answer, where they may be lost.
+    lost: Option<u64>,
     pub(super) first_error: Option<String>,
     latency: Histogram<u64>,
 }
@@ -47,6 +49,11 @@ impl Report {
             seconds,
             messages,
             errors: errors(recorders),
+            lost: plan.counts_lost().then(|| {
+                let lost = recorders.iter();
+                lost.map(|recorder| recorder.lost.load(Ordering::Relaxed))
+                    .sum()
+            }),
             first_error: recorders.iter().find_map(|recorder| recorder.first_error()),
             latency,
         }
@@ -94,6 +101,7 @@ impl Report {
             "bytes_per_second": (self.per_second() * size.unwrap_or(0) as f64).round(),
             "errors": self.errors,
             "first_error": self.first_error,
+            "lost": self.lost,
             "latency_us": latency,
         })
     }
@@ -144,6 +152,10 @@ impl Report {
                 at(0.999),
                 span(self.latency.max())
             );
+        }
+        if let Some(lost) = self.lost {
+            let share = 100.0 * lost as f64 / (lost + self.messages).max(1) as f64;
+            text += &format!("lost        {} ({share:.2} %)\n", grouped(lost));
         }
         text + &format!("errors      {}", grouped(self.errors))
     }

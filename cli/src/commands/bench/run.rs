@@ -112,6 +112,8 @@ pub(super) struct Recorder {
     latency: Mutex<Histogram<u64>>,
     /// Messages that count.
     pub(super) messages: AtomicU64,
+    /// Messages without an answer, where they may be lost.
+    pub(super) lost: AtomicU64,
     errors: AtomicU64,
     first_error: Mutex<Option<String>>,
 }
@@ -121,6 +123,7 @@ impl Recorder {
         Recorder {
             latency: Mutex::new(histogram()),
             messages: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
             errors: AtomicU64::new(0),
             first_error: Mutex::default(),
         }
@@ -135,6 +138,13 @@ impl Recorder {
         if run.counts(begun) {
             let elapsed = nanos(now.saturating_duration_since(begun));
             lock(&self.latency).saturating_record(elapsed.max(1));
+        }
+    }
+
+    /// What began at `begun` has no answer.
+    pub(super) fn lost(&self, run: &Run, begun: Instant) {
+        if run.counts(begun) {
+            self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 

@@ -331,12 +331,16 @@ fn ended(
 ) -> Result<ExitStatus, Failure> {
     let reason = client.close_reason();
     let error = reason.as_ref().and_then(CloseReason::code);
+    // The server may say so only after everything was sent, and has taken none of it.
+    let refused = error == Some(ErrorCode::TlsHandshakeFailed);
     match reason {
         // Our own deadline for a server that does not close is no failure: all was sent.
-        Some(reason) if error.is_some() && (!by_us || reason.closed_by() == ClosedBy::Remote) => {
-            let status = match error {
-                Some(ErrorCode::TlsHandshakeFailed) => ExitStatus::Tls,
-                _ => ExitStatus::Failed,
+        Some(reason)
+            if error.is_some() && (refused || !by_us || reason.closed_by() == ClosedBy::Remote) =>
+        {
+            let status = match refused {
+                true => ExitStatus::Tls,
+                false => ExitStatus::Failed,
             };
             Err(Failure::new(status, format_args!("{url}: {reason}")))
         }
