@@ -141,6 +141,10 @@ impl classic_server<udp_server_config> {
     /// Sends a datagram to an address from which datagrams came. Returns when it is queued; that it
     /// arrives is not certain.
     ///
+    /// Until an address has sent something after it was sent something, no more bytes go there than came
+    /// from it; the rest waits. Whoever sends under a false address could otherwise turn the server
+    /// against it.
+    ///
     /// # Errors
     /// `session_not_found` when the address has no session: nothing came from it, or not for
     /// [`udp_server_config::timeout`]. `message_too_large` above
