@@ -1,5 +1,6 @@
 //! WebSocket: what the classic classes promise beside what they promise everywhere.
 
+use network_system::MessageKind;
 use tungstenite::client::IntoClientRequest;
 use tungstenite::handshake::client::Response as Answer;
 use tungstenite::handshake::server::{Request, Response};
@@ -87,7 +88,7 @@ fn texts_stay_texts_and_bytes_stay_bytes() {
     });
     let (tell, all) = seen();
     client.set_message_callback(move |message| {
-        let _ = tell.send(message.as_text().is_some());
+        let _ = tell.send(message.kind() == MessageKind::Text);
     });
     client.send_text("hello").expect("it is connected");
     assert_eq!((texts.next().as_str(), all.next()), ("Echo: hello", true));
@@ -226,6 +227,10 @@ fn close_codes_and_reasons_reach_the_other_side() {
     start().expect("the server is there");
     connections.next();
     client.stop_client().expect("it stops");
+    assert_eq!(server_saw.next().1, ws_close_code::going_away);
+
+    start().expect("the server is there");
+    connections.next().disconnect("that is all");
     assert_eq!(server_saw.next().1, ws_close_code::normal);
 
     let mut peer = peer_of(&server, "/");
@@ -348,6 +353,7 @@ fn quiet_connections_are_pinged_and_given_up_when_they_do_not_answer() {
 }
 
 #[test]
+#[allow(clippy::result_large_err, reason = "the other side's own type")]
 fn a_client_asks_for_what_it_is_configured_to() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     let port = listener.local_addr().expect("it is bound").port();
@@ -443,7 +449,7 @@ fn a_manager_has_a_limit() {
         (manager.get_total_accepted(), manager.get_total_rejected()),
         (2, 1)
     );
-    assert_eq!(manager.get_all_connection_ids(), [id.clone()]);
+    assert_eq!(manager.get_all_connection_ids(), std::slice::from_ref(&id));
 
     assert_eq!(manager.broadcast_text("to one"), 1);
     assert_eq!(manager.broadcast_binary(vec![1]), 1);

@@ -17,8 +17,8 @@ pub use self::manager::ws_session_manager;
 pub use self::server::{messaging_ws_server, ws_server_config};
 pub use self::session::ws_connection;
 
-/// A message of a WebSocket connection: [`Message::as_text`] says whether it is text,
-/// [`Message::payload`] has the bytes of either kind.
+/// A message of a WebSocket connection: [`Message::kind`] says whether it is text, [`Message::payload`]
+/// has the bytes of either kind.
 pub type ws_message = Message;
 
 /// Why a WebSocket connection ends, by the names of the classic enumeration. Applications have
