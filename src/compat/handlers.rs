@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::callback::Slot;
 use super::result::error;
 use crate::error::{CloseReason, ErrorCode};
-use crate::message::Message;
+use crate::message::{Message, MessageKind};
 
 type On<S> = dyn Fn(&S) + Send + Sync;
 type OnMessage<S> = dyn Fn(&S, &Message) + Send + Sync;
@@ -48,9 +48,9 @@ impl<S> Handlers<S> {
         if let Some(handler) = self.message.get() {
             handler(session, message);
         }
-        let kind = match message.as_text() {
-            Some(_) => &self.text,
-            None => &self.binary,
+        let kind = match message.kind() {
+            MessageKind::Text => &self.text,
+            _ => &self.binary,
         };
         if let Some(handler) = kind.get() {
             handler(session, message);

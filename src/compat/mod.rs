@@ -10,9 +10,14 @@
 //! | second | the same, with [`VoidResult`], `send_packet`, `on_receive`, `on_error`, `wait_for_stop` on the client |
 //! | third | [`MessagingServer`]`(host, port, pool)`, `on_client_connected`, `on_message_received`, `send(session_id, data)`; [`MessagingClient`]`(host, port)`, `connect`, `enable_auto_reconnect` |
 //!
+//! The same classes are there for the other transports: [`secure_messaging_server`], [`messaging_ws_server`]
+//! and [`messaging_udp_server`], each with its client and its configuration. A server is the same
+//! [`classic_server`] on each, and a session the same [`messaging_session`].
+//!
 //! Where C++ has overloads, one function takes either: `start_server(())`, `start_server(8080)`,
-//! `start_server(("127.0.0.1", 8080))`. Where C++ returns `bool`, and where it returns `void` from
-//! something that can fail, this returns a [`VoidResult`]: `if server.start_server(8080).is_ok()`.
+//! `start_server(("127.0.0.1", 8080))`, `start_server(config)`. Where C++ returns `bool`, and where it
+//! returns `void` from something that can fail, this returns a [`VoidResult`]:
+//! `if server.start_server(8080).is_ok()`.
 //!
 //! A classic string is bytes: what is sent is anything that is `AsRef<[u8]>`, what arrives is `&[u8]`.
 //! Text that names something (ids, groups, hosts, reasons) is `str`.

@@ -141,6 +141,10 @@ impl classic_server<udp_server_config> {
     /// Sends a datagram to an address from which datagrams came. Returns when it is queued; that it
     /// arrives is not certain.
     ///
+    /// Until an address has sent something after it was sent something, no more bytes go there than came
+    /// from it; the rest waits. Whoever sends under a false address could otherwise turn the server
+    /// against it.
+    ///
     /// # Errors
     /// `session_not_found` when the address has no session: nothing came from it, or not for
     /// [`udp_server_config::timeout`]. `message_too_large` above
@@ -242,5 +246,50 @@ fn receive(callback: &impl Fn(&[u8], SocketAddr), session: &Session, message: &M
     // On UDP there is always one.
     if let Some(sender) = session.remote_addr() {
         callback(message.payload(), sender);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the builder says that it is going to obey.
+    fn has(builder: &impl std::fmt::Debug, options: &[&str]) {
+        let shown = format!("{builder:?}");
+        for option in options {
+            assert!(shown.contains(option), "{option} in {shown}");
+        }
+    }
+
+    #[test]
+    fn every_field_of_a_server_reaches_the_native_configuration() {
+        let config = udp_server_config {
+            timeout: Duration::from_secs(5),
+            max_sessions: 77,
+            max_datagram_size: 1_234,
+            receive_buffer_size: 5_678,
+            ..udp_server_config::default()
+        };
+        let builder = config.builder().expect("it is valid");
+        let udp = [
+            "max_sessions: 77",
+            "datagram_size: 1234",
+            "receive_buffer: 5678",
+        ];
+        has(&builder, &udp);
+        has(&builder, &["idle: 5s"]);
+    }
+
+    #[test]
+    fn every_field_of_a_client_reaches_the_native_configuration() {
+        let config = udp_client_config {
+            connection_timeout: Duration::from_secs(3),
+            max_datagram_size: 1_234,
+            receive_buffer_size: 5_678,
+            broadcast: true,
+        };
+        let builder = config.builder("", "127.0.0.1", 1).expect("it is valid");
+        has(&builder, &["datagram_size: 1234", "broadcast: true"]);
+        has(&builder, &["receive_buffer_size: 5678"]);
     }
 }

@@ -9,7 +9,7 @@ use crate::compat::config::refuse;
 use crate::compat::result::{Result, VoidResult};
 use crate::config::{Limits, Timeouts};
 use crate::endpoint::{Address, Endpoint};
-use crate::error::{CloseReason, ErrorCode};
+use crate::error::{CloseReason, ClosedBy, ErrorCode};
 use crate::message::Message;
 
 pub use self::client::{ConnectTo, messaging_ws_client, ws_client_config};
@@ -17,8 +17,8 @@ pub use self::manager::ws_session_manager;
 pub use self::server::{messaging_ws_server, ws_server_config};
 pub use self::session::ws_connection;
 
-/// A message of a WebSocket connection: [`Message::as_text`] says whether it is text,
-/// [`Message::payload`] has the bytes of either kind.
+/// A message of a WebSocket connection: [`Message::kind`] says whether it is text, [`Message::payload`]
+/// has the bytes of either kind.
 pub type ws_message = Message;
 
 /// Why a WebSocket connection ends, by the names of the classic enumeration. Applications have
@@ -107,10 +107,11 @@ fn close_reason(code: u16, reason: &str) -> Result<CloseReason> {
 
 /// The code that disconnect callbacks get.
 fn code_of(reason: &CloseReason) -> u16 {
-    reason
-        .websocket_code()
-        .unwrap_or(match reason.is_orderly() {
+    reason.websocket_code().unwrap_or_else(|| {
+        // A peer's close frame always has a code, even if it is 1005. So there was none.
+        match reason.is_orderly() && reason.closed_by() == ClosedBy::Local {
             true => ws_close_code::normal,
             false => ws_close_code::abnormal,
-        })
+        }
+    })
 }

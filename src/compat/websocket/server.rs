@@ -202,7 +202,8 @@ impl classic_server<ws_server_config> {
     /// Sets what happens when a connection has ended, with its id, the close code and the reason.
     ///
     /// The code is that of the peer, or the one that this side gave; 1000 when this side gave none, and
-    /// 1006 when the connection ended without any.
+    /// 1006 when the connection ended without a close frame of the peer. Peers that speak `msgi.v1` say
+    /// goodbye in other words and count as such.
     ///
     /// It is the same callback as that of [`set_disconnect_handler`](Self::set_disconnect_handler).
     pub fn set_disconnection_callback(
