@@ -1,10 +1,14 @@
 //! Servers and clients over `tls://`: who they are to each other, and what becomes of those who are not.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use network_system::tls::{ClientAuth, TlsAuthorities, TlsClient, TlsIdentity, TlsServer};
 use network_system::{Client, ErrorCode, Message, ReconnectPolicy, Server, Session};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -120,16 +124,22 @@ async fn whoever_is_not_trusted_learns_why_and_others_are_served() {
         assert_eq!(ask(&friend, b"").await, b"known");
         friend.stop().await;
     }
-    // One that does not speak TLS is told by an alert, and the connection ends.
+    // One that does not speak TLS is told by an alert, and the connection ends in order, however much it has
+    // sent: a reset could overtake the alert.
     let address = url.trim_start_matches("tls://");
     let mut plain = TcpStream::connect(address).await.expect("a connection");
     plain
-        .write_all(b"GET / HTTP/1.1\r\n\r\n")
+        .write_all(&b"GET / HTTP/1.1\r\n\r\n".repeat(5_000))
         .await
         .expect("sent");
     let mut answer = Vec::new();
     plain.read_to_end(&mut answer).await.expect("an end");
     assert_eq!(answer.first(), Some(&21), "an alert");
+    for _ in 0..10 {
+        plain.write_all(b"still talking").await.expect("no reset");
+        tokio::task::yield_now().await;
+    }
+    drop(plain);
     server.stop().await.expect("an end");
 }
 
@@ -156,4 +166,80 @@ async fn a_running_server_takes_new_certificates_and_keeps_its_sessions() {
         client.stop().await;
     }
     server.stop().await.expect("an end");
+}
+
+/// A server of another make, which resets the connection of a client that it does not trust.
+fn reset_untrusted(authority: &Authority, reset: std::sync::mpsc::Sender<()>) -> String {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.0.der().clone()).expect("an authority");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            .build()
+            .expect("a verifier");
+    let key = KeyPair::generate().expect("a key");
+    let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("parameters");
+    let certificate = params.signed_by(&key, &authority.0).expect("a certificate");
+    let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .expect("a configuration");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let url = format!(
+        "tls://{}?codec=lines",
+        listener.local_addr().expect("an address")
+    );
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let mut tls = rustls::ServerConnection::new(Arc::new(config)).expect("TLS");
+        let _ = tls.complete_io(&mut stream).expect_err("not trusted");
+        while tls.wants_write() {
+            tls.write_tls(&mut stream).expect("an alert");
+        }
+        let socket = socket2::Socket::from(stream);
+        socket.set_linger(Some(Duration::ZERO)).expect("an option");
+        drop(socket);
+        let _ = reset.send(());
+    });
+    url
+}
+
+#[tokio::test]
+async fn a_client_that_is_refused_while_it_writes_learns_why() {
+    let authority = Authority::new();
+    let (reset, was_reset) = std::sync::mpsc::channel();
+    let url = reset_untrusted(&authority, reset);
+    let was_reset = Arc::new(Mutex::new(was_reset));
+    let client = Client::builder()
+        .endpoint(&url)
+        .tls(authority.client().build().expect("TLS"))
+        .reconnect(ReconnectPolicy::disabled())
+        .on_connect(move |session: Session| {
+            let was_reset = Arc::clone(&was_reset);
+            async move {
+                // Nothing is read meanwhile, so that the write is the first to notice.
+                let _ = was_reset.lock().expect("a channel").recv();
+                let _ = session.try_send("too late");
+            }
+        })
+        .build()
+        .expect("a configuration");
+    let _ = client.connect().await;
+    let reason = async {
+        while client.close_reason().is_none() {
+            tokio::task::yield_now().await;
+        }
+        client.close_reason()
+    };
+    let reason = tokio::time::timeout(Duration::from_secs(10), reason).await;
+    let reason = reason.expect("in time").expect("a reason");
+    assert_eq!(
+        reason.code(),
+        Some(ErrorCode::TlsHandshakeFailed),
+        "{reason}"
+    );
+    client.stop().await;
 }

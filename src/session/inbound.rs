@@ -74,6 +74,12 @@ impl Inbound {
         self.message.buffer()
     }
 
+    /// Bytes of the buffer that the frames are in.
+    #[inline]
+    pub(crate) fn buffer_len(&self) -> usize {
+        self.data().len()
+    }
+
     /// Gives the memory of the list of frames back.
     pub(crate) fn into_spans(mut self) -> Vec<Span> {
         self.spans.clear();

@@ -93,11 +93,17 @@ fn apply(socket: &SockRef<'_>, options: &SocketOptions) -> io::Result<()> {
     Ok(())
 }
 
+/// macOS takes no options for a connection that its peer has reset meanwhile. That is no reason to pause
+/// accepting.
+fn ended(error: io::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, error)
+}
+
 impl Listener for Tcp {
     fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Incoming>> {
         let (stream, remote) = ready!(self.listener.poll_accept(context))?;
         if !INHERITS_OPTIONS {
-            apply(&SockRef::from(&stream), &self.config.socket)?;
+            apply(&SockRef::from(&stream), &self.config.socket).map_err(ended)?;
         }
         let local = match self.local.ip().is_unspecified() {
             true => stream.local_addr().unwrap_or(self.local),

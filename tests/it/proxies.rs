@@ -1,6 +1,7 @@
 //! Servers behind proxies, clients through them.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use network_system::{
     Client, ErrorCode, Message, Proxy, ProxyProtocol, ReconnectPolicy, Server, ServerBuilder,
@@ -9,7 +10,7 @@ use network_system::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::within;
+use crate::support::{self, within};
 
 /// A server that answers each line with the ends of the connection.
 async fn start(configure: impl FnOnce(ServerBuilder) -> ServerBuilder) -> (Server, SocketAddr) {
@@ -114,6 +115,42 @@ async fn http_proxy(target: SocketAddr) -> (SocketAddr, tokio::task::JoinHandle<
         String::from_utf8(head).unwrap()
     });
     (addr, proxy)
+}
+
+#[tokio::test]
+async fn the_limit_of_an_address_behind_a_proxy_holds_from_the_header_on() {
+    let builder = Server::builder()
+        .listen("tls://127.0.0.1:0")
+        .tls(support::tls::server())
+        .limits(support::limits(|limits| limits.max_connections_per_ip = 1))
+        .proxy_protocol(trusting("127.0.0.0/8"));
+    let server = builder.build().unwrap();
+    server.start().await.unwrap();
+    let addr = server.local_addrs()[0];
+    // One stays in its handshake. How the proxy writes the address makes no difference.
+    let mut first = TcpStream::connect(addr).await.unwrap();
+    let header = b"PROXY TCP6 ::ffff:192.0.2.1 2001:db8::1 1000 2000\r\n";
+    first.write_all(header).await.unwrap();
+    let mut byte = [0];
+    for round in 1..=2 {
+        let refused = async {
+            loop {
+                let mut second = TcpStream::connect(addr).await.unwrap();
+                let header = b"PROXY TCP4 192.0.2.1 192.0.2.2 1000 2000\r\n";
+                second.write_all(header).await.unwrap();
+                // Until the first one's header was read, the second is the only one.
+                let read = second.read(&mut byte);
+                match tokio::time::timeout(Duration::from_secs(2), read).await {
+                    Ok(end) => return assert_eq!(end.unwrap_or(0), 0),
+                    Err(_) => drop(second),
+                }
+            }
+        };
+        within("a refusal", refused).await;
+        assert_eq!(server.stats().refused_connections, round);
+    }
+    drop(first);
+    server.stop().await.unwrap();
 }
 
 #[tokio::test]

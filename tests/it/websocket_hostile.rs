@@ -2,6 +2,8 @@
 //! well-formed one does not notice.
 
 use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -536,5 +538,62 @@ async fn connections_that_go_no_further_are_let_go_at_the_deadline() {
     }
     server.serves("after them").await;
     eventually("all are gone", || server.0.session_count() == 0).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_read_inflates_to_is_more_than_one_turn() {
+    let handled = Arc::new(AtomicUsize::new(0));
+    let when_others_ran = Arc::new(AtomicUsize::new(0));
+    let (counts, others) = (Arc::clone(&handled), Arc::clone(&when_others_ran));
+    let server = Server::builder()
+        .listen("ws://127.0.0.1:0")
+        .websocket(WebSocketServer::new())
+        .workers(1)
+        .on_message(move |_, _| {
+            let (counts, others) = (Arc::clone(&counts), Arc::clone(&others));
+            async move {
+                if counts.fetch_add(1, Ordering::Relaxed) == 0 {
+                    tokio::spawn(async move {
+                        others.store(counts.load(Ordering::Relaxed), Ordering::Relaxed);
+                    });
+                }
+            }
+        })
+        .build()
+        .unwrap();
+    server.start().await.unwrap();
+    let server = Echo(server);
+    let mut peer = server
+        .peer_with("Sec-WebSocket-Extensions: permessage-deflate\r\n")
+        .await;
+    let count = 100;
+    let messages = frame(FIN | COMPRESSED | opcode::BINARY, &bomb(256 * 1024)).repeat(count);
+    peer.write(&messages).await;
+    eventually("all are handled", || {
+        handled.load(Ordering::Relaxed) == count
+    })
+    .await;
+    let first = when_others_ran.load(Ordering::Relaxed);
+    assert!((1..10).contains(&first), "{first} of {count} in one turn");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_but_the_refusal_is_said_to_who_was_never_let_in() {
+    let server = Server::builder()
+        .listen("ws://127.0.0.1:0")
+        .on_error(|session, _, text| {
+            let _ = session.try_send(text.to_owned());
+        })
+        .build()
+        .unwrap();
+    server.start().await.unwrap();
+    let server = Echo(server);
+    let mut raw = server.raw().await;
+    raw.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await;
+    let response = raw.response().await;
+    assert!(response.starts_with("HTTP/1.1 4"), "{response:?}");
     server.stop().await;
 }

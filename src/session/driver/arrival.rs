@@ -54,7 +54,9 @@ impl Driver {
             }
         };
         let mid_frame = link.is_mid_frame();
-        *budget = budget.saturating_sub(received.bytes);
+        // What was inflated counts with the length that it has come to.
+        let work = received.bytes.max(received.frames.buffer_len());
+        *budget = budget.saturating_sub(work);
         Some(self.on_received(received, mid_frame, turn))
     }
 

@@ -112,7 +112,12 @@ impl Driver {
         let was_linked = !matches!(self.phase, Phase::Connecting(_));
         let goodbye = match was_linked {
             true => goodbye,
-            false => self.refusal(goodbye),
+            false => {
+                // An error handler may have sent something. There is no link that could carry it.
+                self.shared.close_outbox();
+                self.shared.clear_outbox();
+                self.refusal(goodbye)
+            }
         };
         let closing = Closing {
             reason,
@@ -152,9 +157,11 @@ impl Driver {
     pub(super) fn on_open_failed(&mut self, error: OpenError, now: u64) {
         self.report_error(error.code, &error.text);
         let reason = CloseReason::with_code(error.code, error.text);
-        let goodbye = match error.answer.is_empty() {
-            true => Goodbye::None,
-            false => Goodbye::Raw(error.answer),
+        // A server lingers even if it says nothing here: TLS may have sent an alert. A client does not, because
+        // somebody waits for the end of its attempt.
+        let goodbye = match self.shared.hub().role {
+            Role::Server => Goodbye::Raw(error.answer),
+            Role::Client => Goodbye::None,
         };
         self.begin_close(reason, goodbye, Step::Flush, now);
     }
@@ -376,6 +383,14 @@ impl Driver {
     /// Reading or writing failed: nothing more leaves.
     pub(super) fn on_broken_link(&mut self, error: &std::io::Error, code: ErrorCode, now: u64) {
         if self.is_closing() {
+            if self.write_failed
+                && let Some(code) = LinkError::code_of(error)
+                && let Phase::Closing(closing) = &mut self.phase
+            {
+                // Why nothing could be written any more: the peer had said so before it ended.
+                let text = format!("the connection broke: {error}");
+                closing.reason = CloseReason::transport(code, text);
+            }
             // The close goes its way; the peer has only ended sooner than expected.
             self.end(now);
             return;

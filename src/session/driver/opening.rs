@@ -1,6 +1,7 @@
 //! From the first frame to an open session: hello, authentication, welcome; and CONTROL later on.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
@@ -34,17 +35,26 @@ impl Driver {
         let (Phase::Connecting(established), Some(link)) = (&mut self.phase, &mut self.link) else {
             return;
         };
-        match link.poll_open(context, turn.buffers, established) {
-            Poll::Pending => {}
+        let opened = link.poll_open(context, turn.buffers, established);
+        // A connection counts among those of its address as soon as that is known, not only when it is open:
+        // otherwise one address could take all places with handshakes that it does not finish.
+        let located = match (established.remote, &mut self.permit) {
+            (Some(remote), Some(permit)) => permit.locate(remote.ip()),
+            _ => Ok(()),
+        };
+        match opened {
+            Poll::Pending => {
+                if let Err(reason) = located {
+                    self.refuse_located(reason, turn.now);
+                }
+            }
             Poll::Ready(Err(error)) => self.on_open_failed(error, turn.now),
             Poll::Ready(Ok(())) => {
                 self.shared.set_framing(link.framing());
                 let mut established = std::mem::take(established);
                 self.phase = Phase::Opening;
-                if let (Some(remote), Some(permit)) = (established.remote, &mut self.permit)
-                    && let Err(reason) = permit.locate(remote.ip())
-                {
-                    return self.refuse(reason, turn.now);
+                if let Err(reason) = located {
+                    return self.refuse_located(reason, turn.now);
                 }
                 if let Some(identity) = established.identity.take() {
                     let _ = self.shared.extra().identity.set(identity);
@@ -62,6 +72,13 @@ impl Driver {
                 self.begin(turn);
             }
         }
+    }
+
+    /// There are too many connections from the address that the opening has found out.
+    fn refuse_located(&mut self, reason: CloseReason, now: u64) {
+        let totals = &self.shared.hub().totals;
+        totals.refused.fetch_add(1, Ordering::Relaxed);
+        self.refuse(reason, now);
     }
 
     /// The session begins. Links without hello open at once.

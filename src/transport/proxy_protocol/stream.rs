@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use super::{State, poll_header};
 use crate::error::ErrorCode;
 use crate::session::link::{Buffers, Established, OpenError, Scratch};
+use crate::transport::network::canonical;
 use crate::transport::stream::{self, Stream};
 
 /// A connection whose ends are those that its header tells. What is above it, TLS included, begins behind
@@ -66,7 +67,11 @@ impl Stream for ProxiedStream {
             _ => stream::broken(&error),
         })?;
         let (remote, local) = match addresses {
-            Some(addresses) => (addresses.source, addresses.destination),
+            // Proxies that listen for both families at once write IPv4 addresses as IPv6 ones.
+            Some(addresses) => (
+                canonical(addresses.source),
+                canonical(addresses.destination),
+            ),
             None => (opening.remote, opening.local),
         };
         established.remote = Some(remote);
