@@ -26,12 +26,6 @@ pub fn server() -> TlsServer {
     TlsServer::from_pem(cert.pem(), signing_key.serialize_pem()).unwrap()
 }
 
-/// What the library's client trusts.
-pub fn client() -> TlsClient {
-    let trusted = TlsAuthorities::pem(certified().cert.pem());
-    TlsClient::builder().authorities(trusted).build().unwrap()
-}
-
 /// What a plain peer trusts.
 fn config(alpn: &str) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
