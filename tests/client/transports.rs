@@ -1,11 +1,12 @@
 //! What a client does is the same on every transport that has sessions with requests.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use network_system::tls::{TlsAuthorities, TlsClient, TlsServer};
 use network_system::{
     Client, ClientBuilder, ClientState, CloseReason, ErrorCode, GroupName, Message, Server,
-    ServerBuilder, Session, Transport,
+    ServerBuilder, Session, Timeouts, Transport,
 };
 use tokio::sync::mpsc;
 
@@ -240,4 +241,59 @@ async fn a_port_on_which_nobody_listens_is_reported_as_refused(url: &str) {
     let error = soon(client.connect()).await.expect_err("nobody listens");
     assert_eq!(error.code(), ErrorCode::ConnectionRefused);
     assert_eq!(alive_tasks(), 0);
+}
+
+/// What is left of a connection that a client has given up.
+async fn ended(stream: &mut tokio::net::TcpStream) {
+    use tokio::io::AsyncReadExt;
+    let mut rest = Vec::new();
+    // What it has sent and nobody read may make a reset of it.
+    let _ = soon(stream.read_to_end(&mut rest)).await;
+}
+
+#[tokio::test]
+async fn a_handshake_that_does_not_end_is_given_up_with_its_attempt() {
+    for scheme in ["tls", "ws", "wss"] {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port");
+        let url = format!("{scheme}://{}", silent.local_addr().expect("an address"));
+
+        // The attempt takes too long.
+        let mut timeouts = Timeouts::default();
+        timeouts.connect = Duration::from_millis(100);
+        let hasty = asking(&url).timeouts(timeouts).build().expect("valid");
+        let (result, accepted) = tokio::join!(soon(hasty.connect()), silent.accept());
+        let error = result.expect_err("nobody answers");
+        assert_eq!(error.code(), ErrorCode::ConnectionTimeout, "{error}");
+        ended(&mut accepted.expect("a connection").0).await;
+
+        // The client is stopped.
+        let client = asking(&url).build().expect("valid");
+        let attempt = async {
+            let (mut stream, _) = silent.accept().await.expect("a connection");
+            soon(stream.readable()).await.expect("a first word");
+            soon(client.stop()).await;
+            ended(&mut stream).await;
+        };
+        let (result, ()) = tokio::join!(soon(client.connect()), attempt);
+        let error = result.expect_err("stopped");
+        assert_eq!(error.code(), ErrorCode::ShuttingDown, "{error}");
+
+        // Nobody waits any more.
+        let client = asking(&url).build().expect("valid");
+        let mut stream = tokio::select! {
+            _ = client.connect() => panic!("connected"),
+            accepted = silent.accept() => accepted.expect("a connection").0,
+        };
+        ended(&mut stream).await;
+
+        // The server ends the connection.
+        let client = asking(&url).build().expect("valid");
+        let attempt = async { drop(silent.accept().await.expect("a connection")) };
+        let (result, ()) = tokio::join!(soon(client.connect()), attempt);
+        let error = result.expect_err("ended");
+        assert_eq!(error.code(), ErrorCode::ConnectionClosed, "{error}");
+        assert_eq!(client.state(), ClientState::Failed);
+    }
 }

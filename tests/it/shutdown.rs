@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use network_system::{ErrorCode, Message, Session};
+use network_system::{ErrorCode, Message, Session, WorkerThreads};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use crate::support::{
@@ -406,5 +408,63 @@ async fn a_busy_server_on_many_threads_stops_in_order() {
             back += within("a peer", peer).await.unwrap();
         }
         assert!(back > 2_000 && back <= received, "{back} of {received}");
+    }
+}
+
+#[tokio::test]
+async fn connections_that_are_not_open_do_not_keep_a_server_from_stopping() {
+    for over in [Over::Tls, Over::Ws, Over::Wss] {
+        let net = serve(over, echo).await;
+        let address = net.server.local_addrs()[0];
+        let mut stuck = Vec::new();
+        for number in 0..100 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            // Nothing, the beginning of a record or of a request, more than that.
+            let begun: &[u8] = match (over, number % 3) {
+                (_, 0) => b"",
+                (Over::Ws, 1) => b"GET / HT",
+                (Over::Ws, _) => b"GET / HTTP/1.1\r\nHost: localhost\r\n",
+                (_, 1) => b"\x16\x03",
+                _ => b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+            };
+            stream.write_all(begun).await.unwrap();
+            stuck.push(stream);
+        }
+        let mut peer = net.open_peer().await;
+        peer.ping_pong(b"it serves").await;
+        let stopping = net.server.stop_within(LONG);
+        let reading = async {
+            while let Ok(Some(_)) = peer.try_receive().await {}
+            drop(peer);
+            let mut rest = Vec::new();
+            for stream in &mut stuck {
+                let _ = stream.read_to_end(&mut rest).await;
+            }
+            rest
+        };
+        let began = std::time::Instant::now();
+        let both = async { tokio::join!(stopping, reading) };
+        let (report, rest) = within("stop", both).await;
+        assert_eq!(report.unwrap().aborted, 0, "{over:?}");
+        assert!(began.elapsed() < Duration::from_secs(5), "{over:?}");
+        assert_eq!(rest.starts_with(b"HTTP/1.1 503"), over == Over::Ws);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_moves_to_the_thread_of_its_worker_on_every_transport() {
+    for &over in Over::ALL {
+        let net = serve(over, |builder| {
+            echo(builder).worker_threads(WorkerThreads::Dedicated)
+        })
+        .await;
+        for _ in 0..4 {
+            let mut peer = net.open_peer().await;
+            peer.send(Frame::new(kind::DATA, "hello")).await;
+            assert_eq!(peer.expect_data().await, "hello", "{over:?}");
+        }
+        within("stop", net.server.stop_within(Duration::ZERO))
+            .await
+            .unwrap();
     }
 }
