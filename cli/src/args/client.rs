@@ -72,7 +72,8 @@ pub(crate) struct ClientArgs {
     #[arg(long, value_name = "URL|env", value_parser = proxy, help_heading = "Network")]
     pub(crate) proxy: Option<ProxyChoice>,
 
-    /// The largest datagram that is sent by UDP, 256 to 65507 [default: 1452, or what --size needs]
+    /// The largest datagram that is sent by UDP, 256 to 65507 [default: 1452; with bench, what
+    /// --size needs]
     #[arg(long, value_name = "SIZE", help_heading = "Network")]
     pub(crate) udp_datagram_size: Option<Size>,
 }

@@ -42,7 +42,7 @@ impl ServeSettings {
         }
         let tls = TlsSettings::new(&args, &listen)?;
         let websocket = websocket(&args);
-        let udp = udp(&args)?;
+        let udp = udp(&args, &listen)?;
         let proxy_protocol = proxy_protocol(&args, &listen)?;
 
         let mut limits = Limits::default();
@@ -246,7 +246,20 @@ fn websocket(args: &ServeArgs) -> WebSocketServer {
         .fold(server, WebSocketServer::allow_origin)
 }
 
-fn udp(args: &ServeArgs) -> Result<UdpOptions, Failure> {
+fn udp(args: &ServeArgs, listen: &[Listen]) -> Result<UdpOptions, Failure> {
+    // Where a listener has an address of this machine, the system passes on nothing that is for a group.
+    let hears_groups = |listen: &Listen| match (listen, listen.endpoint().address()) {
+        (Listen::On(_), Address::Udp { .. }) => true,
+        (Listen::At(_), Address::Udp { host, .. }) => {
+            matches!(host, Host::Ip(ip) if ip.is_unspecified() || ip.is_multicast())
+        }
+        _ => false,
+    };
+    if !args.multicast.is_empty() && !listen.iter().any(hears_groups) {
+        return Err(Failure::usage(
+            "--multicast needs a listener at udp://0.0.0.0:PORT, udp://[::]:PORT or the group",
+        ));
+    }
     let mut udp = UdpOptions::default();
     udp.datagram_size = super::datagram_size(args.udp_datagram_size)?;
     if !(1..=10_000_000).contains(&args.udp_sessions) {

@@ -18,4 +18,5 @@ mod stop;
 mod tls;
 mod udp;
 mod usage;
+mod usage_clients;
 mod websocket;

@@ -12,6 +12,7 @@ use crate::output::Output;
 /// A place to listen at, with its socket if it is bound already.
 pub(super) enum Place {
     Unbound(network_system::Endpoint),
+    #[cfg_attr(not(unix), allow(dead_code, reason = "nothing is handed over there"))]
     Bound(BoundSocket, String),
 }
 
