@@ -2,13 +2,15 @@
 //! well-formed one does not notice.
 
 use std::io::Write as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
 use network_system::websocket::WebSocketServer;
-use network_system::{Limits, Server, Timeouts};
+use network_system::{Limits, Message, Server, Timeouts};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -536,5 +538,57 @@ async fn connections_that_go_no_further_are_let_go_at_the_deadline() {
     }
     server.serves("after them").await;
     eventually("all are gone", || server.0.session_count() == 0).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_inflates_to_much_takes_no_longer_turns_than_what_is_long() {
+    const LEN: usize = 64 * 1024;
+    const BOMBS: usize = 300;
+    let handled = Arc::new(AtomicUsize::new(0));
+    let before_other = Arc::new(AtomicUsize::new(usize::MAX));
+    let (begun, has_begun) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    let may_go_on = Mutex::new(may_go_on);
+    let server = Server::builder()
+        .listen("ws://127.0.0.1:0")
+        .websocket(WebSocketServer::new())
+        .workers(1)
+        .on_message({
+            let (handled, before_other) = (handled.clone(), before_other.clone());
+            move |_, message: Message| {
+                if message.len() == LEN {
+                    if handled.fetch_add(1, Ordering::SeqCst) == 0 {
+                        // The worker stands still until the other's message has arrived.
+                        begun.send(()).unwrap();
+                        may_go_on.lock().unwrap().recv().unwrap();
+                    }
+                } else {
+                    before_other.store(handled.load(Ordering::SeqCst), Ordering::SeqCst);
+                }
+                async {}
+            }
+        })
+        .build()
+        .unwrap();
+    server.start().await.unwrap();
+    let server = Echo(server);
+    let mut other = server.peer().await;
+    let mut peer = server
+        .peer_with("Sec-WebSocket-Extensions: permessage-deflate\r\n")
+        .await;
+    let bomb = frame(FIN | COMPRESSED | opcode::BINARY, &bomb(LEN));
+    peer.write(&bomb.repeat(BOMBS)).await;
+    tokio::task::spawn_blocking(move || has_begun.recv().unwrap())
+        .await
+        .unwrap();
+    other.frame(FIN | opcode::BINARY, b"other").await;
+    go_on.send(()).unwrap();
+    eventually("both are handled", || {
+        handled.load(Ordering::SeqCst) == BOMBS && before_other.load(Ordering::SeqCst) != usize::MAX
+    })
+    .await;
+    let before = before_other.load(Ordering::SeqCst);
+    assert!(before <= BOMBS / 4, "{before} bombs were handled first");
     server.stop().await;
 }

@@ -54,7 +54,13 @@ impl Driver {
             }
         };
         let mid_frame = link.is_mid_frame();
-        *budget = budget.saturating_sub(received.bytes);
+        // What was read before and is taken in parts counts for what came out: it may be a thousand times
+        // as much.
+        let cost = match received.bytes {
+            0 => received.frames.held_len(),
+            bytes => bytes,
+        };
+        *budget = budget.saturating_sub(cost);
         Some(self.on_received(received, mid_frame, turn))
     }
 
