@@ -29,7 +29,7 @@ pub(super) fn decode(
                 error,
             };
         }
-        spans.push(Span::data(at, line.len(), true));
+        spans.push(span(at, line));
         at = end + 1;
         from = at;
     }
@@ -49,9 +49,15 @@ pub(super) fn decode(
 pub(super) fn finish(rest: &[u8], message_limit: usize, spans: &mut Vec<Span>) -> bool {
     let line = trim_carriage_return(rest);
     if line.len() <= message_limit {
-        spans.push(Span::data(0, line.len(), true));
+        spans.push(span(0, line));
     }
     line.len() <= message_limit
+}
+
+/// A line is text when it is UTF-8: it may be passed on where text has to be, and a peer there would be cut off
+/// for what another one has sent.
+fn span(at: usize, line: &[u8]) -> Span {
+    Span::data(at, line.len(), std::str::from_utf8(line).is_ok())
 }
 
 fn trim_carriage_return(line: &[u8]) -> &[u8] {

@@ -102,6 +102,14 @@ impl Inbound {
         self.plain == 0 && self.next >= self.spans.len()
     }
 
+    /// Whether there is anything but control frames of the transport's own, which may stand inside of an
+    /// unfinished message.
+    pub(crate) fn has_whole_message(&self) -> bool {
+        let is_own =
+            |span: &Span| span.text && matches!(span.frame_type, FrameType::PING | FrameType::PONG);
+        self.plain > 0 || !self.spans[self.next..].iter().all(is_own)
+    }
+
     /// What the frames that are left count for while they are held: payloads, and something for each
     /// frame, so that empty ones count too.
     pub(crate) fn held_len(&self) -> usize {

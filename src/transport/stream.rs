@@ -329,8 +329,10 @@ impl<S: Stream, C: Codec> StreamLink<S, C> {
     fn receive_kept(&mut self, buffers: &mut Buffers, bytes: usize) -> Received {
         let mut own = std::mem::take(&mut self.partial);
         let (frames, then) = self.split(&mut own, &mut buffers.spans);
-        if own.is_empty() {
-            buffers.spare.put(own, self.size);
+        if own.len() < KEEP_THRESHOLD {
+            // What is left would keep the whole buffer alive.
+            self.partial = BytesMut::from(&own[..]);
+            buffers.spare.put(own, std::mem::take(&mut self.size));
         } else {
             self.partial = own;
         }

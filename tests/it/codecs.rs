@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use network_system::{ErrorCode, Message, MessageKind, Server, Session};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
+use crate::support::websocket::{Ask, Ws, WsPeer};
 use crate::support::{
     Event, Net, Over, Peer, eventually, limits, log, record, record_messages, within,
 };
@@ -255,4 +259,41 @@ async fn an_authenticator_needs_a_codec_with_hello(over: Over) {
             .unwrap_err();
         assert_eq!(error.code(), ErrorCode::InvalidConfiguration);
     }
+}
+
+#[tokio::test]
+async fn a_line_that_is_no_text_is_not_passed_on_as_text() {
+    let (log, mut events) = log();
+    let server = record_messages(Server::builder(), &log)
+        .listen("tcp://127.0.0.1:0?codec=lines")
+        .listen(Over::Ws.listen_url())
+        .build()
+        .unwrap();
+    server.start().await.unwrap();
+    let urls = server.urls();
+    let mut page = WsPeer::connect(&urls[1], &Ask::new("/")).await;
+    page.ping_pong(b"open").await;
+    let mut line = TcpStream::connect(server.local_addrs()[0]).await.unwrap();
+    line.write_all(b"gr\xC3\xBCn\n\xFF\xFE\n\xC3\r\nlast \xC3")
+        .await
+        .unwrap();
+    line.shutdown().await.unwrap();
+    let kinds = [
+        MessageKind::Text,
+        MessageKind::Binary,
+        MessageKind::Binary,
+        MessageKind::Binary,
+    ];
+    for kind in kinds {
+        let message = events.message().await;
+        assert_eq!(message.kind(), kind, "{:?}", message.payload());
+        let payload = Bytes::copy_from_slice(message.payload());
+        server.broadcast(message).await.unwrap();
+        let expected = match kind {
+            MessageKind::Text => Ws::Text(String::from_utf8(payload.to_vec()).unwrap()),
+            _ => Ws::Binary(payload),
+        };
+        assert_eq!(page.receive().await, expected);
+    }
+    server.stop_within(Duration::ZERO).await.unwrap();
 }

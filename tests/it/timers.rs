@@ -9,6 +9,7 @@ use std::time::Duration;
 use network_system::{ErrorCode, Message, Session};
 use tokio::time::Instant;
 
+use crate::support::websocket::{Ask, BINARY, Ws, WsPeer, encode};
 use crate::support::{
     Frame, Over, Peer, VIRTUAL_PATIENCE, echo, kind, log, record, serve, timeouts, within,
 };
@@ -484,5 +485,28 @@ async fn sending_waits_as_long_as_it_is_told_to() {
         .unwrap_err();
     assert_about(began.elapsed(), secs(3));
     assert!(VIRTUAL_PATIENCE > secs(3_600));
+    net.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn pings_inside_of_a_message_do_not_complete_it() {
+    let net = serve(Over::Ws, |builder| {
+        echo(builder).timeouts(timeouts(|timeouts| {
+            timeouts.heartbeat = Duration::ZERO;
+            timeouts.mid_frame = secs(20);
+        }))
+    })
+    .await;
+    let mut peer = WsPeer::connect(&net.url, &Ask::new("/")).await;
+    peer.text("open").await;
+    assert_eq!(peer.receive().await, Ws::Text("open".into()));
+    let began = Instant::now();
+    peer.write(&encode(false, BINARY, &[7; 100])).await;
+    for _ in 0..9 {
+        tokio::time::sleep(secs(2)).await;
+        peer.ping_pong(b"still here").await;
+    }
+    assert_eq!(peer.expect_close().await.0, Some(1001));
+    assert_about(began.elapsed(), secs(20));
     net.stop().await;
 }

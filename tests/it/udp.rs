@@ -832,3 +832,20 @@ async fn handlers_of_all_peers_run_beside_one_another() {
     }
     net.stop().await;
 }
+
+#[tokio::test]
+async fn whoever_asks_a_network_is_answered_from_an_address_of_this_side() {
+    let net = serve_udp("udp://0.0.0.0:0", echo).await;
+    let asks = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    asks.set_broadcast(true).unwrap();
+    let all = SocketAddr::from(([127, 255, 255, 255], addr(&net).port()));
+    asks.send_to(b"who is there", all).await.unwrap();
+    let mut buffer = [0; 64];
+    let (len, from) = within("an answer", asks.recv_from(&mut buffer))
+        .await
+        .unwrap();
+    assert_eq!(&buffer[..len], b"who is there");
+    assert_eq!(from.port(), addr(&net).port());
+    assert_eq!(net.server.stats().udp.unsent, 0);
+    net.stop().await;
+}

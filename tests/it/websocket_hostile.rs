@@ -2,15 +2,15 @@
 //! well-formed one does not notice.
 
 use std::io::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
 use network_system::websocket::WebSocketServer;
-use network_system::{Limits, Server, Timeouts};
+use network_system::{Limits, Message, Server, Timeouts};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -596,4 +596,166 @@ async fn nothing_but_the_refusal_is_said_to_who_was_never_let_in() {
     let response = raw.response().await;
     assert!(response.starts_with("HTTP/1.1 4"), "{response:?}");
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_inflates_to_much_takes_no_longer_turns_than_what_is_long() {
+    const LEN: usize = 64 * 1024;
+    const BOMBS: usize = 300;
+    let handled = Arc::new(AtomicUsize::new(0));
+    let before_other = Arc::new(AtomicUsize::new(usize::MAX));
+    let (begun, has_begun) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    let may_go_on = Mutex::new(may_go_on);
+    let server = Server::builder()
+        .listen("ws://127.0.0.1:0")
+        .websocket(WebSocketServer::new())
+        .workers(1)
+        .on_message({
+            let (handled, before_other) = (handled.clone(), before_other.clone());
+            move |_, message: Message| {
+                if message.len() == LEN {
+                    if handled.fetch_add(1, Ordering::SeqCst) == 0 {
+                        // The worker stands still until the other's message has arrived.
+                        begun.send(()).unwrap();
+                        may_go_on.lock().unwrap().recv().unwrap();
+                    }
+                } else {
+                    before_other.store(handled.load(Ordering::SeqCst), Ordering::SeqCst);
+                }
+                async {}
+            }
+        })
+        .build()
+        .unwrap();
+    server.start().await.unwrap();
+    let server = Echo(server);
+    let mut other = server.peer().await;
+    let mut peer = server
+        .peer_with("Sec-WebSocket-Extensions: permessage-deflate\r\n")
+        .await;
+    let bomb = frame(FIN | COMPRESSED | opcode::BINARY, &bomb(LEN));
+    peer.write(&bomb.repeat(BOMBS)).await;
+    tokio::task::spawn_blocking(move || has_begun.recv().unwrap())
+        .await
+        .unwrap();
+    other.frame(FIN | opcode::BINARY, b"other").await;
+    go_on.send(()).unwrap();
+    eventually("both are handled", || {
+        handled.load(Ordering::SeqCst) == BOMBS && before_other.load(Ordering::SeqCst) != usize::MAX
+    })
+    .await;
+    let before = before_other.load(Ordering::SeqCst);
+    assert!(before <= BOMBS / 4, "{before} bombs were handled first");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn frames_of_every_kind_in_pieces_of_every_size_are_the_same_messages() {
+    let (sender, mut messages) = tokio::sync::mpsc::unbounded_channel();
+    let server = Server::builder()
+        .listen("ws://127.0.0.1:0")
+        .workers(1)
+        .on_message(move |_, message: Message| {
+            sender.send(message).unwrap();
+            async {}
+        })
+        .build()
+        .unwrap();
+    server.start().await.unwrap();
+    let server = Echo(server);
+    for seed in 0..4_u64 {
+        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let mut random = |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 11) as usize % below
+        };
+        let mut peer = server
+            .peer_with("Sec-WebSocket-Extensions: permessage-deflate\r\n")
+            .await;
+        let mut bytes = Vec::new();
+        let mut expected = Vec::new();
+        for _ in 0..120 {
+            let len = match random(10) {
+                0 => 0,
+                1..=5 => random(300),
+                6 | 7 => random(10_000),
+                8 => random(70_000),
+                _ => random(500_000),
+            };
+            let first = random(256);
+            let payload: Vec<u8> = (0..len).map(|at| (at % 251 + first) as u8).collect();
+            let is_compressed = random(3) == 0;
+            let wire = match is_compressed {
+                true => {
+                    let mut encoder =
+                        DeflateEncoder::new(Vec::new(), Compression::new(random(10) as u32));
+                    encoder.write_all(&payload).unwrap();
+                    encoder.flush().unwrap();
+                    let mut wire = encoder.get_ref().clone();
+                    wire.truncate(wire.len() - 4);
+                    wire
+                }
+                false => payload.clone(),
+            };
+            let mut first = opcode::BINARY | if is_compressed { COMPRESSED } else { 0 };
+            let pieces = [1, 1, 1, 2, 5][random(5)];
+            let mut rest = &wire[..];
+            for piece in (0..pieces).rev() {
+                let len = if piece == 0 {
+                    rest.len()
+                } else {
+                    random(rest.len() + 1)
+                };
+                let fin = if piece == 0 { FIN } else { 0 };
+                bytes.extend(frame(fin | first, &rest[..len]));
+                rest = &rest[len..];
+                first = opcode::CONTINUATION;
+                if random(4) == 0 {
+                    bytes.extend(frame(FIN | opcode::PONG, &[7; 125][..random(126)]));
+                }
+            }
+            expected.push(payload);
+        }
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let most = [1, 20, 5_000, 100_000, 600_000][random(5)];
+            let len = (1 + random(most)).min(rest.len());
+            peer.write(&rest[..len]).await;
+            rest = &rest[len..];
+            for _ in 0..random(30) {
+                tokio::task::yield_now().await;
+            }
+        }
+        for (index, payload) in expected.iter().enumerate() {
+            let message = within("a message", messages.recv()).await.unwrap();
+            assert!(
+                message.payload() == payload,
+                "seed {seed}, message {index}: {} of {} bytes",
+                message.len(),
+                payload.len()
+            );
+        }
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_loopback_address_in_the_form_of_ipv6_serves_no_foreign_host() {
+    let server = Server::builder()
+        .listen("ws://[::ffff:127.0.0.1]:0")
+        .build()
+        .unwrap();
+    server.start().await.unwrap();
+    let port = server.local_addrs()[0].port();
+    let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let mut raw = Raw(stream);
+    let foreign =
+        request("Origin: http://evil.example\r\n").replace("Host: 127.0.0.1", "Host: evil.example");
+    raw.write(foreign.as_bytes()).await;
+    let response = raw.response().await;
+    assert!(response.starts_with("HTTP/1.1 403 "), "{response}");
+    Echo(server).stop().await;
 }

@@ -77,7 +77,7 @@ impl Driver {
         }
         if !mid_frame {
             self.liveness.mid_frame = 0;
-        } else if self.liveness.mid_frame == 0 || !frames.is_empty() {
+        } else if self.liveness.mid_frame == 0 || frames.has_whole_message() {
             self.liveness.mid_frame = turn.now;
         }
         if !frames.is_empty() {

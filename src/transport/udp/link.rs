@@ -202,7 +202,16 @@ impl UdpLink {
             _ => None,
         };
         let bytes = bytes.unwrap_or(&buffers.scratch.outgoing);
-        let result = self.socket.try_send(self.to, self.from, bytes, size);
+        let mut result = self.socket.try_send(self.to, self.from, bytes, size);
+        if self.from.is_some()
+            && result.as_ref().is_err_and(is_no_source)
+            && self.socket.try_send(self.to, None, bytes, size).is_ok()
+        {
+            // What was asked is the broadcast address of a network, or an address that has gone since. The
+            // system chooses one from now on.
+            self.from = None;
+            result = Ok(());
+        }
         if result.is_ok()
             && let Some(queue) = &mut queue
         {
@@ -355,6 +364,16 @@ pub(super) fn is_unreachable(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::HostUnreachable
             | io::ErrorKind::NetworkUnreachable
+    )
+}
+
+/// Whether the system may have refused the address to send from.
+fn is_no_source(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::AddrNotAvailable
     )
 }
 

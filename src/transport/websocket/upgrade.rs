@@ -58,7 +58,7 @@ impl ServerSide {
         ServerSide {
             options: options.websocket.clone(),
             path: (path != "/").then(|| path.to_owned()),
-            loopback: bound.is_some_and(|addr| addr.ip().is_loopback()),
+            loopback: bound.is_some_and(|addr| addr.ip().to_canonical().is_loopback()),
             needs_hello: options.needs_hello,
             message_limit: config.message_limit,
         }
