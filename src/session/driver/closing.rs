@@ -676,7 +676,11 @@ impl Driver {
             hub.session_closed(self.shared.id());
         }
         if let Some(opened) = self.opened.take() {
-            let _ = opened.result.send(Err(refused(&reason)));
+            let error = match self.shared.framing() {
+                Framing::WebSocketMsgiMasked => refused(&without_msgi(&reason)),
+                _ => refused(&reason),
+            };
+            let _ = opened.result.send(Err(error));
         }
         let state = if reason.is_orderly() || reason.code() == Some(ErrorCode::ShuttingDown) {
             State::Disconnected
@@ -736,6 +740,22 @@ impl Driver {
         self.abort(reason, now);
         self.running = None;
         Turn::Finished
+    }
+}
+
+/// Some servers agree to any subprotocol that is offered. What follows then is no answer to hello.
+fn without_msgi(reason: &CloseReason) -> CloseReason {
+    match reason.code() {
+        Some(code @ (ErrorCode::InvalidFrame | ErrorCode::ConnectionTimeout)) => {
+            let text = reason.text();
+            CloseReason::with_code(
+                code,
+                format!(
+                    "{text}; the server has agreed to msgi.v1, but does it speak it? If not, ask for plain WebSocket"
+                ),
+            )
+        }
+        _ => reason.clone(),
     }
 }
 

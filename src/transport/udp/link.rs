@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::peer::{Arrivals, Fate, Peer, Taken, count};
 use super::socket::{Batch, Socket, Waiting};
-use super::{Shared, UdpConfig};
+use super::{BATCHES, Shared, UdpConfig};
 use crate::codec::{EndOfStream, FrameType, Framing, Span, msgi};
 use crate::error::ErrorCode;
 use crate::session::inbound::Inbound;
@@ -123,7 +123,15 @@ impl UdpLink {
                 Poll::Ready(Ok(Some(taken)))
             }
             Source::Own(arrivals, failure) => {
-                while arrivals.is_empty() {
+                for batch in 0.. {
+                    if !arrivals.is_empty() {
+                        break;
+                    }
+                    if batch == BATCHES {
+                        // Nothing of what came was worth keeping. Others have their turn first.
+                        context.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
                     let received = Batch::with(|batch| {
                         ready!(self.socket.poll_receive(context, batch))?;
                         for datagram in batch.runs().flat_map(|run| run.datagrams()) {

@@ -378,7 +378,12 @@ impl Listener for Udp {
             return Poll::Ready(());
         }
         match self.poll_receive(context) {
-            Poll::Pending | Poll::Ready(Ok(())) => {}
+            Poll::Pending => {}
+            // Newcomers are turned away, and the others are heard on.
+            Poll::Ready(Ok(())) => {
+                self.incoming.clear();
+                context.waker().wake_by_ref();
+            }
             Poll::Ready(Err(error)) => {
                 // The sessions have deadlines.
                 tracing::debug!(%error, "no datagrams can be received");
