@@ -272,6 +272,11 @@ pub(crate) trait Link: Send {
         true
     }
 
+    /// Bytes that the link has taken and that have not left.
+    fn held(&self) -> usize {
+        0
+    }
+
     /// Ends the sending direction: the peer sees the end of the stream after what was written.
     fn poll_shutdown(
         &mut self,

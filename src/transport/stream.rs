@@ -66,6 +66,11 @@ pub(crate) trait Stream: Send + Sized + 'static {
         true
     }
 
+    /// Bytes that were taken and have not been passed on.
+    fn held(&self) -> usize {
+        0
+    }
+
     /// Passes on what was taken before.
     fn poll_flush(&mut self, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
@@ -450,6 +455,10 @@ impl<S: Stream, C: Codec> Link for StreamLink<S, C> {
 
     fn is_flushed(&self) -> bool {
         self.stream.is_flushed()
+    }
+
+    fn held(&self) -> usize {
+        self.stream.held()
     }
 
     fn poll_shutdown(

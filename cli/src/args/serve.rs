@@ -1,5 +1,11 @@
 //! The options of `serve`, which are the keys of its configuration file too.
 
+#![allow(
+    rustdoc::bare_urls,
+    rustdoc::broken_intra_doc_links,
+    reason = "the texts are those of --help"
+)]
+
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};

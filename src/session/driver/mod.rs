@@ -377,9 +377,9 @@ impl Driver {
                 note_sent(&self.shared, turn, counts);
                 self.liveness.sent = turn.now;
             }
-            let before = output.remaining();
+            let before = output.remaining() + link.held();
             let transmitted = link.poll_transmit(context, turn.buffers, &mut output);
-            if output.remaining() < before {
+            if output.remaining() + link.held() < before {
                 self.written = turn.now;
             }
             match transmitted {

@@ -447,6 +447,10 @@ impl<S: Stream> Stream for Tls<S> {
         self.unsent.is_empty() && self.stream.is_flushed()
     }
 
+    fn held(&self) -> usize {
+        self.unsent.len()
+    }
+
     fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_unsent(context, &mut Scratch::default()))?;
         self.stream.poll_flush(context)

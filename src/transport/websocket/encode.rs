@@ -43,6 +43,11 @@ impl Encoder {
         }
     }
 
+    /// Bytes that are encoded and have not left.
+    pub(super) fn held(&self) -> usize {
+        self.output.remaining()
+    }
+
     pub(super) fn output(&mut self) -> &mut Output {
         &mut self.output
     }

@@ -176,6 +176,11 @@ impl<S: Stream> Link for WebSocketLink<S> {
         self.inner.is_flushed()
     }
 
+    fn held(&self) -> usize {
+        let encoded = self.encoder.as_ref().map_or(0, |encoder| encoder.held());
+        encoded + self.inner.held()
+    }
+
     fn poll_shutdown(
         &mut self,
         context: &mut Context<'_>,

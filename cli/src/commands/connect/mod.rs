@@ -3,7 +3,7 @@
 //! stdin is read and stdout is written by threads of their own: a reader of stdout that is slow holds up
 //! the server, as it should, and not the session's heartbeat.
 //!
-//! - [`stdio`]: these threads; [`format`](self::format): how messages are written down.
+//! - [`stdio`]: these threads; [`mod@format`]: how messages are written down.
 //! - [`talk`]: what comes from the server, and what is said about the connection.
 
 mod format;

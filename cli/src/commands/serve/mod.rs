@@ -1,6 +1,6 @@
 //! `netsys serve`: runs a server until a signal stops it.
 //!
-//! - [`certificates`]: what it shows on TLS; [`descriptors`](self::descriptors): sockets of systemd's.
+//! - [`certificates`]: what it shows on TLS; [`descriptors`]: sockets of systemd's.
 
 mod certificates;
 mod descriptors;
