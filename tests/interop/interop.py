@@ -258,10 +258,30 @@ def chromium_wss():
     chromium('wss')
 
 
+def openssl_s_client():
+    """Lines through TLS 1.2 and 1.3, with a certificate that openssl verifies."""
+    openssl = program('openssl')
+    with tempfile.TemporaryDirectory() as directory:
+        subprocess.run([NETSYS, '--quiet', 'cert', directory], check=True, stdout=subprocess.DEVNULL)
+        ca, cert, key = (os.path.join(directory, name) for name in ('ca.pem', 'server.pem', 'server.key'))
+        with started([NETSYS, '--quiet', 'serve', '--listen', 'tls://127.0.0.1:0?codec=lines', '--cert', cert,
+                      '--key', key]) as server:
+            parts = urllib.parse.urlsplit(server.stdout.readline().split()[-1])
+            for version in ('-tls1_2', '-tls1_3'):
+                with started([openssl, 's_client', '-connect', f'127.0.0.1:{parts.port}', '-CAfile', ca, version,
+                              '-verify_return_error', '-verify_hostname', 'localhost', '-servername', 'localhost',
+                              '-quiet'], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                             encoding='utf-8') as client:
+                    for line in LINES:
+                        client.stdin.write(line + '\n')
+                        client.stdin.flush()
+                        assert client.stdout.readline() == line + '\n', version
+
+
 def main():
     failed = False
     for test in [websockets_client, websockets_client_wss, websockets_server, aiohttp_client, aiohttp_server,
-                 npm_ws_client, npm_ws_server, curl, chromium, chromium_wss]:
+                 npm_ws_client, npm_ws_server, curl, openssl_s_client, chromium, chromium_wss]:
         try:
             test()
             print(f'{test.__name__:22} passed', flush=True)
