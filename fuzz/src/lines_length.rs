@@ -27,7 +27,8 @@ pub fn run(data: &[u8]) {
                 "{} bytes",
                 message.payload.len()
             );
-            assert_eq!(message.text, codec == CodecKind::Lines);
+            let is_text = std::str::from_utf8(&message.payload).is_ok();
+            assert_eq!(message.text, codec == CodecKind::Lines && is_text);
         }
     }
     if codec == CodecKind::Raw {
