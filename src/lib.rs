@@ -44,7 +44,6 @@ pub use server::{BroadcastReport, Server, ServerBuilder, ServerStats, StopReport
 pub use session::{Sending, Session, SessionId, SessionStats, State, Transport};
 pub use transport::BoundSocket;
 #[cfg(unix)]
-#[cfg(unix)]
 pub use transport::activation;
 pub use transport::network::Network;
 pub use transport::proxy::Proxy;
