@@ -9,7 +9,7 @@ use super::resolve::{Resolver, SystemResolver};
 use super::stream::{Inbox, StreamService};
 use super::{Client, ClientState, Inner, OnStateChange, ReconnectPolicy};
 use crate::config::{Limits, QueuePolicy, SocketOptions, Timeouts, UdpOptions};
-use crate::endpoint::{CodecKind, Endpoint};
+use crate::endpoint::{Address, CodecKind, Endpoint};
 use crate::error::{CloseReason, ConfigError, ErrorCode, RequestError};
 use crate::handler::{Closures, Executed, Executor, Handler, HandlerService, Service};
 use crate::hub::{Hub, Role};
@@ -136,7 +136,7 @@ impl ClientBuilder {
     }
 
     /// Connects through a proxy: HTTP CONNECT or SOCKS5. It concerns TCP, TLS and WebSocket with an
-    /// address. [`Proxy::from_env`] is the one that the environment names.
+    /// address; together with UDP it is refused. [`Proxy::from_env`] is the one that the environment names.
     pub fn proxy(mut self, proxy: Proxy) -> Self {
         self.proxy = Some(proxy);
         self
@@ -275,6 +275,16 @@ impl ClientBuilder {
         check_queue(self.offline_bytes, self.offline_policy)?;
         let endpoints = self.endpoints.into_iter().collect::<Result<Vec<_>, _>>()?;
         check_endpoints(&endpoints)?;
+        if self.proxy.is_some()
+            && let Some(udp) = endpoints
+                .iter()
+                .find(|endpoint| matches!(endpoint.address(), Address::Udp { .. }))
+        {
+            return Err(ConfigError::new(
+                ErrorCode::NotSupported,
+                format!("proxy: cannot carry `{udp}`, and going past the proxy was not asked for"),
+            ));
+        }
         check_hello(&endpoints, self.client_id.as_deref(), self.token.as_deref())?;
         let mut inbox = None;
         let service: Arc<dyn Service> = match self.handler {

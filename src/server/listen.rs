@@ -109,6 +109,13 @@ impl Listen {
         if !has_tls && alpn_of(endpoint).is_some() {
             return Err(no_certificate(endpoint));
         }
+        if let Address::WebSocket { target, .. } | Address::WebSocketUnix { target, .. } =
+            endpoint.address()
+            && target.contains('?')
+        {
+            let expected = "a listener without a query: each client has its own";
+            return Err(ConfigError::option("listen", endpoint, expected));
+        }
         let is_unix = matches!(
             endpoint.address(),
             Address::Unix(_) | Address::WebSocketUnix { .. }

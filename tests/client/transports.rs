@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use network_system::tls::{TlsAuthorities, TlsClient, TlsServer};
 use network_system::{
-    Client, ClientBuilder, ClientState, CloseReason, ErrorCode, GroupName, Message, Server,
-    ServerBuilder, Session, Timeouts, Transport,
+    Client, ClientBuilder, ClientState, CloseReason, ErrorCode, GroupName, Message, Proxy,
+    ReconnectPolicy, Server, ServerBuilder, Session, Timeouts, Transport,
 };
 use tokio::sync::mpsc;
+use tungstenite::handshake::server::{Request, Response};
 
 use crate::support::*;
 
@@ -47,7 +48,7 @@ macro_rules! over_all {
     ($($test:ident),+ $(,)?) => {
         over_all!(@ tcp "tcp://127.0.0.1:0"; $($test),+);
         over_all!(@ tls "tls://127.0.0.1:0"; $($test),+);
-        over_all!(@ ws "ws://127.0.0.1:0/path?query=1"; $($test),+);
+        over_all!(@ ws "ws://127.0.0.1:0/path"; $($test),+);
         over_all!(@ wss "wss://127.0.0.1:0"; $($test),+);
     };
     (@ $module:ident $url:expr; $($test:ident),+) => {
@@ -296,4 +297,48 @@ async fn a_handshake_that_does_not_end_is_given_up_with_its_attempt() {
         assert_eq!(error.code(), ErrorCode::ConnectionClosed, "{error}");
         assert_eq!(client.state(), ClientState::Failed);
     }
+}
+
+#[test]
+fn a_proxy_and_udp_together_are_refused() {
+    let built = Client::builder()
+        .endpoint("udp://127.0.0.1:1")
+        .proxy(Proxy::parse("socks5://127.0.0.1:1080").expect("works"))
+        .build();
+    assert_eq!(built.expect_err("refused").code(), ErrorCode::NotSupported);
+}
+
+#[tokio::test]
+#[allow(
+    clippy::result_large_err,
+    reason = "tungstenite's callback is like that"
+)]
+async fn whoever_agrees_to_msgi_and_does_not_speak_it_is_found_out() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("works");
+    let url = format!("ws://{}", listener.local_addr().expect("bound"));
+    // An echo server that agrees to the first subprotocol, as some do.
+    let server = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().expect("works");
+        let agree = |_: &Request, mut response: Response| {
+            let name = "msgi.v1".parse().expect("works");
+            response
+                .headers_mut()
+                .insert("Sec-WebSocket-Protocol", name);
+            Ok(response)
+        };
+        let mut socket = tungstenite::accept_hdr(stream, agree).expect("works");
+        while let Ok(message) = socket.read() {
+            let _ = socket.send(message);
+        }
+    });
+    let client = Client::builder()
+        .endpoint(&url)
+        .reconnect(ReconnectPolicy::disabled())
+        .build()
+        .expect("works");
+    let error = client.connect().await.expect_err("refused");
+    assert_eq!(error.code(), ErrorCode::InvalidFrame);
+    assert!(error.to_string().contains("plain WebSocket"), "{error}");
+    drop(client);
+    server.join().expect("works");
 }

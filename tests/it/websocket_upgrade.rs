@@ -288,3 +288,13 @@ async fn a_request_that_is_no_upgrade_is_answered_with_its_status() {
     peer.ping_pong(b"in").await;
     net.stop().await;
 }
+
+#[test]
+fn a_listener_has_no_query() {
+    let built = Server::builder()
+        .listen("ws://127.0.0.1:0/chat?room=1")
+        .build();
+    let error = built.expect_err("refused");
+    assert_eq!(error.code(), ErrorCode::InvalidConfiguration);
+    assert!(error.to_string().contains("without a query"), "{error}");
+}

@@ -4,40 +4,23 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
+use super::goodbye::{Goodbye, goodbye_frame, without_msgi};
 use super::lane::Running;
 use super::{Driver, OUTPUT_KEEP, Phase, Turn, TurnContext, refused, shielded};
 use crate::codec::control::Control;
 use crate::codec::websocket::{NO_STATUS, mapping};
-use crate::codec::{FrameType, Framing, ProtocolError, msgi};
+use crate::codec::{Framing, ProtocolError};
 use crate::error::{CloseReason, ErrorCode};
 use crate::hub::Role;
 use crate::session::State;
 use crate::session::link::{LinkError, OpenError};
-use crate::session::output::{Frame, Output};
+use crate::session::output::Output;
 use crate::session::shared::lock;
 
 /// What is read and forgotten after an ERROR, so that a reset does not overtake it.
 const LINGER_BYTES: usize = 256 * 1024;
 /// How long, in milliseconds.
 const LINGER_MILLIS: u64 = 1_000;
-
-/// The last frame of this side.
-#[derive(Debug)]
-enum Goodbye {
-    None,
-    /// With the close code that WebSocket has, when it is not the usual one.
-    Disconnect(String, Option<u16>),
-    Error(ErrorCode, String, Option<u16>),
-    /// An ERROR's place is taken by bytes of the link: it is not open, or was refused before it was.
-    Raw(Bytes),
-}
-
-impl Goodbye {
-    /// Whether this side refuses to go on.
-    fn is_error(&self) -> bool {
-        matches!(self, Goodbye::Error(..) | Goodbye::Raw(_))
-    }
-}
 
 /// How far a close has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -741,53 +724,4 @@ impl Driver {
         self.running = None;
         Turn::Finished
     }
-}
-
-/// Some servers agree to any subprotocol that is offered. What follows then is no answer to hello.
-fn without_msgi(reason: &CloseReason) -> CloseReason {
-    match reason.code() {
-        Some(code @ (ErrorCode::InvalidFrame | ErrorCode::ConnectionTimeout)) => {
-            let text = reason.text();
-            CloseReason::with_code(
-                code,
-                format!(
-                    "{text}; the server has agreed to msgi.v1, but does it speak it? If not, ask for plain WebSocket"
-                ),
-            )
-        }
-        _ => reason.clone(),
-    }
-}
-
-fn goodbye_frame(goodbye: Goodbye, framing: Framing) -> Option<Frame> {
-    if !framing.has_goodbye() {
-        return None;
-    }
-    let plain = framing.is_plain_websocket();
-    let (frame_type, payload) = match goodbye {
-        Goodbye::None | Goodbye::Raw(_) => return None,
-        Goodbye::Disconnect(text, code) if plain => (
-            FrameType::DISCONNECT,
-            mapping::close_payload(code.unwrap_or(mapping::NORMAL), &text),
-        ),
-        Goodbye::Error(code, text, own) if plain => (
-            FrameType::DISCONNECT,
-            mapping::close_payload(own.unwrap_or(mapping::code_of(code)), &text),
-        ),
-        Goodbye::Disconnect(text, _) => (
-            FrameType::DISCONNECT,
-            Bytes::copy_from_slice(msgi::clip_text(&text).as_bytes()),
-        ),
-        Goodbye::Error(code, text, _) => {
-            let mut payload = code.as_i32().to_be_bytes().to_vec();
-            payload.extend_from_slice(msgi::clip_text(&text).as_bytes());
-            (FrameType::ERROR, Bytes::from(payload))
-        }
-    };
-    Some(Frame {
-        frame_type,
-        text: false,
-        id: 0,
-        payload,
-    })
 }

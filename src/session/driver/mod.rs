@@ -13,6 +13,7 @@
 
 mod arrival;
 mod closing;
+mod goodbye;
 mod lane;
 mod opening;
 
