@@ -6,6 +6,7 @@
 mod config;
 pub mod error;
 mod message;
+pub mod pipeline;
 
 mod client;
 mod codec;

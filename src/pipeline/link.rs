@@ -1,0 +1,234 @@
+//! The stages of one link, with what they remember of it.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use super::agreement::Agreed;
+use super::{Configured, DirectionStats, LinkContext, OnFailure, Pipeline, Stage, StageError};
+use crate::error::ErrorCode;
+
+/// A link's part of a pipeline: the stages that are agreed on, in order.
+pub(crate) struct LinkPipeline {
+    pipeline: Pipeline,
+    stages: Vec<LinkStage>,
+    is_lossy: bool,
+}
+
+struct LinkStage {
+    /// Position in the configured pipeline.
+    index: u8,
+    stage: Box<dyn Stage>,
+    sent: DirectionStats,
+    received: DirectionStats,
+}
+
+/// Memory for what is between two stages, lent by the worker.
+#[derive(Debug, Default)]
+pub(crate) struct StageScratch {
+    /// The result of a whole pass.
+    pub(crate) result: Vec<u8>,
+    front: Vec<u8>,
+    back: Vec<u8>,
+}
+
+/// The most that a buffer of the scratch keeps between two batches.
+const SCRATCH_KEEP: usize = 256 * 1024;
+
+impl StageScratch {
+    /// Gives back what a large message has left behind.
+    pub(crate) fn shrink(&mut self) {
+        for buffer in [&mut self.result, &mut self.front, &mut self.back] {
+            buffer.clear();
+            if buffer.capacity() > SCRATCH_KEEP {
+                *buffer = Vec::new();
+            }
+        }
+    }
+}
+
+/// A stage refused a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PipelineFailure {
+    stage: Cow<'static, str>,
+    error: StageError,
+}
+
+impl PipelineFailure {
+    pub(crate) fn code(&self) -> ErrorCode {
+        self.error.code()
+    }
+}
+
+impl fmt::Display for PipelineFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.stage, self.error)
+    }
+}
+
+impl LinkPipeline {
+    /// Makes the agreed stages for a link.
+    pub(crate) fn new(
+        pipeline: &Pipeline,
+        agreed: &Agreed,
+        context: &LinkContext<'_>,
+    ) -> Result<Self, PipelineFailure> {
+        let make = |index: &u8| {
+            let Configured { definition, .. } = &pipeline.inner.stages[usize::from(*index)];
+            match (definition.make)(context) {
+                Ok(stage) => Ok(LinkStage {
+                    index: *index,
+                    stage,
+                    sent: DirectionStats::default(),
+                    received: DirectionStats::default(),
+                }),
+                Err(error) => Err(PipelineFailure {
+                    stage: definition.name.clone(),
+                    error,
+                }),
+            }
+        };
+        Ok(LinkPipeline {
+            pipeline: pipeline.clone(),
+            stages: agreed.iter().map(make).collect::<Result<_, _>>()?,
+            is_lossy: context.is_lossy,
+        })
+    }
+
+    /// What becomes of the session when a message is refused.
+    pub(crate) fn on_failure(&self) -> OnFailure {
+        match self.is_lossy {
+            true => OnFailure::Drop,
+            false => self.pipeline.on_failure(),
+        }
+    }
+
+    fn definition(&self, index: u8) -> &Configured {
+        &self.pipeline.inner.stages[usize::from(index)]
+    }
+
+    /// Whether a text that goes through these stages is still text.
+    pub(crate) fn keeps_text(&self) -> bool {
+        self.stages
+            .iter()
+            .all(|stage| !self.definition(stage.index).definition.is_binary)
+    }
+
+    /// Puts into `scratch.result` what is sent in place of `message`, at most `most` bytes.
+    pub(crate) fn encode(
+        &mut self,
+        message: &[u8],
+        most: usize,
+        scratch: &mut StageScratch,
+    ) -> Result<(), PipelineFailure> {
+        scratch.result.clear();
+        let last = self.stages.len().saturating_sub(1);
+        let mut failed = None;
+        for (position, stage) in self.stages.iter_mut().enumerate() {
+            let StageScratch {
+                result,
+                front,
+                back,
+            } = scratch;
+            // What goes in is in `front`, but for the first; what comes out is in `back`, but for the last.
+            let input = if position == 0 { message } else { &front[..] };
+            let output = if position == last { result } else { &mut *back };
+            output.clear();
+            if let Err(error) = stage.stage.encode(input, output) {
+                failed = Some((stage.index, error));
+                break;
+            }
+            stage.sent.count(input.len(), output.len());
+            if position != last {
+                std::mem::swap(front, back);
+            }
+        }
+        if self.stages.is_empty() {
+            scratch.result.extend_from_slice(message);
+        }
+        if failed.is_none() && scratch.result.len() > most {
+            let error = StageError::too_large(scratch.result.len(), most);
+            failed = self.stages.last().map(|stage| (stage.index, error));
+        }
+        self.outcome(failed)
+    }
+
+    /// Appends to `output` the message that `encoded` stands for, at most `limit` bytes.
+    pub(crate) fn decode(
+        &mut self,
+        encoded: &[u8],
+        limit: usize,
+        scratch: &mut StageScratch,
+        output: &mut Vec<u8>,
+    ) -> Result<(), PipelineFailure> {
+        let before = output.len();
+        let mut failed = None;
+        let count = self.stages.len();
+        for (position, stage) in self.stages.iter_mut().rev().enumerate() {
+            let StageScratch { front, back, .. } = scratch;
+            let input = if position == 0 { encoded } else { &front[..] };
+            let is_last = position + 1 == count;
+            // Between two stages a message has what the stages before it on the way out have added.
+            let most = if is_last {
+                limit
+            } else {
+                limit + super::OVERHEAD_MAX
+            };
+            let out = if is_last { &mut *output } else { &mut *back };
+            let start = if is_last { before } else { 0 };
+            out.truncate(start);
+            let decoded = stage.stage.decode(input, most, out);
+            let len = out.len() - start.min(out.len());
+            let error = match decoded {
+                Ok(()) if len > most => StageError::too_large(len, most),
+                Ok(()) => {
+                    stage.received.count(len, input.len());
+                    if !is_last {
+                        std::mem::swap(front, back);
+                    }
+                    continue;
+                }
+                Err(error) => error,
+            };
+            failed = Some((stage.index, error));
+            break;
+        }
+        if count == 0 {
+            output.extend_from_slice(encoded);
+        }
+        if failed.is_some() {
+            output.truncate(before);
+        }
+        self.outcome(failed)
+    }
+
+    fn outcome(&self, failed: Option<(u8, StageError)>) -> Result<(), PipelineFailure> {
+        match failed {
+            None => Ok(()),
+            Some((index, error)) => {
+                let configured = self.definition(index);
+                configured.counters.add_failure();
+                Err(PipelineFailure {
+                    stage: configured.definition.name.clone(),
+                    error,
+                })
+            }
+        }
+    }
+
+    /// Adds what was counted to the pipeline's statistics.
+    pub(crate) fn flush_stats(&mut self) {
+        for stage in &mut self.stages {
+            let counters = &self.pipeline.inner.stages[usize::from(stage.index)].counters;
+            counters.add_sent(std::mem::take(&mut stage.sent));
+            counters.add_received(std::mem::take(&mut stage.received));
+        }
+    }
+
+    /// The names of the stages, in order.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.stages
+            .iter()
+            .map(|stage| self.definition(stage.index).definition.name.to_string())
+            .collect()
+    }
+}
