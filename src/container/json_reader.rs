@@ -1,0 +1,317 @@
+//! A reader of JSON that builds nothing: it walks over a text that is known to be UTF-8, and lends strings from it.
+//!
+//! Strict RFC 8259. Integers keep all their digits, and every error knows its position; containers nest as deep as
+//! the caller allows, and what is skipped is skipped without recursion.
+
+use std::borrow::Cow;
+
+/// Why and where a text is not the JSON that it should be.
+#[derive(Debug, PartialEq)]
+pub(super) struct JsonError {
+    /// Offset in bytes.
+    pub(super) at: usize,
+    pub(super) reason: &'static str,
+}
+
+/// What a value is, by its first character.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum JsonKind {
+    Object,
+    Array,
+    String,
+    Number,
+    Bool,
+    Null,
+}
+
+pub(super) struct JsonReader<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+type Result<T> = std::result::Result<T, JsonError>;
+
+impl<'a> JsonReader<'a> {
+    /// # Errors
+    /// The input is not UTF-8.
+    pub(super) fn new(input: &'a [u8]) -> Result<Self> {
+        match std::str::from_utf8(input) {
+            Ok(text) => Ok(JsonReader { text, at: 0 }),
+            Err(error) => Err(JsonError {
+                at: error.valid_up_to(),
+                reason: "this is not UTF-8, which JSON has to be",
+            }),
+        }
+    }
+
+    /// Where the next token is expected.
+    pub(super) fn position(&self) -> usize {
+        self.at
+    }
+
+    pub(super) fn error(&self, reason: &'static str) -> JsonError {
+        JsonError {
+            at: self.at,
+            reason,
+        }
+    }
+
+    /// What follows, after white space.
+    pub(super) fn kind(&mut self) -> Result<JsonKind> {
+        Ok(match self.peek() {
+            Some(b'{') => JsonKind::Object,
+            Some(b'[') => JsonKind::Array,
+            Some(b'"') => JsonKind::String,
+            Some(b'-' | b'0'..=b'9') => JsonKind::Number,
+            Some(b't' | b'f') => JsonKind::Bool,
+            Some(b'n') => JsonKind::Null,
+            Some(_) => return Err(self.error("a value should stand here")),
+            None => return Err(self.error("the text ends before its value")),
+        })
+    }
+
+    /// Enters an object. [`key`](Self::key) follows, until it gives none.
+    pub(super) fn object(&mut self) -> Result<()> {
+        self.expect(b'{', "an object should stand here")
+    }
+
+    /// The next key of the object, or none at its end. `is_first` is true before the first call.
+    pub(super) fn key(&mut self, is_first: &mut bool) -> Result<Option<Cow<'a, str>>> {
+        if !self.has_next(is_first, b'}', "a comma or the end of the object should stand here")? {
+            return Ok(None);
+        }
+        let key = self.string()?;
+        self.expect(b':', "a colon should stand here")?;
+        Ok(Some(key))
+    }
+
+    /// Enters an array. [`element`](Self::element) follows, until it is false.
+    pub(super) fn array(&mut self) -> Result<()> {
+        self.expect(b'[', "an array should stand here")
+    }
+
+    /// Whether another element of the array follows.
+    pub(super) fn element(&mut self, is_first: &mut bool) -> Result<bool> {
+        self.has_next(is_first, b']', "a comma or the end of the array should stand here")
+    }
+
+    pub(super) fn null(&mut self) -> Result<()> {
+        self.literal("null")
+    }
+
+    pub(super) fn bool(&mut self) -> Result<bool> {
+        if self.peek() == Some(b't') {
+            self.literal("true").map(|()| true)
+        } else {
+            self.literal("false").map(|()| false)
+        }
+    }
+
+    /// The characters of a number, checked.
+    pub(super) fn number(&mut self) -> Result<&'a str> {
+        self.peek();
+        let rest = &self.text.as_bytes()[self.at..];
+        let length = number_length(rest).map_err(|at| JsonError {
+            at: self.at + at,
+            reason: "this is not a number of JSON",
+        })?;
+        let number = &self.text[self.at..self.at + length];
+        self.at += length;
+        Ok(number)
+    }
+
+    /// A string, borrowed unless it has escapes.
+    pub(super) fn string(&mut self) -> Result<Cow<'a, str>> {
+        self.expect(b'"', "a string should stand here")?;
+        let mut owned = String::new();
+        loop {
+            let start = self.at;
+            let rest = &self.text.as_bytes()[start..];
+            let plain = rest
+                .iter()
+                .position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f));
+            self.at = start + plain.unwrap_or(rest.len());
+            let piece = &self.text[start..self.at];
+            match self.text.as_bytes().get(self.at) {
+                Some(b'"') => {
+                    self.at += 1;
+                    if owned.is_empty() {
+                        return Ok(Cow::Borrowed(piece));
+                    }
+                    owned.push_str(piece);
+                    return Ok(Cow::Owned(owned));
+                }
+                Some(b'\\') => {
+                    owned.push_str(piece);
+                    owned.push(self.escape()?);
+                }
+                Some(_) => return Err(self.error("a control character stands in a string")),
+                None => return Err(self.error("the text ends inside a string")),
+            }
+        }
+    }
+
+    /// Goes over a value of any kind.
+    pub(super) fn skip(&mut self, depth: usize) -> Result<()> {
+        // Whether each open container is an object.
+        let mut open: Vec<bool> = Vec::new();
+        loop {
+            let mut is_first = false;
+            match self.kind()? {
+                JsonKind::Object | JsonKind::Array if open.len() >= depth => {
+                    return Err(self.error("values are nested too deep"));
+                }
+                JsonKind::Object => {
+                    self.object()?;
+                    open.push(true);
+                    is_first = true;
+                }
+                JsonKind::Array => {
+                    self.array()?;
+                    open.push(false);
+                    is_first = true;
+                }
+                JsonKind::String => drop(self.string()?),
+                JsonKind::Number => drop(self.number()?),
+                JsonKind::Bool => drop(self.bool()?),
+                JsonKind::Null => self.null()?,
+            }
+            // To the next value of the innermost container that has one.
+            loop {
+                let Some(is_object) = open.last() else {
+                    return Ok(());
+                };
+                let has_next = if *is_object {
+                    self.key(&mut is_first)?.is_some()
+                } else {
+                    self.element(&mut is_first)?
+                };
+                if has_next {
+                    break;
+                }
+                open.pop();
+                is_first = false;
+            }
+        }
+    }
+
+    /// The end of the text.
+    pub(super) fn end(&mut self) -> Result<()> {
+        match self.peek() {
+            None => Ok(()),
+            Some(_) => Err(self.error("something follows the value")),
+        }
+    }
+
+    fn peek(&mut self) -> Option<u8> {
+        let bytes = self.text.as_bytes();
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = bytes.get(self.at) {
+            self.at += 1;
+        }
+        bytes.get(self.at).copied()
+    }
+
+    fn expect(&mut self, byte: u8, reason: &'static str) -> Result<()> {
+        if self.peek() != Some(byte) {
+            return Err(self.error(reason));
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    fn has_next(&mut self, is_first: &mut bool, end: u8, reason: &'static str) -> Result<bool> {
+        if self.peek() == Some(end) {
+            self.at += 1;
+            return Ok(false);
+        }
+        if !std::mem::take(is_first) {
+            self.expect(b',', reason)?;
+        }
+        Ok(true)
+    }
+
+    fn literal(&mut self, text: &str) -> Result<()> {
+        self.peek();
+        if !self.text[self.at..].starts_with(text) {
+            return Err(self.error("a value should stand here"));
+        }
+        self.at += text.len();
+        Ok(())
+    }
+
+    /// What an escape stands for; the backslash is next.
+    fn escape(&mut self) -> Result<char> {
+        let bytes = self.text.as_bytes();
+        let escaped = match bytes.get(self.at + 1) {
+            Some(quoted @ (b'"' | b'\\' | b'/')) => char::from(*quoted),
+            Some(b'b') => '\u{8}',
+            Some(b'f') => '\u{c}',
+            Some(b'n') => '\n',
+            Some(b'r') => '\r',
+            Some(b't') => '\t',
+            Some(b'u') => return self.unicode_escape(),
+            _ => return Err(self.error("JSON has no such escape")),
+        };
+        self.at += 2;
+        Ok(escaped)
+    }
+
+    fn unicode_escape(&mut self) -> Result<char> {
+        let reason = "this escape is not a character";
+        let high = self.code_unit().ok_or_else(|| self.error(reason))?;
+        let mut length = 6;
+        let mut code = u32::from(high);
+        if (0xd800..0xdc00).contains(&high) {
+            self.at += 6;
+            let low = self.code_unit();
+            self.at -= 6;
+            let low = low
+                .filter(|low| (0xdc00..0xe000).contains(low))
+                .ok_or_else(|| self.error(reason))?;
+            code = 0x1_0000 + ((code - 0xd800) << 10) + (u32::from(low) - 0xdc00);
+            length = 12;
+        }
+        let character = char::from_u32(code).ok_or_else(|| self.error(reason))?;
+        self.at += length;
+        Ok(character)
+    }
+
+    /// The number of a `\uXXXX` that is next.
+    fn code_unit(&self) -> Option<u16> {
+        let digits = self.text.as_bytes().get(self.at..self.at + 6)?;
+        let digits = digits.strip_prefix(b"\\u")?;
+        let mut number = 0;
+        for digit in digits {
+            number = number << 4 | char::from(*digit).to_digit(16)? as u16;
+        }
+        Some(number)
+    }
+}
+
+/// How long the number at the start of `text` is, or where it stops to be one.
+fn number_length(text: &[u8]) -> std::result::Result<usize, usize> {
+    let digits = |at: usize| {
+        let count = text[at..].iter().take_while(|byte| byte.is_ascii_digit());
+        match count.count() {
+            0 => Err(at),
+            count => Ok(at + count),
+        }
+    };
+    let mut at = usize::from(text.first() == Some(&b'-'));
+    let first = at;
+    at = digits(at)?;
+    if text[first] == b'0' && at > first + 1 {
+        return Err(first);
+    }
+    if text.get(at) == Some(&b'.') {
+        at = digits(at + 1)?;
+    }
+    if let Some(b'e' | b'E') = text.get(at) {
+        at += 1;
+        if let Some(b'+' | b'-') = text.get(at) {
+            at += 1;
+        }
+        at = digits(at)?;
+    }
+    Ok(at)
+}
