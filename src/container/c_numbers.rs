@@ -76,9 +76,7 @@ pub(super) fn read_f64(text: &[u8]) -> Result<f64, Refused> {
         Digits::Infinite => f64::INFINITY,
         Digits::NotANumber => f64::NAN,
         Digits::Decimal(text) => checked(text, text.parse::<f64>().map_err(|_| NO_NUMBER)?)?,
-        Digits::Hexadecimal(hex) => {
-            hex.checked(hex.mantissa as f64, f64::MIN_POSITIVE)?
-        }
+        Digits::Hexadecimal(hex) => hex.checked(hex.mantissa as f64, f64::MIN_POSITIVE)?,
     };
     Ok(if negative { -number } else { number })
 }
@@ -306,7 +304,11 @@ mod tests {
         assert_eq!(read_integer::<u64>(b"18446744073709551615"), Ok(u64::MAX));
         assert_eq!(read_integer::<u16>(b"-0"), Ok(0));
         for text in ["", "-", "12abc", "0x10", "1.0", "1 2", "--1", "\u{661}"] {
-            assert_eq!(read_integer::<i32>(text.as_bytes()), Err(NO_NUMBER), "{text}");
+            assert_eq!(
+                read_integer::<i32>(text.as_bytes()),
+                Err(NO_NUMBER),
+                "{text}"
+            );
         }
         assert_eq!(read_integer::<i16>(b"70000"), Err(OUT_OF_RANGE));
         assert_eq!(read_integer::<u16>(b"-1"), Err(OUT_OF_RANGE));
@@ -334,7 +336,9 @@ mod tests {
         assert_eq!(read_f64(b"nan").map(f64::to_bits), Ok(f64::NAN.to_bits()));
         assert_eq!(read_f32(b"16777217"), Ok(16_777_216.0));
         assert_eq!(read_f32(b"0x1.000001p0"), Ok(1.0));
-        for text in ["", ".", "e5", "1e", "1f", "0x", "0xp1", "0x1p", "+-1", "nan(1)", "1_0"] {
+        for text in [
+            "", ".", "e5", "1e", "1f", "0x", "0xp1", "0x1p", "+-1", "nan(1)", "1_0",
+        ] {
             assert_eq!(read_f64(text.as_bytes()), Err(NO_NUMBER), "{text}");
             assert_eq!(read_f32(text.as_bytes()), Err(NO_NUMBER), "{text}");
         }

@@ -5,13 +5,9 @@
 
 use std::borrow::Cow;
 
-/// Why and where a text is not the JSON that it should be.
-#[derive(Debug, PartialEq)]
-pub(super) struct JsonError {
-    /// Offset in bytes.
-    pub(super) at: usize,
-    pub(super) reason: &'static str,
-}
+use bytes::Bytes;
+
+use super::{DecodeError, Format, Text};
 
 /// What a value is, by its first character.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,22 +21,30 @@ pub(super) enum JsonKind {
 }
 
 pub(super) struct JsonReader<'a> {
+    /// What errors say that it is not.
+    format: Format,
+    input: &'a Bytes,
     text: &'a str,
     at: usize,
 }
 
-type Result<T> = std::result::Result<T, JsonError>;
+type Result<T> = std::result::Result<T, DecodeError>;
 
 impl<'a> JsonReader<'a> {
     /// # Errors
     /// The input is not UTF-8.
-    pub(super) fn new(input: &'a [u8]) -> Result<Self> {
+    pub(super) fn new(format: Format, input: &'a Bytes) -> Result<Self> {
         match std::str::from_utf8(input) {
-            Ok(text) => Ok(JsonReader { text, at: 0 }),
-            Err(error) => Err(JsonError {
-                at: error.valid_up_to(),
-                reason: "this is not UTF-8, which JSON has to be",
+            Ok(text) => Ok(JsonReader {
+                format,
+                input,
+                text,
+                at: 0,
             }),
+            Err(error) => {
+                let reason = "this is not UTF-8, which JSON has to be";
+                Err(DecodeError::new(format, error.valid_up_to(), reason))
+            }
         }
     }
 
@@ -49,11 +53,13 @@ impl<'a> JsonReader<'a> {
         self.at
     }
 
-    pub(super) fn error(&self, reason: &'static str) -> JsonError {
-        JsonError {
-            at: self.at,
-            reason,
-        }
+    /// An error at the current position.
+    pub(super) fn error(&self, reason: &'static str) -> DecodeError {
+        self.error_at(self.at, reason)
+    }
+
+    pub(super) fn error_at(&self, at: usize, reason: &'static str) -> DecodeError {
+        DecodeError::new(self.format, at, reason)
     }
 
     /// What follows, after white space.
@@ -77,7 +83,11 @@ impl<'a> JsonReader<'a> {
 
     /// The next key of the object, or none at its end. `is_first` is true before the first call.
     pub(super) fn key(&mut self, is_first: &mut bool) -> Result<Option<Cow<'a, str>>> {
-        if !self.has_next(is_first, b'}', "a comma or the end of the object should stand here")? {
+        if !self.has_next(
+            is_first,
+            b'}',
+            "a comma or the end of the object should stand here",
+        )? {
             return Ok(None);
         }
         let key = self.string()?;
@@ -92,7 +102,11 @@ impl<'a> JsonReader<'a> {
 
     /// Whether another element of the array follows.
     pub(super) fn element(&mut self, is_first: &mut bool) -> Result<bool> {
-        self.has_next(is_first, b']', "a comma or the end of the array should stand here")
+        self.has_next(
+            is_first,
+            b']',
+            "a comma or the end of the array should stand here",
+        )
     }
 
     pub(super) fn null(&mut self) -> Result<()> {
@@ -111,10 +125,8 @@ impl<'a> JsonReader<'a> {
     pub(super) fn number(&mut self) -> Result<&'a str> {
         self.peek();
         let rest = &self.text.as_bytes()[self.at..];
-        let length = number_length(rest).map_err(|at| JsonError {
-            at: self.at + at,
-            reason: "this is not a number of JSON",
-        })?;
+        let length = number_length(rest)
+            .map_err(|at| self.error_at(self.at + at, "this is not a number of JSON"))?;
         let number = &self.text[self.at..self.at + length];
         self.at += length;
         Ok(number)
@@ -151,7 +163,27 @@ impl<'a> JsonReader<'a> {
         }
     }
 
+    /// A string that shares the input, unless it has escapes or is short.
+    pub(super) fn shared_text(&mut self) -> Result<Text> {
+        let text = self.string()?;
+        Ok(self.share(text))
+    }
+
+    /// A string of this reader, as one that shares the input, unless it has escapes or is short.
+    pub(super) fn share(&self, text: Cow<'a, str>) -> Text {
+        match text {
+            Cow::Borrowed(text) => {
+                let start = text.as_ptr() as usize - self.text.as_ptr() as usize;
+                Text::part(self.input, start, start + text.len()).unwrap_or_default()
+            }
+            Cow::Owned(text) => text.into(),
+        }
+    }
+
     /// Goes over a value of any kind.
+    ///
+    /// # Errors
+    /// It is no JSON, or nested more than `depth` levels deep.
     pub(super) fn skip(&mut self, depth: usize) -> Result<()> {
         // Whether each open container is an object.
         let mut open: Vec<bool> = Vec::new();
@@ -159,7 +191,7 @@ impl<'a> JsonReader<'a> {
             let mut is_first = false;
             match self.kind()? {
                 JsonKind::Object | JsonKind::Array if open.len() >= depth => {
-                    return Err(self.error("values are nested too deep"));
+                    return Err(DecodeError::too_deep(self.format, self.at));
                 }
                 JsonKind::Object => {
                     self.object()?;

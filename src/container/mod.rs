@@ -30,11 +30,16 @@ mod header;
 mod string;
 mod value;
 
+mod c_numbers;
+mod json_reader;
+mod json_writer;
+
 mod binary;
 mod cpp_json;
 mod json;
 mod msgpack;
 mod text;
+mod typed;
 mod xml;
 
 pub use access::FromValue;
@@ -42,6 +47,8 @@ pub use error::{DecodeError, EncodeError, GetError};
 pub use format::{DecodeOptions, Format};
 pub use header::Header;
 pub use string::Text;
+pub use text::TextDialect;
+pub use typed::TypedJsonError;
 pub use value::{Value, ValueType};
 
 use std::fmt;
