@@ -347,3 +347,90 @@ fn number_length(text: &[u8]) -> std::result::Result<usize, usize> {
     }
     Ok(at)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn skip(text: &[u8]) -> Result<()> {
+        let input = Bytes::copy_from_slice(text);
+        let mut reader = JsonReader::new(Format::Json, &input)?;
+        reader.skip(64)?;
+        reader.end()
+    }
+
+    fn refused_at(text: &str) -> usize {
+        match skip(text.as_bytes()) {
+            Ok(()) => panic!("{text} was read"),
+            Err(error) => error.position(),
+        }
+    }
+
+    #[test]
+    fn errors_say_where_they_are() {
+        for (text, at) in [
+            ("", 0),
+            (" ", 1),
+            ("nul", 0),
+            ("01", 0),
+            ("-", 1),
+            ("1.", 2),
+            ("1e+", 3),
+            ("[1,]", 3),
+            ("[1 2]", 3),
+            ("{\"a\" 1}", 5),
+            ("{\"a\":1,}", 7),
+            ("{1:2}", 1),
+            ("\"a\u{1}\"", 2),
+            ("\"a", 2),
+            ("\"\\x\"", 1),
+            ("\"\\ud800\"", 1),
+            ("\"\\udc00\"", 1),
+            ("\"\\u12", 1),
+            ("1 1", 2),
+            ("\u{feff}1", 0),
+        ] {
+            assert_eq!(refused_at(text), at, "{text:?}");
+        }
+        assert_eq!(skip(b"\"\xff\"").map_err(|error| error.position()), Err(1));
+    }
+
+    #[test]
+    fn what_is_nested_deeper_than_allowed_is_refused() {
+        let nested = |depth| [vec![b'['; depth], vec![b']'; depth]].concat();
+        assert!(skip(&nested(64)).is_ok());
+        assert!(skip(&nested(65)).is_err());
+        assert!(skip(&vec![b'['; 10 << 20]).is_err());
+    }
+
+    proptest! {
+        /// serde_json is the oracle of what is JSON, and of what strings mean.
+        #[test]
+        fn what_is_json_is_what_serde_json_says(text in r#"[\[\]{}:,"\\/bu0-9ad.eE+\- \ntrufalsn]{0,16}"#) {
+            // Of numbers it refuses those beyond a double, too.
+            let oracle = serde_json::from_str::<serde::de::IgnoredAny>(&text);
+            prop_assert_eq!(skip(text.as_bytes()).is_ok(), oracle.is_ok(), "{}", text);
+        }
+
+        #[test]
+        fn strings_mean_what_serde_json_says(inner in r#"([a-zä€🚀 ]|\\[\\"/bfnrtu]|[0-9a-f]{4}|\\ud83d\\ude80){0,8}"#) {
+            let text = Bytes::from(format!("\"{inner}\""));
+            let oracle = serde_json::from_slice::<String>(&text).ok();
+            let mut reader = JsonReader::new(Format::Json, &text).expect("UTF-8");
+            let read = reader.string().and_then(|read| reader.end().map(|()| read.into_owned()));
+            prop_assert_eq!(read.ok(), oracle, "{}", inner);
+        }
+
+        #[test]
+        fn what_is_written_is_read(text: String) {
+            let mut written = Vec::new();
+            super::super::json_writer::string(&mut written, &text);
+            let written = Bytes::from(written);
+            let mut reader = JsonReader::new(Format::Json, &written).expect("UTF-8");
+            prop_assert_eq!(reader.shared_text().ok(), Some(Text::from(&text)));
+            prop_assert_eq!(serde_json::to_string(&text).ok().map(Bytes::from), Some(written.clone()));
+        }
+    }
+}

@@ -7,9 +7,6 @@
 mod read;
 mod write;
 
-#[cfg(test)]
-mod tests;
-
 pub(super) use self::read::decode;
 pub(super) use self::write::encode;
 
