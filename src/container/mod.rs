@@ -28,13 +28,15 @@ mod error;
 mod format;
 mod header;
 mod string;
+mod structs;
 mod value;
 
 mod c_numbers;
+mod carriers;
 mod json_reader;
 mod json_writer;
 
-mod binary;
+pub mod binary;
 mod cpp_json;
 mod json;
 mod msgpack;
@@ -47,6 +49,7 @@ pub use error::{DecodeError, EncodeError, GetError};
 pub use format::{DecodeOptions, Format};
 pub use header::Header;
 pub use string::Text;
+pub use structs::StructError;
 pub use text::TextDialect;
 pub use typed::TypedJsonError;
 pub use value::{Value, ValueType};
@@ -69,7 +72,7 @@ impl Container {
     /// A container of a message type, without ids and values, version `1.0.0.0`.
     pub fn new(message_type: impl Into<Text>) -> Self {
         Container {
-            header: Header::with_type(message_type.into(), header::NEW_VERSION.into()),
+            header: Header::with_type(message_type.into(), header::NEW_VERSION),
             values: Vec::new(),
         }
     }
@@ -77,6 +80,14 @@ impl Container {
     /// A container of its parts.
     pub fn from_parts(header: Header, values: Vec<(Text, Value)>) -> Self {
         Container { header, values }
+    }
+
+    /// What readers begin with.
+    pub(crate) fn before_reading() -> Self {
+        Container {
+            header: Header::before_reading(),
+            values: Vec::new(),
+        }
     }
 
     /// The parts of the container.
