@@ -339,12 +339,7 @@ impl Session {
         let offered = shared.offer(len, policy, || {
             let message = into_message(message.take());
             let text = message.kind() == MessageKind::Text;
-            Frame {
-                frame_type,
-                text,
-                id,
-                payload: message.into_payload(),
-            }
+            Frame::new(frame_type, text, id, message.into_payload())
         });
         match offered {
             Offered::Queued { .. } => Ok(()),
@@ -583,12 +578,7 @@ impl Session {
             Control::Leave { group }
         };
         let payload = control.to_bytes();
-        let frame = Frame {
-            frame_type: FrameType::CONTROL,
-            text: false,
-            id: 0,
-            payload,
-        };
+        let frame = Frame::new(FrameType::CONTROL, false, 0, payload);
         shared.push_protocol_frame(frame);
         Ok(answer)
     }
