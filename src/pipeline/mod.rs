@@ -16,6 +16,7 @@
 
 mod agreement;
 mod link;
+mod secret;
 mod stage;
 mod stats;
 
@@ -24,6 +25,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub(crate) use self::link::{LinkPipeline, PipelineFailure, StageScratch};
+pub use self::secret::{KeyError, Secret};
 pub use self::stage::{CustomStage, Stage, StageDefinition, StageError, StageKind};
 pub(crate) use self::stage::{Handshake, LinkContext};
 use self::stats::Counters;
