@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::config::{Limits, Timeouts};
 use crate::group::Groups;
 use crate::handler::{Authenticator, GroupGuard, Service};
+use crate::pipeline::{OVERHEAD_MAX, Pipeline, SALT};
 use crate::session::shared::lock;
 use crate::session::{Session, SessionId};
 
@@ -90,6 +91,8 @@ pub(crate) struct Hub {
     pub(crate) service: Arc<dyn Service>,
     pub(crate) authenticator: Option<Arc<dyn Authenticator>>,
     pub(crate) group_guard: Option<Arc<dyn GroupGuard>>,
+    /// What messages go through; `None` when that is nothing.
+    pub(crate) pipeline: Option<Pipeline>,
     pub(crate) clock: Clock,
     pub(crate) totals: Totals,
     traffic: Mutex<Vec<Arc<Traffic>>>,
@@ -127,6 +130,7 @@ impl Hub {
             service,
             authenticator,
             group_guard,
+            pipeline: None,
             clock: Clock::new(),
             totals: Totals::default(),
             traffic: Mutex::new(Vec::new()),
@@ -140,6 +144,23 @@ impl Hub {
             drain_millis,
             goaway: AtomicU64::new(0),
         }
+    }
+
+    /// Puts a pipeline between the sessions and their links.
+    pub(crate) fn with_pipeline(self, pipeline: Option<Pipeline>) -> Self {
+        Hub {
+            pipeline: pipeline.filter(|pipeline| !pipeline.is_empty()),
+            ..self
+        }
+    }
+
+    /// The longest message as it can stand on a link: with what stages may have added to it.
+    pub(crate) fn frame_limit(&self) -> usize {
+        let added = match self.pipeline {
+            Some(_) => OVERHEAD_MAX + SALT,
+            None => 0,
+        };
+        self.limits.message_size + added
     }
 
     pub(crate) fn next_id(&self) -> SessionId {

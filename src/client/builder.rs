@@ -14,6 +14,7 @@ use crate::error::{CloseReason, ConfigError, ErrorCode, RequestError};
 use crate::handler::{Closures, Executed, Executor, Handler, HandlerService, Service};
 use crate::hub::{Hub, Role};
 use crate::message::Message;
+use crate::pipeline::Pipeline;
 use crate::session::Session;
 use crate::tls::TlsClient;
 use crate::transport::layers::alpn_of;
@@ -54,6 +55,7 @@ pub struct ClientBuilder {
     resolver: Arc<dyn Resolver>,
     closures: Closures,
     executor: Option<Arc<dyn Executor>>,
+    pipeline: Option<Pipeline>,
     handler: Option<Arc<dyn Service>>,
     on_state_change: Option<Box<OnStateChange>>,
 }
@@ -77,6 +79,7 @@ impl ClientBuilder {
             resolver: Arc::new(SystemResolver),
             closures: Closures::default(),
             executor: None,
+            pipeline: None,
             handler: None,
             on_state_change: None,
         }
@@ -94,6 +97,12 @@ impl ClientBuilder {
     /// Adds a server by its endpoint.
     pub fn add_endpoint(mut self, endpoint: Endpoint) -> Self {
         self.endpoints.push(Ok(endpoint));
+        self
+    }
+
+    /// Sets what messages go through between the session and its link: compression, encryption and more.
+    pub fn pipeline(mut self, pipeline: Pipeline) -> Self {
+        self.pipeline = Some(pipeline);
         self
     }
 
@@ -286,6 +295,11 @@ impl ClientBuilder {
             ));
         }
         check_hello(&endpoints, self.client_id.as_deref(), self.token.as_deref())?;
+        if let Some(pipeline) = &self.pipeline {
+            for endpoint in &endpoints {
+                pipeline.check_endpoint(endpoint)?;
+            }
+        }
         let mut inbox = None;
         let service: Arc<dyn Service> = match self.handler {
             Some(_) if !self.closures.is_empty() => {
@@ -314,15 +328,9 @@ impl ClientBuilder {
             }
             tls => tls,
         };
-        let has_credentials = self.client_id.is_some() || self.token.is_some();
-        let link = LinkConfig {
-            message_limit: self.limits.message_size,
-            socket: self.socket,
-            udp: UdpConfig {
-                options: self.udp,
-                ..UdpConfig::default()
-            },
-        };
+        let needs_hello = self.client_id.is_some()
+            || self.token.is_some()
+            || self.pipeline.as_ref().is_some_and(Pipeline::needs_hello);
         let hub = Hub::new(
             Role::Client,
             self.limits,
@@ -330,7 +338,16 @@ impl ClientBuilder {
             service,
             None,
             None,
-        );
+        )
+        .with_pipeline(self.pipeline);
+        let link = LinkConfig {
+            message_limit: hub.frame_limit(),
+            socket: self.socket,
+            udp: UdpConfig {
+                options: self.udp,
+                ..UdpConfig::default()
+            },
+        };
         Ok(Client::new(Inner {
             endpoints,
             client_id: self.client_id,
@@ -340,7 +357,7 @@ impl ClientBuilder {
                 proxy: self.proxy,
                 tls,
                 websocket: self.websocket,
-                needs_hello: has_credentials,
+                needs_hello,
             },
             reconnect: self.reconnect,
             resolver: self.resolver,

@@ -215,6 +215,26 @@ impl LinkPipeline {
         }
     }
 
+    /// The most bytes that these stages add to a message.
+    pub(crate) fn overhead(&self) -> usize {
+        let stages = self.stages.iter();
+        stages
+            .map(|stage| self.definition(stage.index).definition.overhead)
+            .sum()
+    }
+
+    /// What came is longer than any message can be made.
+    pub(crate) fn refuse_length(&self, len: usize, limit: usize) -> PipelineFailure {
+        let stage = match self.stages.last() {
+            Some(stage) => self.definition(stage.index).definition.name.clone(),
+            None => "pipeline".into(),
+        };
+        PipelineFailure {
+            stage,
+            error: StageError::too_large(len, limit),
+        }
+    }
+
     /// Adds what was counted to the pipeline's statistics.
     pub(crate) fn flush_stats(&mut self) {
         for stage in &mut self.stages {
@@ -222,13 +242,5 @@ impl LinkPipeline {
             counters.add_sent(std::mem::take(&mut stage.sent));
             counters.add_received(std::mem::take(&mut stage.received));
         }
-    }
-
-    /// The names of the stages, in order.
-    pub(crate) fn names(&self) -> Vec<String> {
-        self.stages
-            .iter()
-            .map(|stage| self.definition(stage.index).definition.name.to_string())
-            .collect()
     }
 }

@@ -17,6 +17,7 @@ use crate::handler::{
 };
 use crate::hub::{Hub, Role};
 use crate::message::Message;
+use crate::pipeline::Pipeline;
 use crate::session::Session;
 use crate::tls::TlsServer;
 use crate::transport::proxy_protocol::ProxyProtocol;
@@ -45,6 +46,7 @@ pub struct ServerBuilder {
     authenticator: Option<Arc<dyn Authenticator>>,
     group_guard: Option<Arc<dyn GroupGuard>>,
     executor: Option<Arc<dyn Executor>>,
+    pipeline: Option<Pipeline>,
 }
 
 impl ServerBuilder {
@@ -66,6 +68,7 @@ impl ServerBuilder {
             authenticator: None,
             group_guard: None,
             executor: None,
+            pipeline: None,
         }
     }
 
@@ -254,6 +257,12 @@ impl ServerBuilder {
         self
     }
 
+    /// Sets what messages go through between sessions and links: compression, encryption and more.
+    pub fn pipeline(mut self, pipeline: Pipeline) -> Self {
+        self.pipeline = Some(pipeline);
+        self
+    }
+
     /// Runs handlers on an executor instead of on the workers.
     pub fn executor(mut self, executor: impl Executor) -> Self {
         self.executor = Some(Arc::new(executor));
@@ -286,6 +295,11 @@ impl ServerBuilder {
         }
         for listen in &listen {
             listen.check(self.tls.is_some())?;
+        }
+        if let Some(pipeline) = &self.pipeline {
+            for listen in &listen {
+                pipeline.check_endpoint(listen.endpoint())?;
+            }
         }
         if self.authenticator.is_some() && listen.iter().any(|listen| !listen.has_hello()) {
             return Err(ConfigError::new(
@@ -320,7 +334,8 @@ impl ServerBuilder {
             service,
             self.authenticator,
             self.group_guard,
-        );
+        )
+        .with_pipeline(self.pipeline);
         Ok(Server {
             inner: Arc::new(Inner {
                 hub: Arc::new(hub),

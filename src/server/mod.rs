@@ -577,7 +577,7 @@ impl Inner {
 
     async fn bind(&self) -> Result<Vec<Box<dyn transport::Listener>>, ServerError> {
         let config = LinkConfig {
-            message_limit: self.hub.limits.message_size,
+            message_limit: self.hub.frame_limit(),
             socket: self.socket.clone(),
             udp: self.udp.clone(),
         };

@@ -63,7 +63,7 @@ pub(crate) fn enter<T>(
     direct: bool,
     poll: impl FnOnce() -> T,
 ) -> Polled<T> {
-    let (limits, framing) = (session.limits(), session.framing());
+    let (limits, framing) = (session.limits(), session.collecting());
     let entered = Current {
         session: Arc::as_ptr(session),
         hub: Arc::as_ptr(session.hub()),
@@ -175,7 +175,7 @@ pub(crate) fn send<M: Outgoing>(
         {
             return Direct::Full;
         }
-        let framing = session.framing();
+        let framing = session.collecting();
         if bytes.len() < SHARE_THRESHOLD && !framing.is_values() {
             // Room for a few more, so that the next ones take the short way.
             output.reserve(bytes.len() + ROOM);

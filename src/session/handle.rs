@@ -121,6 +121,15 @@ impl Session {
         self.established()?.websocket.as_ref()
     }
 
+    /// The names of the pipeline's stages that the session's messages go through, in the order in which they
+    /// are applied to what is sent. Empty without a pipeline.
+    pub fn pipeline(&self) -> &[String] {
+        self.shared
+            .extra_if_any()
+            .and_then(|extra| extra.pipeline.get())
+            .map_or(&[], Vec::as_slice)
+    }
+
     /// What the opening of the link found out, if anything.
     fn established(&self) -> Option<&Established> {
         self.shared

@@ -15,6 +15,9 @@ use crate::message::SHARE_THRESHOLD;
 /// is below what the longer array costs.
 pub(crate) const MAX_SLICES: usize = 64;
 
+/// Entries that an empty list of values keeps room for.
+const VALUES_KEEP: usize = 4 * 1024;
+
 /// A frame as a value: what links that carry frames hand over, and what waits in an outbox.
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
@@ -76,23 +79,52 @@ impl Output {
         id: u64,
         payload: Bytes,
     ) {
+        self.count(frame_type, payload.len());
+        let frame = Frame {
+            frame_type,
+            text,
+            id,
+            payload,
+        };
+        self.place(framing, frame);
+    }
+
+    /// Appends a frame that was counted before, as [`push`](Self::push) does.
+    pub(crate) fn place(&mut self, framing: Framing, frame: Frame) {
         if framing.is_values() {
-            self.count(frame_type, payload.len());
-            self.apart += payload.len() + msgi::HEADER;
-            self.frames.push_back(Frame {
-                frame_type,
-                text,
-                id,
-                payload,
-            });
-        } else if payload.len() < SHARE_THRESHOLD || !framing.keeps_payload() {
-            self.push_slice(framing, frame_type, text, id, &payload);
+            self.apart += frame.payload.len() + msgi::HEADER;
+            self.frames.push_back(frame);
+            return;
+        }
+        let Frame {
+            frame_type,
+            text,
+            id,
+            payload,
+        } = frame;
+        if payload.len() < SHARE_THRESHOLD || !framing.keeps_payload() {
+            self.place_slice(framing, frame_type, text, id, &payload);
         } else {
-            self.count(frame_type, payload.len());
             self.push_head(framing, frame_type, text, id, payload.len());
             self.apart += payload.len();
             self.large.push_back((self.end, payload));
             self.push_tail(framing);
+        }
+    }
+
+    /// Takes out the frames that were collected as values. They stay counted.
+    pub(crate) fn take_values(&mut self) -> VecDeque<Frame> {
+        let frames = std::mem::take(&mut self.frames);
+        let bytes = frames.iter().map(|frame| frame.payload.len());
+        self.apart -= bytes.sum::<usize>() + frames.len() * msgi::HEADER;
+        frames
+    }
+
+    /// Keeps the memory of an empty list of frames for the next use.
+    pub(crate) fn recycle_values(&mut self, frames: VecDeque<Frame>) {
+        debug_assert!(frames.is_empty());
+        if self.frames.is_empty() && frames.capacity() <= VALUES_KEEP {
+            self.frames = frames;
         }
     }
 
@@ -106,8 +138,21 @@ impl Output {
         id: u64,
         payload: &[u8],
     ) {
-        debug_assert!(!framing.is_values());
         self.count(frame_type, payload.len());
+        self.place_slice(framing, frame_type, text, id, payload);
+    }
+
+    /// Appends a frame that was counted before, as [`push_slice`](Self::push_slice) does.
+    #[inline]
+    pub(crate) fn place_slice(
+        &mut self,
+        framing: Framing,
+        frame_type: FrameType,
+        text: bool,
+        id: u64,
+        payload: &[u8],
+    ) {
+        debug_assert!(!framing.is_values());
         if !framing.keeps_payload() {
             return self.push_changed(framing, frame_type, text, id, payload);
         }

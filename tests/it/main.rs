@@ -21,6 +21,7 @@ mod hostile;
 mod lifecycle;
 mod limits;
 mod opening;
+mod pipeline;
 mod proxies;
 mod requests;
 mod shutdown;

@@ -283,10 +283,7 @@ impl Driver {
             Ok(message) => (FrameType::RESPONSE, message),
             Err(error) => {
                 self.report_error(error.code(), &error.to_string());
-                let text = error.to_string();
-                let mut payload = error.code().as_i32().to_be_bytes().to_vec();
-                payload.extend_from_slice(msgi::clip_text(&text).as_bytes());
-                (FrameType::FAILURE, Message::binary(payload))
+                (FrameType::FAILURE, Message::binary(failure_payload(&error)))
             }
         };
         let mut message = Some(message);
@@ -347,6 +344,14 @@ fn recycle(inbound: Inbound, turn: &mut TurnContext<'_>) {
     if spans.capacity() > turn.buffers.spans.capacity() {
         turn.buffers.spans = spans;
     }
+}
+
+/// What a FAILURE frame says, after its id.
+pub(super) fn failure_payload(error: &RequestError) -> Vec<u8> {
+    let text = error.to_string();
+    let mut payload = error.code().as_i32().to_be_bytes().to_vec();
+    payload.extend_from_slice(msgi::clip_text(&text).as_bytes());
+    payload
 }
 
 /// Invalid UTF-8 in a text is replaced, not refused.

@@ -16,6 +16,7 @@ mod closing;
 mod goodbye;
 mod lane;
 mod opening;
+mod staging;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use bytes::Bytes;
 
 use self::closing::Closing;
 use self::lane::{InService, Running};
+use self::staging::{Greeted, Staging};
 use super::inbound::Inbound;
 use super::link::{Buffers, Established, Link, READ_CHUNK};
 use super::liveness::{Due, Liveness, Timing};
@@ -158,6 +160,10 @@ pub(crate) struct Driver {
     /// answered.
     ping_sent: u64,
     opened: Option<Box<Opened>>,
+    /// The hello that welcome is about, while a pipeline may be agreed on.
+    greeted: Option<Box<Greeted>>,
+    /// The stages that messages go through, if there are any.
+    staging: Option<Box<Staging>>,
     /// Frees the session's place among the connections.
     permit: Option<Box<dyn Place>>,
     /// Whether the disconnect handler has been started.
@@ -201,6 +207,8 @@ impl Driver {
             urgent: None,
             ping_sent: 0,
             opened,
+            greeted: None,
+            staging: None,
             permit,
             disconnect_started: false,
             was_open: false,
@@ -233,6 +241,9 @@ impl Driver {
         }
         if matches!(self.phase, Phase::Connecting(_)) {
             self.open_link(context, turn);
+        }
+        if self.staging.is_some() {
+            self.check_staging(turn.now);
         }
         let mut budget = TURN_BUDGET;
         let mut incoming = None;
@@ -343,11 +354,11 @@ impl Driver {
             self.shared.clear_outbox();
             return;
         }
-        let Some(link) = &mut self.link else {
+        if self.link.is_none() {
             output.reset(OUTPUT_KEEP);
             turn.buffers.output = Some(output);
             return;
-        };
+        }
         let mut unblocked = false;
         loop {
             // While the link takes no more, nothing is added to what is encoded: what is queued can
@@ -356,7 +367,7 @@ impl Driver {
                 self.urgent = None;
                 self.shared.clear_outbox();
             } else if !self.blocked {
-                let framing = self.shared.framing();
+                let framing = self.shared.collecting();
                 if unblocked && !self.welcome_queued {
                     push_urgent(&mut self.urgent, framing, &mut output);
                 }
@@ -366,6 +377,9 @@ impl Driver {
                 self.welcome_queued &= self.shared.has_queued();
                 // What became urgent only in this turn came after what is queued: not before a welcome.
                 push_urgent(&mut self.urgent, framing, &mut output);
+                if self.staging.is_some() {
+                    self.stage(&mut output, &mut turn.buffers.stages);
+                }
             }
             // A link that was blocked may have to pass on what it took.
             if output.is_empty() && !self.blocked {
@@ -378,6 +392,7 @@ impl Driver {
                 note_sent(&self.shared, turn, counts);
                 self.liveness.sent = turn.now;
             }
+            let Some(link) = &mut self.link else { return };
             let before = output.remaining() + link.held();
             let transmitted = link.poll_transmit(context, turn.buffers, &mut output);
             if output.remaining() + link.held() < before {
@@ -414,7 +429,7 @@ impl Driver {
     }
 
     fn push_urgent(&mut self, output: &mut Output) {
-        push_urgent(&mut self.urgent, self.shared.framing(), output);
+        push_urgent(&mut self.urgent, self.shared.collecting(), output);
     }
 
     /// Writes a frame that was encoded once for many sessions straight to the link, if nothing waits
@@ -630,7 +645,12 @@ impl Driver {
             return Delivery::Missed;
         }
         let policy = self.shared.limits().when_full;
-        let offered = match frames.encoded(framing) {
+        let shared_frame = match self.staging {
+            None => frames.encoded(framing),
+            // Each session's stages make something else of it.
+            Some(_) => None,
+        };
+        let offered = match shared_frame {
             Some(encoded) => {
                 if self.transmit_encoded(context, turn, encoded) {
                     return Delivery::Sent;
