@@ -15,9 +15,12 @@
 //! A session without stages pays nothing for them.
 
 mod agreement;
+mod authentication;
 mod compression;
 mod link;
+mod log;
 mod secret;
+pub mod signature;
 mod stage;
 mod stats;
 
@@ -25,10 +28,12 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+pub use self::authentication::HmacSha256;
 pub use self::compression::Compression;
 pub(crate) use self::link::{LinkPipeline, PipelineFailure, StageScratch};
+pub use self::log::MessageLog;
 pub use self::secret::{KeyError, Secret};
-pub use self::stage::{CustomStage, Stage, StageDefinition, StageError, StageKind};
+pub use self::stage::{CustomStage, Direction, Stage, StageDefinition, StageError, StageKind};
 pub(crate) use self::stage::{Handshake, LinkContext};
 use self::stats::Counters;
 pub use self::stats::{DirectionStats, StageStats};

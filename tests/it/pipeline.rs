@@ -93,7 +93,9 @@ async fn messages_come_back_through_the_agreed_stages(over: Over) {
             let payload = vec![round as u8; size * 250];
             client.send(payload).await.unwrap();
         }
-        let answer = client.request(vec![9; round], Duration::from_secs(10)).await;
+        let answer = client
+            .request(vec![9; round], Duration::from_secs(10))
+            .await;
         assert_eq!(answer.unwrap().payload(), vec![9; round]);
         for size in 0..5 {
             let message = within("an answer", stream.next()).await.unwrap();
