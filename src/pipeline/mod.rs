@@ -17,6 +17,7 @@
 mod agreement;
 mod authentication;
 mod compression;
+mod encryption;
 mod link;
 mod log;
 mod secret;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 
 pub use self::authentication::HmacSha256;
 pub use self::compression::Compression;
+pub use self::encryption::{Encryption, Keys};
 pub(crate) use self::link::{LinkPipeline, PipelineFailure, StageScratch};
 pub use self::log::MessageLog;
 pub use self::secret::{KeyError, Secret};
