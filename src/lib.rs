@@ -3,6 +3,7 @@
 // Where the architecture is checked, see `clippy.toml`.
 #![warn(clippy::disallowed_types, clippy::disallowed_methods)]
 
+mod buffer;
 mod config;
 pub mod error;
 mod message;
@@ -25,6 +26,7 @@ pub mod internal;
 pub mod tls;
 pub mod websocket;
 
+pub use buffer::SegmentedBuffer;
 pub use client::{
     Client, ClientBuilder, ClientState, ClientStats, ClientStopReport, MessageStream,
     ReconnectPolicy, Resolver, SystemResolver,

@@ -63,6 +63,7 @@ mod client;
 mod config;
 mod handlers;
 mod manager;
+mod pipeline;
 mod result;
 mod runtime;
 mod secure;
@@ -76,6 +77,7 @@ pub use self::callback::{Task, thread_pool_interface};
 pub use self::client::{classic_client, messaging_client};
 pub use self::config::{ClientConfig, ServerConfig, client_config, server_config};
 pub use self::manager::session_manager;
+pub use self::pipeline::{Filtered, Pipeline, WriteTo, authenticated_message, message_pipeline};
 pub use self::result::{Result, ResultExt, VoidResult, error, error_codes, error_void, ok};
 pub use self::secure::{
     secure_client_config, secure_messaging_client, secure_messaging_server, secure_server_config,
