@@ -449,10 +449,14 @@ impl Session {
     // Handlers
 
     /// Gives this session a handler of its own, from its next message on. It takes the place of all
-    /// handlers of the server or client for this session, and runs on the session's worker.
+    /// handlers of the server or client for this session, and runs where they would.
     pub fn set_handler<H: Handler>(&self, handler: H) {
+        let service = Arc::new(HandlerService(handler));
         self.shared
-            .set_service(Some(Arc::new(HandlerService(handler))));
+            .set_service(Some(match &self.shared.hub().execution {
+                Some(execution) => execution.of(service),
+                None => service,
+            }));
     }
 
     /// Takes the session's own handler away: the server's or client's are called again, from the next
