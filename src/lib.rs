@@ -11,6 +11,7 @@ pub mod pipeline;
 mod client;
 mod codec;
 mod endpoint;
+mod events;
 mod group;
 mod handler;
 mod hub;
