@@ -23,6 +23,7 @@ mod worker;
 pub mod compat;
 #[doc(hidden)]
 pub mod internal;
+pub mod logging;
 pub mod tls;
 pub mod websocket;
 

@@ -18,6 +18,7 @@ mod codecs;
 mod connections;
 mod generations;
 mod lifecycle;
+mod logging;
 mod secure;
 mod sessions;
 mod udp;
