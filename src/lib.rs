@@ -13,6 +13,7 @@ pub mod pipeline;
 mod client;
 mod codec;
 mod endpoint;
+mod events;
 mod group;
 mod handler;
 mod hub;
@@ -24,6 +25,7 @@ mod worker;
 pub mod compat;
 #[doc(hidden)]
 pub mod internal;
+pub mod logging;
 pub mod tls;
 pub mod websocket;
 
