@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::config::{Limits, Timeouts};
+use crate::executor::Execution;
 use crate::group::Groups;
 use crate::handler::{Authenticator, GroupGuard, Service};
 use crate::pipeline::{OVERHEAD_MAX, Pipeline, SALT};
@@ -83,12 +84,24 @@ pub(crate) enum Role {
     Client,
 }
 
+impl Role {
+    /// The side as a word.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Role::Server => "server",
+            Role::Client => "client",
+        }
+    }
+}
+
 /// The common part of a server's or client's sessions.
 pub(crate) struct Hub {
     pub(crate) role: Role,
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
     pub(crate) service: Arc<dyn Service>,
+    /// Where handlers of single sessions run too.
+    pub(crate) execution: Option<Arc<Execution>>,
     pub(crate) authenticator: Option<Arc<dyn Authenticator>>,
     pub(crate) group_guard: Option<Arc<dyn GroupGuard>>,
     /// What messages go through; `None` when that is nothing.
@@ -119,6 +132,7 @@ impl Hub {
         limits: Limits,
         timeouts: Timeouts,
         service: Arc<dyn Service>,
+        execution: Option<Arc<Execution>>,
         authenticator: Option<Arc<dyn Authenticator>>,
         group_guard: Option<Arc<dyn GroupGuard>>,
     ) -> Self {
@@ -128,6 +142,7 @@ impl Hub {
             limits,
             timeouts,
             service,
+            execution,
             authenticator,
             group_guard,
             pipeline: None,

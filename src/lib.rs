@@ -6,12 +6,14 @@
 mod buffer;
 mod config;
 pub mod error;
+pub mod executor;
 mod message;
 pub mod pipeline;
 
 mod client;
 mod codec;
 mod endpoint;
+mod events;
 mod group;
 mod handler;
 mod hub;
@@ -23,6 +25,7 @@ mod worker;
 pub mod compat;
 #[doc(hidden)]
 pub mod internal;
+pub mod logging;
 pub mod tls;
 pub mod websocket;
 
@@ -40,8 +43,9 @@ pub use error::{
     CloseReason, ClosedBy, ConfigError, ConnectError, ErrorCode, RequestError, SendError,
     ServerError,
 };
+pub use executor::Executor;
 pub use group::{GroupError, GroupName, GroupNameError};
-pub use handler::{Authenticator, BoxFuture, Credentials, Executor, GroupGuard, Handler, Router};
+pub use handler::{Authenticator, BoxFuture, Credentials, GroupGuard, Handler, Router};
 pub use message::{Message, MessageKind, Outgoing};
 pub use server::{BroadcastReport, Server, ServerBuilder, ServerStats, StopReport, UdpStats};
 pub use session::{Sending, Session, SessionId, SessionStats, State, Transport};

@@ -11,7 +11,8 @@ use super::{Client, ClientState, Inner, OnStateChange, ReconnectPolicy};
 use crate::config::{Limits, QueuePolicy, SocketOptions, Timeouts, UdpOptions};
 use crate::endpoint::{Address, CodecKind, Endpoint};
 use crate::error::{CloseReason, ConfigError, ErrorCode, RequestError};
-use crate::handler::{Closures, Executed, Executor, Handler, HandlerService, Service};
+use crate::executor::{Execution, Executor};
+use crate::handler::{Closures, Handler, HandlerService, Service};
 use crate::hub::{Hub, Role};
 use crate::message::Message;
 use crate::pipeline::Pipeline;
@@ -54,7 +55,7 @@ pub struct ClientBuilder {
     offline_policy: QueuePolicy,
     resolver: Arc<dyn Resolver>,
     closures: Closures,
-    executor: Option<Arc<dyn Executor>>,
+    execution: Option<Arc<Execution>>,
     pipeline: Option<Pipeline>,
     handler: Option<Arc<dyn Service>>,
     on_state_change: Option<Box<OnStateChange>>,
@@ -78,7 +79,7 @@ impl ClientBuilder {
             offline_policy: QueuePolicy::Wait,
             resolver: Arc::new(SystemResolver),
             closures: Closures::default(),
-            executor: None,
+            execution: None,
             pipeline: None,
             handler: None,
             on_state_change: None,
@@ -197,7 +198,7 @@ impl ClientBuilder {
 
     /// Runs handlers on an executor instead of on the client's worker.
     pub fn executor(mut self, executor: impl Executor) -> Self {
-        self.executor = Some(Arc::new(executor));
+        self.execution = Some(Execution::new(executor));
         self
     }
 
@@ -318,8 +319,8 @@ impl ClientBuilder {
                 })
             }
         };
-        let service = match self.executor {
-            Some(executor) => Arc::new(Executed { service, executor }),
+        let service = match &self.execution {
+            Some(execution) => execution.of(service),
             None => service,
         };
         let tls = match self.tls {
@@ -336,6 +337,7 @@ impl ClientBuilder {
             self.limits,
             self.timeouts,
             service,
+            self.execution,
             None,
             None,
         )

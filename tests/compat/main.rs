@@ -18,6 +18,7 @@ mod codecs;
 mod connections;
 mod generations;
 mod lifecycle;
+mod logging;
 mod pipeline;
 mod secure;
 mod sessions;

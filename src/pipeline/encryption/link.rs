@@ -19,7 +19,7 @@ pub(super) const FRAMES_MAX: u64 = 1 << 32;
 const WINDOW: u64 = 64;
 
 /// The stage of one link.
-pub(super) struct Link {
+pub(super) struct LinkCipher {
     keys: Keys,
     suite: &'static Suite,
     /// The associated data of the first frame under each key.
@@ -56,7 +56,7 @@ pub(super) struct CountedKey {
     pub(super) count: u64,
 }
 
-impl Link {
+impl LinkCipher {
     pub(super) fn new(
         keys: &Keys,
         suite: &'static Suite,
@@ -88,7 +88,7 @@ impl Link {
             }
         };
         let ring = keys.ring();
-        Ok(Link {
+        Ok(LinkCipher {
             keys: keys.clone(),
             suite,
             first,
@@ -112,7 +112,7 @@ impl Link {
     }
 }
 
-impl Stage for Link {
+impl Stage for LinkCipher {
     fn encode(&mut self, message: &[u8], output: &mut Vec<u8>) -> Result<(), StageError> {
         self.refresh();
         let direction = &mut self.sending;
