@@ -57,7 +57,7 @@ fn side(
 }
 
 /// Client and server of a link.
-fn pair(suite: &'static Suite, keys: &Keys, over: Over) -> (LinkCipher, Link) {
+fn pair(suite: &'static Suite, keys: &Keys, over: Over) -> (LinkCipher, LinkCipher) {
     let side = |is_client| side(suite, keys, over, 1, is_client).unwrap();
     (side(true), side(false))
 }

@@ -86,7 +86,7 @@ impl Case {
     }
 
     /// The sender and the receiver of a direction, and the ring of the sender.
-    fn ends(&self, direction: &str) -> (Keys, LinkCipher, Link) {
+    fn ends(&self, direction: &str) -> (Keys, LinkCipher, LinkCipher) {
         let suite = SUITES.into_iter().find(|suite| suite.name == self.stage);
         let handshake = self.handshake.as_ref().map(Hello::handshake);
         let keys = self.keys();
