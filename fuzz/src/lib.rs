@@ -1,6 +1,8 @@
 //! The fuzz targets. Each is a function over bytes that panics when a promise is broken; the programs of
 //! libFuzzer and the replay on a stable compiler call the same functions.
 
+pub mod container_binary;
+pub mod container_msgpack;
 pub mod control_json;
 mod input;
 pub mod lines_length;
@@ -15,6 +17,8 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
 pub const TARGETS: &[Target] = &[
+    ("container_binary", container_binary::run),
+    ("container_msgpack", container_msgpack::run),
     ("control_json", control_json::run),
     ("lines_length", lines_length::run),
     ("msgi_frame", msgi_frame::run),
