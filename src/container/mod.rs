@@ -22,6 +22,42 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # What the formats carry
+//!
+//! Both sides agree on a [`Format`] by their configuration; it is never guessed from bytes.
+//!
+//! | | `msgpack` | `json` | `binary` | `text` | `cpp-json` | `xml` |
+//! |---|---|---|---|---|---|---|
+//! | null, bool | yes | yes | yes | yes | bool | bool |
+//! | integers | the number; the type is the narrowest of int, llong, ullong | yes | yes | yes | the number | written |
+//! | float, double | yes | finite ones | yes | with at most six decimals | as text | as text |
+//! | string | yes | in UTF-8 | yes | without `];`, `};`, line breaks, leading white space | in UTF-8 | what XML can carry |
+//! | bytes | unless they are a container in `msgpack` | yes | yes | empty ones | no | no |
+//! | container | yes | yes | without a header | no | no | no |
+//! | null pointer to a container | as null | yes | yes | no | no | no |
+//! | array | yes | yes | yes | no | no | no |
+//! | names | all | in UTF-8 | once in a container | letters, digits, `_` | in UTF-8 | names of XML elements |
+//! | header | yes | in UTF-8 | in UTF-8 | as strings | in UTF-8 | what XML can carry |
+//!
+//! What a format cannot carry is an [`EncodeError`], which names the value and the formats that can carry it. Two
+//! things change on the way through MessagePack, because it has no place for them: the type of an integer, not its
+//! number, and a container that is a null pointer, which becomes null.
+//!
+//! # Reading MessagePack
+//!
+//! Integers become int when they fit into 32 bits, else llong when they fit into 64 with a sign, else ullong. `bin` is
+//! a container when all of it is one, in exactly the form that a writer produces, and bytes otherwise; see
+//! [`DecodeOptions::nested_containers`]. Other than the C++ library does, this reader takes containers and nested
+//! arrays inside of arrays, and ullong beyond 2^63. It refuses, with the position, what that library skips or
+//! misreads: keys other than `header` and `values`, unknown fields of the header, keys that stand there twice, maps
+//! and extensions as values, bytes behind the end, and an end in the middle. Names that stand there twice are kept,
+//! keys may be in any order, and numbers and lengths may take more bytes than they need.
+//!
+//! # Limits
+//!
+//! Readers never allocate by a length that the input declares, take time in proportion to the input, and stop at 64
+//! levels of nesting ([`DecodeOptions`]). Writers stop at 128.
 
 mod access;
 mod error;
@@ -346,3 +382,6 @@ impl<N: Into<Text>, V: Into<Value>> Extend<(N, V)> for Container {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;
