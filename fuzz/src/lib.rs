@@ -20,8 +20,8 @@ pub type Target = (&'static str, fn(&[u8]));
 /// All targets.
 pub const TARGETS: &[Target] = &[
     ("container_binary", container_binary::run),
-    ("container_msgpack", container_msgpack::run),
     ("container_json", container_json::run),
+    ("container_msgpack", container_msgpack::run),
     ("container_text", container_text::run),
     ("control_json", control_json::run),
     ("lines_length", lines_length::run),

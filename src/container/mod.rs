@@ -29,16 +29,17 @@
 //!
 //! | | `msgpack` | `json` | `binary` | `text` | `cpp-json` | `xml` |
 //! |---|---|---|---|---|---|---|
-//! | null, bool | yes | yes | yes | yes | bool | bool |
+//! | null | yes | yes | yes | yes | no | written |
+//! | bool | yes | yes | yes | yes | yes | written |
 //! | integers | the number; the type is the narrowest of int, llong, ullong | yes | yes | yes | the number | written |
-//! | float, double | yes | finite ones | yes | with at most six decimals | as text | as text |
+//! | float, double | yes | finite ones | yes | with at most six decimals | as text, finite; a float becomes a double | as text |
 //! | string | yes | in UTF-8 | yes | without `];`, `};`, line breaks, leading white space | in UTF-8 | what XML can carry |
 //! | bytes | unless they are a container in `msgpack` | yes | yes | empty ones | no | no |
 //! | container | yes | yes | without a header | no | no | no |
 //! | null pointer to a container | as null | yes | yes | no | no | no |
 //! | array | yes | yes | yes | no | no | no |
 //! | names | all | in UTF-8 | once in a container | letters, digits, `_` | in UTF-8 | names of XML elements |
-//! | header | yes | in UTF-8 | in UTF-8 | as strings | in UTF-8 | what XML can carry |
+//! | header | yes | in UTF-8 | in UTF-8 | as strings, without spaces around | in UTF-8 | what XML can carry |
 //!
 //! What a format cannot carry is an [`EncodeError`], which names the value and the formats that can carry it. Two
 //! things change on the way through MessagePack, because it has no place for them: the type of an integer, not its
