@@ -276,11 +276,11 @@ impl Container {
 
     /// Reads a container, with the default options. All of `input` must be one container.
     ///
-    /// Strings and bytes share `input` where they are longer than 23 bytes.
+    /// Strings and names of more than 23 bytes, and all bytes, share `input` and keep it alive.
     ///
     /// # Errors
     ///
-    /// [`DecodeError`] when the input is not a container in this format, says where.
+    /// [`DecodeError`] when the input is not a container in this format; it says where.
     pub fn decode(format: Format, input: &Bytes) -> Result<Self, DecodeError> {
         Container::decode_with(format, input, &DecodeOptions::default())
     }

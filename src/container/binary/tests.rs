@@ -39,7 +39,7 @@ fn decode(input: &[u8]) -> Result<Container, DecodeError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn what_is_written_is_read_again(container in any_container()) {
