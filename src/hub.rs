@@ -9,8 +9,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::config::{Limits, Timeouts};
+use crate::executor::Execution;
 use crate::group::Groups;
 use crate::handler::{Authenticator, GroupGuard, Service};
+use crate::pipeline::{OVERHEAD_MAX, Pipeline, SALT};
 use crate::session::shared::lock;
 use crate::session::{Session, SessionId};
 
@@ -82,14 +84,28 @@ pub(crate) enum Role {
     Client,
 }
 
+impl Role {
+    /// The side as a word.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Role::Server => "server",
+            Role::Client => "client",
+        }
+    }
+}
+
 /// The common part of a server's or client's sessions.
 pub(crate) struct Hub {
     pub(crate) role: Role,
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
     pub(crate) service: Arc<dyn Service>,
+    /// Where handlers of single sessions run too.
+    pub(crate) execution: Option<Arc<Execution>>,
     pub(crate) authenticator: Option<Arc<dyn Authenticator>>,
     pub(crate) group_guard: Option<Arc<dyn GroupGuard>>,
+    /// What messages go through; `None` when that is nothing.
+    pub(crate) pipeline: Option<Pipeline>,
     pub(crate) clock: Clock,
     pub(crate) totals: Totals,
     traffic: Mutex<Vec<Arc<Traffic>>>,
@@ -116,6 +132,7 @@ impl Hub {
         limits: Limits,
         timeouts: Timeouts,
         service: Arc<dyn Service>,
+        execution: Option<Arc<Execution>>,
         authenticator: Option<Arc<dyn Authenticator>>,
         group_guard: Option<Arc<dyn GroupGuard>>,
     ) -> Self {
@@ -125,8 +142,10 @@ impl Hub {
             limits,
             timeouts,
             service,
+            execution,
             authenticator,
             group_guard,
+            pipeline: None,
             clock: Clock::new(),
             totals: Totals::default(),
             traffic: Mutex::new(Vec::new()),
@@ -140,6 +159,23 @@ impl Hub {
             drain_millis,
             goaway: AtomicU64::new(0),
         }
+    }
+
+    /// Puts a pipeline between the sessions and their links.
+    pub(crate) fn with_pipeline(self, pipeline: Option<Pipeline>) -> Self {
+        Hub {
+            pipeline: pipeline.filter(|pipeline| !pipeline.is_empty()),
+            ..self
+        }
+    }
+
+    /// The longest message as it can stand on a link: with what stages may have added to it.
+    pub(crate) fn frame_limit(&self) -> usize {
+        let added = match self.pipeline {
+            Some(_) => OVERHEAD_MAX + SALT,
+            None => 0,
+        };
+        self.limits.message_size + added
     }
 
     pub(crate) fn next_id(&self) -> SessionId {

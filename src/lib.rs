@@ -3,15 +3,18 @@
 // Where the architecture is checked, see `clippy.toml`.
 #![warn(clippy::disallowed_types, clippy::disallowed_methods)]
 
+mod buffer;
 mod config;
 pub mod container;
 pub mod error;
+pub mod executor;
 mod message;
 pub mod pipeline;
 
 mod client;
 mod codec;
 mod endpoint;
+mod events;
 mod group;
 mod handler;
 mod hub;
@@ -23,9 +26,11 @@ mod worker;
 pub mod compat;
 #[doc(hidden)]
 pub mod internal;
+pub mod logging;
 pub mod tls;
 pub mod websocket;
 
+pub use buffer::SegmentedBuffer;
 pub use client::{
     Client, ClientBuilder, ClientState, ClientStats, ClientStopReport, MessageStream,
     ReconnectPolicy, Resolver, SystemResolver,
@@ -39,8 +44,9 @@ pub use error::{
     CloseReason, ClosedBy, ConfigError, ConnectError, ErrorCode, RequestError, SendError,
     ServerError,
 };
+pub use executor::Executor;
 pub use group::{GroupError, GroupName, GroupNameError};
-pub use handler::{Authenticator, BoxFuture, Credentials, Executor, GroupGuard, Handler, Router};
+pub use handler::{Authenticator, BoxFuture, Credentials, GroupGuard, Handler, Router};
 pub use message::{Message, MessageKind, Outgoing};
 pub use server::{BroadcastReport, Server, ServerBuilder, ServerStats, StopReport, UdpStats};
 pub use session::{Sending, Session, SessionId, SessionStats, State, Transport};

@@ -11,9 +11,11 @@ use super::{Client, ClientState, Inner, OnStateChange, ReconnectPolicy};
 use crate::config::{Limits, QueuePolicy, SocketOptions, Timeouts, UdpOptions};
 use crate::endpoint::{Address, CodecKind, Endpoint};
 use crate::error::{CloseReason, ConfigError, ErrorCode, RequestError};
-use crate::handler::{Closures, Executed, Executor, Handler, HandlerService, Service};
+use crate::executor::{Execution, Executor};
+use crate::handler::{Closures, Handler, HandlerService, Service};
 use crate::hub::{Hub, Role};
 use crate::message::Message;
+use crate::pipeline::Pipeline;
 use crate::session::Session;
 use crate::tls::TlsClient;
 use crate::transport::layers::alpn_of;
@@ -53,7 +55,8 @@ pub struct ClientBuilder {
     offline_policy: QueuePolicy,
     resolver: Arc<dyn Resolver>,
     closures: Closures,
-    executor: Option<Arc<dyn Executor>>,
+    execution: Option<Arc<Execution>>,
+    pipeline: Option<Pipeline>,
     handler: Option<Arc<dyn Service>>,
     on_state_change: Option<Box<OnStateChange>>,
 }
@@ -76,7 +79,8 @@ impl ClientBuilder {
             offline_policy: QueuePolicy::Wait,
             resolver: Arc::new(SystemResolver),
             closures: Closures::default(),
-            executor: None,
+            execution: None,
+            pipeline: None,
             handler: None,
             on_state_change: None,
         }
@@ -94,6 +98,12 @@ impl ClientBuilder {
     /// Adds a server by its endpoint.
     pub fn add_endpoint(mut self, endpoint: Endpoint) -> Self {
         self.endpoints.push(Ok(endpoint));
+        self
+    }
+
+    /// Sets what messages go through between the session and its link: compression, encryption and more.
+    pub fn pipeline(mut self, pipeline: Pipeline) -> Self {
+        self.pipeline = Some(pipeline);
         self
     }
 
@@ -186,9 +196,10 @@ impl ClientBuilder {
         self
     }
 
-    /// Runs handlers on an executor instead of on the client's worker.
+    /// Runs handlers on an executor instead of on the client's worker: see [`executor`](crate::executor). One that
+    /// several share is given in an [`Arc`].
     pub fn executor(mut self, executor: impl Executor) -> Self {
-        self.executor = Some(Arc::new(executor));
+        self.execution = Some(Execution::new(executor));
         self
     }
 
@@ -286,6 +297,11 @@ impl ClientBuilder {
             ));
         }
         check_hello(&endpoints, self.client_id.as_deref(), self.token.as_deref())?;
+        if let Some(pipeline) = &self.pipeline {
+            for endpoint in &endpoints {
+                pipeline.check_endpoint(endpoint)?;
+            }
+        }
         let mut inbox = None;
         let service: Arc<dyn Service> = match self.handler {
             Some(_) if !self.closures.is_empty() => {
@@ -304,8 +320,8 @@ impl ClientBuilder {
                 })
             }
         };
-        let service = match self.executor {
-            Some(executor) => Arc::new(Executed { service, executor }),
+        let service = match &self.execution {
+            Some(execution) => execution.of(service),
             None => service,
         };
         let tls = match self.tls {
@@ -314,23 +330,27 @@ impl ClientBuilder {
             }
             tls => tls,
         };
-        let has_credentials = self.client_id.is_some() || self.token.is_some();
+        let needs_hello = self.client_id.is_some()
+            || self.token.is_some()
+            || self.pipeline.as_ref().is_some_and(Pipeline::needs_hello);
+        let hub = Hub::new(
+            Role::Client,
+            self.limits,
+            self.timeouts,
+            service,
+            self.execution,
+            None,
+            None,
+        )
+        .with_pipeline(self.pipeline);
         let link = LinkConfig {
-            message_limit: self.limits.message_size,
+            message_limit: hub.frame_limit(),
             socket: self.socket,
             udp: UdpConfig {
                 options: self.udp,
                 ..UdpConfig::default()
             },
         };
-        let hub = Hub::new(
-            Role::Client,
-            self.limits,
-            self.timeouts,
-            service,
-            None,
-            None,
-        );
         Ok(Client::new(Inner {
             endpoints,
             client_id: self.client_id,
@@ -340,7 +360,7 @@ impl ClientBuilder {
                 proxy: self.proxy,
                 tls,
                 websocket: self.websocket,
-                needs_hello: has_credentials,
+                needs_hello,
             },
             reconnect: self.reconnect,
             resolver: self.resolver,

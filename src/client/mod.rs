@@ -603,7 +603,7 @@ impl Inner {
             client_id: None,
             token: None,
             link: LinkConfig {
-                message_limit: hub.limits.message_size,
+                message_limit: hub.frame_limit(),
                 socket: SocketOptions::default(),
                 udp: Default::default(),
             },

@@ -48,7 +48,8 @@
 //!
 //! # Logging
 //!
-//! Events go to `tracing`. By default a server listens on `0.0.0.0`, as the classic one does; it says so
+//! Events go to the logger of [`set_global_logger`], or to the program's subscriber of `tracing`; before one of
+//! them is set, nowhere. By default a server listens on `0.0.0.0`, as the classic one does; it says so
 //! with a warning. The rest of the library listens on loopback unless told otherwise.
 //!
 #![doc = include_str!("../../docs/classic-api.md")]
@@ -62,12 +63,15 @@ mod callback;
 mod client;
 mod config;
 mod handlers;
+mod logger;
 mod manager;
+mod pipeline;
 mod result;
 mod runtime;
 mod secure;
 mod server;
 mod session;
+mod thread_pool;
 mod udp;
 mod websocket;
 
@@ -75,7 +79,11 @@ pub use self::architecture::{MessagingClient, MessagingServer, session_id};
 pub use self::callback::{Task, thread_pool_interface};
 pub use self::client::{classic_client, messaging_client};
 pub use self::config::{ClientConfig, ServerConfig, client_config, server_config};
+pub use self::logger::{
+    basic_logger, log_level, logger_interface, logger_system_adapter, set_global_logger,
+};
 pub use self::manager::session_manager;
+pub use self::pipeline::{Filtered, Pipeline, WriteTo, authenticated_message, message_pipeline};
 pub use self::result::{Result, ResultExt, VoidResult, error, error_codes, error_void, ok};
 pub use self::secure::{
     secure_client_config, secure_messaging_client, secure_messaging_server, secure_server_config,
@@ -83,6 +91,7 @@ pub use self::secure::{
 };
 pub use self::server::{ListenOn, classic_server, messaging_server, server_statistics};
 pub use self::session::{messaging_session, session_state, session_statistics};
+pub use self::thread_pool::basic_thread_pool;
 pub use self::udp::{
     messaging_udp_client, messaging_udp_server, udp_client_config, udp_server_config,
 };

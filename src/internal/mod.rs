@@ -4,11 +4,13 @@
 mod bench;
 mod bytes_in;
 mod core;
+mod pipeline;
 mod websocket;
 
 pub use self::bench::{Decode, Encode, Queue, encode_for_many};
 pub use self::bytes_in::{Control, Ending, ReceivedStream, receive};
 pub use self::core::Core;
+pub use self::pipeline::StageLink;
 pub use self::websocket::{
     WebSocketDecode, WebSocketDeflate, WebSocketEnding, WebSocketOptions, is_websocket_control,
     push_websocket_frame, push_websocket_message, read_websocket_upgrade, receive_websocket,
@@ -65,12 +67,7 @@ impl MemoryPeer {
             id,
             payload,
         } = frame;
-        let mut frame = Some(Frame {
-            frame_type: FrameType(frame_type),
-            text,
-            id,
-            payload,
-        });
+        let mut frame = Some(Frame::new(FrameType(frame_type), text, id, payload));
         poll_fn(|context| {
             self.end
                 .poll_write(context, &mut frame, Option::as_ref, Option::take)
@@ -94,6 +91,7 @@ impl MemoryPeer {
                  text,
                  id,
                  payload,
+                 ..
              }| RawFrame {
                 frame_type: frame_type.0,
                 text,

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 
 use super::{Configured, Pipeline, StageKind};
+use crate::endpoint::{Address, CodecKind, Endpoint};
+use crate::error::{ConfigError, ErrorCode};
 
 /// Positions in the configured pipeline, in the order in which they are applied to what is sent.
 pub(crate) type Agreed = Vec<u8>;
@@ -18,6 +20,11 @@ impl Pipeline {
     /// Whether any stage is required of every link.
     pub(crate) fn has_required(&self) -> bool {
         self.negotiable().any(|(_, stage)| stage.is_required)
+    }
+
+    /// Whether peers without hello are refused.
+    pub(crate) fn needs_hello(&self) -> bool {
+        self.has_required() && !self.works_without_hello()
     }
 
     /// What a server chooses from a client's offer: of each kind the first in its own order, and every
@@ -84,6 +91,26 @@ impl Pipeline {
         Ok(self.with_observers(accepted))
     }
 
+    /// The names of those of these stages that are on the wire, in order.
+    pub(crate) fn wire_names(&self, agreed: &[u8]) -> Vec<String> {
+        self.chosen(agreed)
+            .filter(|stage| stage.definition.kind != StageKind::Observer)
+            .map(|stage| stage.definition.name.to_string())
+            .collect()
+    }
+
+    /// Whether one of these stages encrypts.
+    pub(crate) fn has_encryption(&self, agreed: &[u8]) -> bool {
+        self.chosen(agreed)
+            .any(|stage| stage.definition.kind == StageKind::Encryption)
+    }
+
+    fn chosen(&self, agreed: &[u8]) -> impl Iterator<Item = &Configured> {
+        agreed
+            .iter()
+            .map(|index| &self.inner.stages[usize::from(*index)])
+    }
+
     /// Every stage: what peers without hello use.
     pub(crate) fn all(&self) -> Agreed {
         (0..self.inner.stages.len() as u8).collect()
@@ -92,6 +119,50 @@ impl Pipeline {
     /// What a link uses that is known to agree on nothing.
     pub(crate) fn observers(&self) -> Agreed {
         self.with_observers(Vec::new())
+    }
+
+    /// Checks that the stages can be used where a server listens or a client connects.
+    pub(crate) fn check_endpoint(&self, endpoint: &Endpoint) -> Result<(), ConfigError> {
+        let codec = match endpoint.codec() {
+            None | Some(CodecKind::Msgi) => return Ok(()),
+            Some(codec) => codec,
+        };
+        let refuse = |code, text: &str| {
+            let text = format!("pipeline: `{endpoint}` {text}");
+            Err(ConfigError::new(code, text))
+        };
+        if !self.works_without_hello() {
+            return match self.has_required() {
+                false => Ok(()),
+                true => refuse(
+                    ErrorCode::InvalidConfiguration,
+                    "has no hello to agree on the stages that are required; both sides can be \
+                     configured without hello",
+                ),
+            };
+        }
+        let is_udp = matches!(endpoint.address(), Address::Udp { .. });
+        let mut stages = self.negotiable().map(|(_, stage)| &stage.definition);
+        if is_udp {
+            return match stages.any(|stage| stage.needs_order) {
+                false => Ok(()),
+                true => refuse(
+                    ErrorCode::NotSupported,
+                    "loses messages, and encryption without hello needs the first one; use codec=msgi",
+                ),
+            };
+        }
+        match codec {
+            CodecKind::Raw if stages.next().is_some() => refuse(
+                ErrorCode::NotSupported,
+                "keeps no message together, which every stage needs; use codec=length or msgi",
+            ),
+            CodecKind::Lines if stages.any(|stage| stage.is_binary) => refuse(
+                ErrorCode::NotSupported,
+                "carries lines of text, and stages make bytes of them; use codec=length or msgi",
+            ),
+            _ => Ok(()),
+        }
     }
 
     /// The stages that hello and welcome speak of.

@@ -4,7 +4,10 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::agreement::Agreed;
-use super::{Configured, DirectionStats, LinkContext, OnFailure, Pipeline, Stage, StageError};
+use super::{
+    Configured, Direction, DirectionStats, LinkContext, OnFailure, Pipeline, Stage, StageError,
+    StageKind,
+};
 use crate::error::ErrorCode;
 
 /// A link's part of a pipeline: the stages that are agreed on, in order.
@@ -18,8 +21,18 @@ struct LinkStage {
     /// Position in the configured pipeline.
     index: u8,
     stage: Box<dyn Stage>,
+    /// Whether it leaves messages as they are, so that they need not be copied for it.
+    is_observer: bool,
     sent: DirectionStats,
     received: DirectionStats,
+}
+
+/// Stages that make the same of a message on every link.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shareable {
+    /// Which they are: a bit for each position in the configured pipeline.
+    pub(crate) key: u16,
+    pub(crate) count: u8,
 }
 
 /// Memory for what is between two stages, lent by the worker.
@@ -65,6 +78,17 @@ impl fmt::Display for PipelineFailure {
     }
 }
 
+impl LinkStage {
+    fn observe(&mut self, direction: Direction, message: &[u8]) {
+        self.stage.observe(direction, message);
+        let stats = match direction {
+            Direction::Sent => &mut self.sent,
+            Direction::Received => &mut self.received,
+        };
+        stats.count(message.len(), message.len());
+    }
+}
+
 impl LinkPipeline {
     /// Makes the agreed stages for a link.
     pub(crate) fn new(
@@ -78,6 +102,7 @@ impl LinkPipeline {
                 Ok(stage) => Ok(LinkStage {
                     index: *index,
                     stage,
+                    is_observer: definition.kind == StageKind::Observer,
                     sent: DirectionStats::default(),
                     received: DirectionStats::default(),
                 }),
@@ -113,38 +138,51 @@ impl LinkPipeline {
             .all(|stage| !self.definition(stage.index).definition.is_binary)
     }
 
-    /// Puts into `scratch.result` what is sent in place of `message`, at most `most` bytes.
-    pub(crate) fn encode(
+    /// The stages at the front that make the same of a message on every link, if there are any.
+    pub(crate) fn shareable(&self) -> Option<Shareable> {
+        let stages = self.stages.iter();
+        let shareable = stages
+            .map(|stage| stage.index)
+            .take_while(|index| self.definition(*index).definition.is_shareable);
+        let (mut key, mut count) = (0, 0);
+        for index in shareable {
+            key |= 1 << index;
+            count += 1;
+        }
+        (count > 0).then_some(Shareable { key, count })
+    }
+
+    /// Whether `done` stages are all that there are.
+    pub(crate) fn has_done_all(&self, done: u8) -> bool {
+        usize::from(done) == self.stages.len()
+    }
+
+    /// Sends `message` through the stages that are [`shareable`](Self::shareable) only. False when one
+    /// refuses it.
+    pub(crate) fn encode_shareable(
         &mut self,
         message: &[u8],
         most: usize,
         scratch: &mut StageScratch,
+    ) -> bool {
+        let count = self
+            .shareable()
+            .map_or(0, |stages| usize::from(stages.count));
+        let encoded = encode(&mut self.stages[..count], message, scratch).is_ok();
+        encoded && scratch.result.len() <= most
+    }
+
+    /// Puts into `scratch.result` what is sent in place of `message`, which has gone through `done` stages
+    /// already: at most `most` bytes.
+    pub(crate) fn encode(
+        &mut self,
+        message: &[u8],
+        done: usize,
+        most: usize,
+        scratch: &mut StageScratch,
     ) -> Result<(), PipelineFailure> {
-        scratch.result.clear();
-        let last = self.stages.len().saturating_sub(1);
-        let mut failed = None;
-        for (position, stage) in self.stages.iter_mut().enumerate() {
-            let StageScratch {
-                result,
-                front,
-                back,
-            } = scratch;
-            // What goes in is in `front`, but for the first; what comes out is in `back`, but for the last.
-            let input = if position == 0 { message } else { &front[..] };
-            let output = if position == last { result } else { &mut *back };
-            output.clear();
-            if let Err(error) = stage.stage.encode(input, output) {
-                failed = Some((stage.index, error));
-                break;
-            }
-            stage.sent.count(input.len(), output.len());
-            if position != last {
-                std::mem::swap(front, back);
-            }
-        }
-        if self.stages.is_empty() {
-            scratch.result.extend_from_slice(message);
-        }
+        let left = self.stages.get_mut(done..).unwrap_or_default();
+        let mut failed = encode(left, message, scratch).err();
         if failed.is_none() && scratch.result.len() > most {
             let error = StageError::too_large(scratch.result.len(), most);
             failed = self.stages.last().map(|stage| (stage.index, error));
@@ -162,11 +200,26 @@ impl LinkPipeline {
     ) -> Result<(), PipelineFailure> {
         let before = output.len();
         let mut failed = None;
-        let count = self.stages.len();
-        for (position, stage) in self.stages.iter_mut().rev().enumerate() {
+        // As they are met on the way in.
+        let first = self.stages.iter().rposition(|stage| !stage.is_observer);
+        let last = self.stages.iter().position(|stage| !stage.is_observer);
+        for (position, stage) in self.stages.iter_mut().enumerate().rev() {
             let StageScratch { front, back, .. } = scratch;
-            let input = if position == 0 { encoded } else { &front[..] };
-            let is_last = position + 1 == count;
+            if stage.is_observer {
+                let seen = match (first, last) {
+                    (_, Some(last)) if position < last => &output[before..],
+                    (Some(first), _) if position < first => &front[..],
+                    _ => encoded,
+                };
+                stage.observe(Direction::Received, seen);
+                continue;
+            }
+            let input = if Some(position) == first {
+                encoded
+            } else {
+                &front[..]
+            };
+            let is_last = Some(position) == last;
             // Between two stages a message has what the stages before it on the way out have added.
             let most = if is_last {
                 limit
@@ -192,7 +245,7 @@ impl LinkPipeline {
             failed = Some((stage.index, error));
             break;
         }
-        if count == 0 {
+        if last.is_none() {
             output.extend_from_slice(encoded);
         }
         if failed.is_some() {
@@ -215,6 +268,26 @@ impl LinkPipeline {
         }
     }
 
+    /// The most bytes that these stages add to a message.
+    pub(crate) fn overhead(&self) -> usize {
+        let stages = self.stages.iter();
+        stages
+            .map(|stage| self.definition(stage.index).definition.overhead)
+            .sum()
+    }
+
+    /// What came is longer than any message can be made.
+    pub(crate) fn refuse_length(&self, len: usize, limit: usize) -> PipelineFailure {
+        let stage = match self.stages.last() {
+            Some(stage) => self.definition(stage.index).definition.name.clone(),
+            None => "pipeline".into(),
+        };
+        PipelineFailure {
+            stage,
+            error: StageError::too_large(len, limit),
+        }
+    }
+
     /// Adds what was counted to the pipeline's statistics.
     pub(crate) fn flush_stats(&mut self) {
         for stage in &mut self.stages {
@@ -223,12 +296,48 @@ impl LinkPipeline {
             counters.add_received(std::mem::take(&mut stage.received));
         }
     }
+}
 
-    /// The names of the stages, in order.
-    pub(crate) fn names(&self) -> Vec<String> {
-        self.stages
-            .iter()
-            .map(|stage| self.definition(stage.index).definition.name.to_string())
-            .collect()
+/// Sends `message` through `stages`. Says which of them refuses it.
+fn encode(
+    stages: &mut [LinkStage],
+    message: &[u8],
+    scratch: &mut StageScratch,
+) -> Result<(), (u8, StageError)> {
+    let StageScratch {
+        result,
+        front,
+        back,
+    } = scratch;
+    result.clear();
+    // The first and the last stage that change messages.
+    let first = stages.iter().position(|stage| !stage.is_observer);
+    let last = stages.iter().rposition(|stage| !stage.is_observer);
+    for (position, stage) in stages.iter_mut().enumerate() {
+        if stage.is_observer {
+            let seen = match (first, last) {
+                (_, Some(last)) if position > last => &result[..],
+                (Some(first), _) if position > first => &front[..],
+                _ => message,
+            };
+            stage.observe(Direction::Sent, seen);
+            continue;
+        }
+        let is_first = Some(position) == first;
+        let is_last = Some(position) == last;
+        // What goes in is in `front`, but for the first; what comes out is in `back`, but for the last.
+        let input = if is_first { message } else { &front[..] };
+        let output = if is_last { &mut *result } else { &mut *back };
+        output.clear();
+        let encoded = stage.stage.encode(input, output);
+        encoded.map_err(|error| (stage.index, error))?;
+        stage.sent.count(input.len(), output.len());
+        if !is_last {
+            std::mem::swap(front, back);
+        }
     }
+    if last.is_none() {
+        result.extend_from_slice(message);
+    }
+    Ok(())
 }

@@ -12,11 +12,11 @@ use super::{Inner, Server, ServerStats, Stage, StopReport};
 use crate::config::{Limits, SocketOptions, Timeouts, UdpOptions, WorkerThreads};
 use crate::endpoint::{CodecKind, Endpoint};
 use crate::error::{CloseReason, ConfigError, ErrorCode, RequestError};
-use crate::handler::{
-    Authenticator, Closures, Executed, Executor, GroupGuard, Handler, HandlerService, Service,
-};
+use crate::executor::{Execution, Executor};
+use crate::handler::{Authenticator, Closures, GroupGuard, Handler, HandlerService, Service};
 use crate::hub::{Hub, Role};
 use crate::message::Message;
+use crate::pipeline::Pipeline;
 use crate::session::Session;
 use crate::tls::TlsServer;
 use crate::transport::proxy_protocol::ProxyProtocol;
@@ -44,7 +44,8 @@ pub struct ServerBuilder {
     handler: Option<Arc<dyn Service>>,
     authenticator: Option<Arc<dyn Authenticator>>,
     group_guard: Option<Arc<dyn GroupGuard>>,
-    executor: Option<Arc<dyn Executor>>,
+    execution: Option<Arc<Execution>>,
+    pipeline: Option<Pipeline>,
 }
 
 impl ServerBuilder {
@@ -65,7 +66,8 @@ impl ServerBuilder {
             handler: None,
             authenticator: None,
             group_guard: None,
-            executor: None,
+            execution: None,
+            pipeline: None,
         }
     }
 
@@ -254,9 +256,16 @@ impl ServerBuilder {
         self
     }
 
-    /// Runs handlers on an executor instead of on the workers.
+    /// Sets what messages go through between sessions and links: compression, encryption and more.
+    pub fn pipeline(mut self, pipeline: Pipeline) -> Self {
+        self.pipeline = Some(pipeline);
+        self
+    }
+
+    /// Runs handlers on an executor instead of on the workers: see [`executor`](crate::executor). One that
+    /// several share is given in an [`Arc`].
     pub fn executor(mut self, executor: impl Executor) -> Self {
-        self.executor = Some(Arc::new(executor));
+        self.execution = Some(Execution::new(executor));
         self
     }
 
@@ -287,6 +296,11 @@ impl ServerBuilder {
         for listen in &listen {
             listen.check(self.tls.is_some())?;
         }
+        if let Some(pipeline) = &self.pipeline {
+            for listen in &listen {
+                pipeline.check_endpoint(listen.endpoint())?;
+            }
+        }
         if self.authenticator.is_some() && listen.iter().any(|listen| !listen.has_hello()) {
             return Err(ConfigError::new(
                 ErrorCode::InvalidConfiguration,
@@ -303,8 +317,8 @@ impl ServerBuilder {
             Some(handler) => handler,
             None => Arc::new(self.closures),
         };
-        let service = match self.executor {
-            Some(executor) => Arc::new(Executed { service, executor }),
+        let service = match &self.execution {
+            Some(execution) => execution.of(service),
             None => service,
         };
         let options = ServerOptions {
@@ -318,9 +332,11 @@ impl ServerBuilder {
             self.limits,
             self.timeouts,
             service,
+            self.execution,
             self.authenticator,
             self.group_guard,
-        );
+        )
+        .with_pipeline(self.pipeline);
         Ok(Server {
             inner: Arc::new(Inner {
                 hub: Arc::new(hub),

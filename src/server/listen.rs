@@ -97,7 +97,7 @@ impl Given {
 
 impl Listen {
     /// What is spoken, and where.
-    fn endpoint(&self) -> &Endpoint {
+    pub(super) fn endpoint(&self) -> &Endpoint {
         match self {
             Listen::Endpoint(endpoint) => endpoint,
             Listen::Socket(given) => &given.endpoint,

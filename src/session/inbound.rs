@@ -39,6 +39,25 @@ pub(crate) struct Census {
     pub(crate) farewell: bool,
 }
 
+/// How [`Inbound::take_urgent`] goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Visit {
+    Next,
+    /// The frames after this one are forgotten.
+    Forget,
+    /// The frames after this one are left as they are.
+    Leave,
+}
+
+/// What became of a frame in [`Inbound::rebuild`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rebuilt {
+    Kept,
+    Dropped,
+    /// Neither it nor what comes after it counts.
+    Stopped,
+}
+
 impl Inbound {
     /// `spans` are parts of `data`.
     pub(crate) fn new(data: Bytes, spans: Vec<Span>) -> Self {
@@ -222,18 +241,24 @@ impl Inbound {
         }
     }
 
-    /// Takes out the frames that are dealt with on arrival and hands each to `visit`. When that returns
-    /// false, the frames after it are forgotten.
-    pub(crate) fn take_urgent(&mut self, mut visit: impl FnMut(&Span, &[u8], &Bytes) -> bool) {
+    /// Takes out the frames that are dealt with on arrival and hands each to `visit`, which says how to go on.
+    pub(crate) fn take_urgent(&mut self, mut visit: impl FnMut(&Span, &[u8], &Bytes) -> Visit) {
         let mut kept = self.next;
         for index in self.next..self.spans.len() {
             let span = self.spans[index];
             if !span.frame_type.is_ordered() {
                 let (payload, source) = self.slice(index);
-                if visit(&span, payload, source) {
-                    continue;
+                match visit(&span, payload, source) {
+                    Visit::Next => continue,
+                    Visit::Forget => break,
+                    Visit::Leave => {
+                        self.spans.drain(kept..=index);
+                        if !self.owned.is_empty() {
+                            self.owned.drain(kept..=index);
+                        }
+                        return;
+                    }
                 }
-                break;
             }
             self.spans[kept] = span;
             if !self.owned.is_empty() {
@@ -249,6 +274,69 @@ impl Inbound {
         if !self.owned.is_empty() {
             self.owned.truncate(kept);
         }
+    }
+
+    /// Makes frames of these by sending each payload through `change`, which appends the new one to the
+    /// buffer that it is given. When about `room` bytes have come of it, the rest is returned as it is.
+    pub(crate) fn rebuild(
+        mut self,
+        room: usize,
+        mut change: impl FnMut(&mut Span, &[u8], &mut Vec<u8>) -> Rebuilt,
+    ) -> (Inbound, Inbound) {
+        let mut output = Vec::with_capacity(self.payload_len().min(room));
+        let mut spans = Vec::with_capacity(self.plain + self.spans.len() - self.next);
+        while (output.len() < room || spans.is_empty())
+            && let Some((mut span, payload)) = self.first()
+        {
+            let start = output.len();
+            match change(&mut span, payload, &mut output) {
+                Rebuilt::Kept => {
+                    span.start = start as u32;
+                    span.len = (output.len() - start) as u32;
+                    spans.push(span);
+                    self.skip_one();
+                }
+                Rebuilt::Dropped => {
+                    output.truncate(start);
+                    self.skip_one();
+                }
+                Rebuilt::Stopped => {
+                    output.truncate(start);
+                    self = Inbound::default();
+                }
+            }
+        }
+        (Inbound::new(Bytes::from(output), spans), self)
+    }
+
+    /// Whether there is a frame of such a type.
+    pub(crate) fn has_any(&self, is_such: impl Fn(FrameType) -> bool) -> bool {
+        let left = &self.spans[self.next..];
+        (self.plain > 0 && is_such(FrameType::DATA))
+            || left.iter().any(|span| is_such(span.frame_type))
+    }
+
+    /// Forgets the first message of more than `limit` bytes and everything after it; returns its length.
+    pub(crate) fn cut_before_longer(&mut self, limit: usize) -> Option<usize> {
+        let mut at = self.plain_at;
+        for index in 0..self.plain {
+            let len = msgi::payload_len(&self.data()[at..]);
+            if len > limit {
+                self.plain = index;
+                return Some(len);
+            }
+            at += msgi::HEADER + len;
+        }
+        let left = &self.spans[self.next..];
+        let position = left.iter().position(|span| {
+            span.len as usize > limit && (span.frame_type.is_message() || span.frame_type.has_id())
+        })?;
+        let len = left[position].len as usize;
+        self.spans.truncate(self.next + position);
+        if !self.owned.is_empty() {
+            self.owned.truncate(self.next + position);
+        }
+        Some(len)
     }
 
     /// The next frame and its payload, lent.

@@ -11,6 +11,7 @@ use super::inbound::Inbound;
 use super::output::Output;
 use crate::codec::{EndOfStream, Framing, ProtocolError, Span};
 use crate::error::ErrorCode;
+use crate::pipeline::StageScratch;
 use crate::tls::TlsInfo;
 use crate::websocket::WebSocketInfo;
 
@@ -33,6 +34,8 @@ pub(crate) struct Buffers {
     /// Where answers are collected. A link that takes no more keeps it, with what is in it.
     pub(crate) output: Option<Box<Output>>,
     pub(crate) scratch: Scratch,
+    /// Where messages are between the stages of a pipeline.
+    pub(crate) stages: StageScratch,
 }
 
 /// Where filters below a codec, such as TLS, have the other form of the bytes. What is in them between two

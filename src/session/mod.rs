@@ -110,6 +110,11 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// Whether messages can be lost, doubled or overtaken on the way.
+    pub(crate) const fn is_lossy(self) -> bool {
+        matches!(self, Transport::Udp)
+    }
+
     /// The URL scheme of the transport.
     pub const fn scheme(self) -> &'static str {
         match self {

@@ -15,14 +15,35 @@ use crate::message::SHARE_THRESHOLD;
 /// is below what the longer array costs.
 pub(crate) const MAX_SLICES: usize = 64;
 
+/// Entries that an empty list of values keeps room for.
+const VALUES_KEEP: usize = 4 * 1024;
+
 /// A frame as a value: what links that carry frames hand over, and what waits in an outbox.
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
     pub(crate) frame_type: FrameType,
     pub(crate) text: bool,
+    /// How many stages of the session's pipeline the payload has gone through: what is sent to many goes
+    /// once through stages that make the same of it for all.
+    pub(crate) stages_done: u8,
+    /// The length of the message before it went through any.
+    pub(crate) message_len: u32,
     /// The correlation id of REQUEST, RESPONSE and FAILURE, otherwise 0.
     pub(crate) id: u64,
     pub(crate) payload: Bytes,
+}
+
+impl Frame {
+    pub(crate) fn new(frame_type: FrameType, text: bool, id: u64, payload: Bytes) -> Self {
+        Frame {
+            frame_type,
+            text,
+            stages_done: 0,
+            message_len: payload.len() as u32,
+            id,
+            payload,
+        }
+    }
 }
 
 /// Frames in the order in which they leave.
@@ -76,23 +97,52 @@ impl Output {
         id: u64,
         payload: Bytes,
     ) {
+        self.push_frame(framing, Frame::new(frame_type, text, id, payload));
+    }
+
+    /// Appends a frame, as [`push`](Self::push) does.
+    pub(crate) fn push_frame(&mut self, framing: Framing, frame: Frame) {
+        self.count(frame.frame_type, frame.message_len as usize);
+        self.place(framing, frame);
+    }
+
+    /// Appends a frame that was counted before, as [`push`](Self::push) does.
+    pub(crate) fn place(&mut self, framing: Framing, frame: Frame) {
         if framing.is_values() {
-            self.count(frame_type, payload.len());
-            self.apart += payload.len() + msgi::HEADER;
-            self.frames.push_back(Frame {
-                frame_type,
-                text,
-                id,
-                payload,
-            });
-        } else if payload.len() < SHARE_THRESHOLD || !framing.keeps_payload() {
-            self.push_slice(framing, frame_type, text, id, &payload);
+            self.apart += frame.payload.len() + msgi::HEADER;
+            self.frames.push_back(frame);
+            return;
+        }
+        let Frame {
+            frame_type,
+            text,
+            id,
+            payload,
+            ..
+        } = frame;
+        if payload.len() < SHARE_THRESHOLD || !framing.keeps_payload() {
+            self.place_slice(framing, frame_type, text, id, &payload);
         } else {
-            self.count(frame_type, payload.len());
             self.push_head(framing, frame_type, text, id, payload.len());
             self.apart += payload.len();
             self.large.push_back((self.end, payload));
             self.push_tail(framing);
+        }
+    }
+
+    /// Takes out the frames that were collected as values. They stay counted.
+    pub(crate) fn take_values(&mut self) -> VecDeque<Frame> {
+        let frames = std::mem::take(&mut self.frames);
+        let bytes = frames.iter().map(|frame| frame.payload.len());
+        self.apart -= bytes.sum::<usize>() + frames.len() * msgi::HEADER;
+        frames
+    }
+
+    /// Keeps the memory of an empty list of frames for the next use.
+    pub(crate) fn recycle_values(&mut self, frames: VecDeque<Frame>) {
+        debug_assert!(frames.is_empty());
+        if self.frames.is_empty() && frames.capacity() <= VALUES_KEEP {
+            self.frames = frames;
         }
     }
 
@@ -106,8 +156,21 @@ impl Output {
         id: u64,
         payload: &[u8],
     ) {
-        debug_assert!(!framing.is_values());
         self.count(frame_type, payload.len());
+        self.place_slice(framing, frame_type, text, id, payload);
+    }
+
+    /// Appends a frame that was counted before, as [`push_slice`](Self::push_slice) does.
+    #[inline]
+    pub(crate) fn place_slice(
+        &mut self,
+        framing: Framing,
+        frame_type: FrameType,
+        text: bool,
+        id: u64,
+        payload: &[u8],
+    ) {
+        debug_assert!(!framing.is_values());
         if !framing.keeps_payload() {
             return self.push_changed(framing, frame_type, text, id, payload);
         }

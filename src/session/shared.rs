@@ -17,6 +17,7 @@ use super::{SessionId, State, Transport};
 use crate::codec::Framing;
 use crate::config::{Limits, QueuePolicy};
 use crate::error::CloseReason;
+use crate::events;
 use crate::group::GroupName;
 use crate::handler::Service;
 use crate::hub::Hub;
@@ -69,6 +70,8 @@ pub(crate) struct Counters {
 pub(crate) struct Extra {
     pub(crate) client_id: OnceLock<String>,
     pub(crate) identity: OnceLock<String>,
+    /// The names of the stages that messages go through.
+    pub(crate) pipeline: OnceLock<Vec<String>>,
     /// What the opening of the link found out.
     pub(crate) established: OnceLock<Box<Established>>,
     pub(crate) data: Mutex<HashMap<String, String>>,
@@ -96,6 +99,9 @@ pub(crate) struct Shared {
     slot: u32,
     /// The [`Framing`], as a number; settled when the link is open.
     framing: AtomicU8,
+    /// The [`Framing`] in which frames are collected before they go to the link: that of the link, or values
+    /// when stages of a pipeline come between.
+    collecting: AtomicU8,
     state: AtomicU8,
     /// Whether the session is in its worker's ready queue.
     scheduled: AtomicBool,
@@ -139,6 +145,7 @@ impl Shared {
             worker,
             slot,
             framing: AtomicU8::new(framing as u8),
+            collecting: AtomicU8::new(framing as u8),
             state: AtomicU8::new(State::Connecting as u8),
             scheduled: AtomicBool::new(false),
             signals: AtomicU8::new(0),
@@ -187,6 +194,20 @@ impl Shared {
     /// The link is open and how frames stand on it is known.
     pub(crate) fn set_framing(&self, framing: Framing) {
         self.framing.store(framing as u8, Ordering::Relaxed);
+        self.collecting.store(framing as u8, Ordering::Relaxed);
+    }
+
+    /// How frames are collected before they go to the link.
+    #[inline]
+    pub(crate) fn collecting(&self) -> Framing {
+        Framing::from_u8(self.collecting.load(Ordering::Relaxed))
+    }
+
+    /// From now on messages go through these stages.
+    pub(crate) fn set_pipeline(&self, names: Vec<String>) {
+        let _ = self.extra().pipeline.set(names);
+        self.collecting
+            .store(Framing::Frames as u8, Ordering::Relaxed);
     }
 
     #[inline]
@@ -366,6 +387,8 @@ impl Shared {
 
     fn note_dropped(&self, dropped: u32) {
         if dropped > 0 {
+            let session = self.id.as_u64();
+            events::messages_dropped { session, dropped }.emit();
             self.counters.dropped.fetch_add(dropped, Ordering::Relaxed);
             self.hub
                 .totals
@@ -395,7 +418,7 @@ impl Shared {
         if !self.has_queued() {
             return;
         }
-        let wakers = self.with_outbox(|outbox| outbox.drain_into(output, self.framing(), most));
+        let wakers = self.with_outbox(|outbox| outbox.drain_into(output, self.collecting(), most));
         wakers.into_iter().for_each(Waker::wake);
     }
 

@@ -24,12 +24,13 @@ use self::queue::WorkerQueue;
 pub(crate) use self::threads::CAN_PIN;
 use crate::codec::Framing;
 use crate::error::CloseReason;
+use crate::events::{self, shown};
 use crate::hub::{Hub, Traffic};
 use crate::session::driver::{Driver, Opened, Turn, TurnContext};
 use crate::session::link::{Buffers, Link, Moving};
 use crate::session::liveness::Timing;
 use crate::session::output::Encoded;
-use crate::session::shared::{PeerInfo, Shared, signal};
+use crate::session::shared::{PeerInfo, Shared, lock, signal};
 use crate::session::{Session, SessionId};
 
 thread_local! {
@@ -82,6 +83,9 @@ pub(crate) struct BroadcastFrames {
     pub(crate) text: bool,
     pub(crate) payload: bytes::Bytes,
     encoded: [std::sync::OnceLock<Encoded>; Framing::COUNT],
+    /// What stages of pipelines make of the payload that make the same of it for many sessions, by which
+    /// stages these are; `None` where one refuses it.
+    staged: std::sync::Mutex<Vec<(u16, Option<bytes::Bytes>)>>,
 }
 
 impl BroadcastFrames {
@@ -95,7 +99,24 @@ impl BroadcastFrames {
             text,
             payload,
             encoded: Default::default(),
+            staged: Default::default(),
         }
+    }
+
+    /// What the stages that `key` stands for make of the payload, which `make` is asked for once.
+    pub(crate) fn staged(
+        &self,
+        key: u16,
+        make: impl FnOnce() -> Option<bytes::Bytes>,
+    ) -> Option<bytes::Bytes> {
+        // Another worker that needs the same waits for it instead of doing the same work.
+        let mut staged = lock(&self.staged);
+        if let Some((_, made)) = staged.iter().find(|(known, _)| *known == key) {
+            return made.clone();
+        }
+        let made = make();
+        staged.push((key, made.clone()));
+        made
     }
 
     /// The frame for links with this framing; `None` when each link has to encode it by itself.
@@ -166,6 +187,10 @@ pub(crate) struct Tally {
 impl Worker {
     pub(crate) fn new(queue: Arc<WorkerQueue>, hub: Arc<Hub>, tally: Arc<Tally>) -> Self {
         let timing = Timing::new(&hub.timeouts);
+        events::worker_started {
+            worker: queue.index(),
+        }
+        .emit();
         Worker {
             traffic: hub.worker_traffic(queue.index()),
             queue,
@@ -247,10 +272,8 @@ impl Worker {
         let context = &mut Context::from_waker(waker);
         let result = catch_unwind(AssertUnwindSafe(|| call(driver, context, &mut turn)));
         if result.is_err() {
-            tracing::error!(
-                session = driver.shared().id().as_u64(),
-                "a session panicked"
-            );
+            let session = driver.shared().id().as_u64();
+            events::session_panicked { session }.emit();
             *buffers = Buffers::default();
             let _ = catch_unwind(AssertUnwindSafe(|| driver.cancel(now)));
             self.remove(index);
@@ -315,7 +338,8 @@ impl Worker {
         let link = match arrived {
             Ok(link) => link,
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be taken over by its worker");
+                let error = shown(error);
+                events::connection_lost { error }.emit();
                 self.hub.session_ended();
                 return;
             }
@@ -441,6 +465,10 @@ impl Future for Worker {
 impl Drop for Worker {
     /// The runtime may end before the worker has: whoever waits for a session learns that it is over.
     fn drop(&mut self) {
+        events::worker_stopped {
+            worker: self.queue.index(),
+        }
+        .emit();
         let now = self.hub.clock.now();
         for mut slot in self.slots.drain(..).flatten() {
             slot.driver.cancel(now);

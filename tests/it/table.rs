@@ -50,6 +50,7 @@ fn generate() -> String {
         crate::suite::TESTS,
         crate::requests::TESTS,
         crate::opening::TESTS,
+        crate::pipeline::TESTS,
         crate::handlers::TESTS,
         crate::backpressure::TESTS,
         crate::limits::TESTS,

@@ -10,8 +10,9 @@ use super::{Driver, HELD_LIMIT, Phase, TurnContext};
 use crate::codec::control::Control;
 use crate::codec::{EndOfStream, FrameType, Span};
 use crate::error::{CloseReason, ErrorCode, RequestError};
+use crate::events;
 use crate::message::{Message, MessageKind, share};
-use crate::session::inbound::{Census, Inbound};
+use crate::session::inbound::{Census, Inbound, Visit};
 use crate::session::link::{READ_CHUNK, Received, Then};
 use crate::session::shared::lock;
 
@@ -44,6 +45,9 @@ impl Driver {
         } else {
             READ_CHUNK
         };
+        if let Some(received) = self.take_waiting() {
+            return Some(self.take_in(received, room, turn, budget));
+        }
         let link = self.link.as_mut()?;
         let received = match link.poll_receive(context, turn.buffers, room) {
             Poll::Pending => return None,
@@ -54,37 +58,46 @@ impl Driver {
             }
         };
         let mid_frame = link.is_mid_frame();
-        // What was inflated counts with the length that it has come to.
-        let work = received.bytes.max(received.frames.buffer_len());
-        *budget = budget.saturating_sub(work);
-        Some(self.on_received(received, mid_frame, turn))
-    }
-
-    fn on_received(
-        &mut self,
-        received: Received,
-        mid_frame: bool,
-        turn: &mut TurnContext<'_>,
-    ) -> Inbound {
-        let Received {
-            mut frames,
-            bytes,
-            then,
-        } = received;
-        if bytes > 0 {
+        if received.bytes > 0 {
             self.liveness.received = turn.now;
             self.shared.last_received.store(turn.now, Ordering::Relaxed);
         }
         if !mid_frame {
             self.liveness.mid_frame = 0;
-        } else if self.liveness.mid_frame == 0 || frames.has_whole_message() {
+        } else if self.liveness.mid_frame == 0 || received.frames.has_whole_message() {
             self.liveness.mid_frame = turn.now;
         }
+        Some(self.take_in(received, room, turn, budget))
+    }
+
+    /// Takes in what a read brought, or the rest of it.
+    fn take_in(
+        &mut self,
+        mut received: Received,
+        room: usize,
+        turn: &mut TurnContext<'_>,
+        budget: &mut usize,
+    ) -> Inbound {
+        // What was inflated counts with the length that it has come to.
+        let mut work = received.bytes.max(received.frames.buffer_len());
+        if matches!(self.phase, Phase::Opening) {
+            self.on_opening_frames(&mut received.frames, turn);
+        }
+        if self.shared.hub().pipeline.is_some() {
+            self.check_lengths(&mut received);
+            self.unstage(&mut received, room, turn);
+            work = work.max(received.frames.buffer_len());
+        }
+        *budget = budget.saturating_sub(work);
+        self.on_received(received, turn)
+    }
+
+    fn on_received(&mut self, received: Received, turn: &mut TurnContext<'_>) -> Inbound {
+        let Received {
+            mut frames, then, ..
+        } = received;
         if !frames.is_empty() {
             let urgent = self.count_received(&frames, turn);
-            if matches!(self.phase, Phase::Opening) {
-                self.on_first_frame(&mut frames, turn);
-            }
             if matches!(self.phase, Phase::Greeting) {
                 // Nothing after hello is looked at until welcome is written.
                 self.hold(std::mem::take(&mut frames));
@@ -126,6 +139,13 @@ impl Driver {
         } = frames.census();
         self.farewell |= farewell;
         if messages > 0 {
+            let session = self.shared.id().as_u64();
+            events::messages_received {
+                session,
+                messages,
+                bytes,
+            }
+            .emit();
             let counters = &self.shared.counters;
             counters
                 .messages_received
@@ -150,7 +170,22 @@ impl Driver {
         frames.take_urgent(|span, payload, source| {
             self.on_urgent(span, payload, source, turn);
             // After a close has begun, nothing more of this connection is processed.
-            !self.read_ended
+            match self.read_ended {
+                false => Visit::Next,
+                true => Visit::Forget,
+            }
+        });
+    }
+
+    /// Deals with what comes up to welcome, and leaves what comes after it: that may have gone through stages.
+    pub(super) fn take_welcome(&mut self, frames: &mut Inbound, turn: &mut TurnContext<'_>) {
+        frames.take_urgent(|span, payload, source| {
+            self.on_urgent(span, payload, source, turn);
+            match (self.read_ended, &self.phase) {
+                (true, _) => Visit::Forget,
+                (false, Phase::Opening) => Visit::Next,
+                _ => Visit::Leave,
+            }
         });
     }
 
@@ -205,7 +240,7 @@ impl Driver {
         self.ping_sent = 0;
     }
 
-    fn complete_request(&self, id: u64, answer: Result<Message, RequestError>) {
+    pub(super) fn complete_request(&self, id: u64, answer: Result<Message, RequestError>) {
         let known = self
             .shared
             .extra_if_any()
@@ -221,7 +256,7 @@ impl Driver {
 
     fn on_control(&mut self, payload: &[u8], turn: &mut TurnContext<'_>) {
         match Control::parse(payload) {
-            Ok(control) => self.on_control_frame(control, turn),
+            Ok(control) => self.on_control_frame(control, payload, turn),
             Err(error) => {
                 self.read_ended = true;
                 let error = crate::codec::ProtocolError::invalid(error.to_string());

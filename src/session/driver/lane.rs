@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use super::{ANSWERS_BEYOND, Driver, Phase, TurnContext};
 use crate::codec::{FrameType, Span, msgi};
 use crate::error::{CloseReason, ErrorCode, RequestError};
+use crate::events;
 use crate::handler::{BoxFuture, Service};
 use crate::message::Message;
 use crate::session::current::{self, Direct};
@@ -282,11 +283,8 @@ impl Driver {
         let (frame_type, message) = match result {
             Ok(message) => (FrameType::RESPONSE, message),
             Err(error) => {
-                self.report_error(error.code(), &error.to_string());
-                let text = error.to_string();
-                let mut payload = error.code().as_i32().to_be_bytes().to_vec();
-                payload.extend_from_slice(msgi::clip_text(&text).as_bytes());
-                (FrameType::FAILURE, Message::binary(payload))
+                self.report_failed_request(error.code(), &error.to_string());
+                (FrameType::FAILURE, Message::binary(failure_payload(&error)))
             }
         };
         let mut message = Some(message);
@@ -294,12 +292,8 @@ impl Driver {
             && let Some(message) = message
         {
             let payload = message.into_payload();
-            self.shared.push_protocol_frame(Frame {
-                frame_type,
-                text: false,
-                id,
-                payload,
-            });
+            self.shared
+                .push_protocol_frame(Frame::new(frame_type, false, id, payload));
         }
     }
 
@@ -312,7 +306,8 @@ impl Driver {
         }
         // What panicked cannot be polled again, and what came after it must not be handled without it.
         self.drop_handlers();
-        tracing::error!(session = self.shared.id().as_u64(), "a handler panicked");
+        let session = self.shared.id().as_u64();
+        events::handler_panicked { session }.emit();
         self.fail(
             ErrorCode::RequestFailed,
             "the application failed to handle a message".into(),
@@ -347,6 +342,14 @@ fn recycle(inbound: Inbound, turn: &mut TurnContext<'_>) {
     if spans.capacity() > turn.buffers.spans.capacity() {
         turn.buffers.spans = spans;
     }
+}
+
+/// What a FAILURE frame says, after its id.
+pub(super) fn failure_payload(error: &RequestError) -> Vec<u8> {
+    let text = error.to_string();
+    let mut payload = error.code().as_i32().to_be_bytes().to_vec();
+    payload.extend_from_slice(msgi::clip_text(&text).as_bytes());
+    payload
 }
 
 /// Invalid UTF-8 in a text is replaced, not refused.

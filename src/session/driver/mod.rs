@@ -16,6 +16,7 @@ mod closing;
 mod goodbye;
 mod lane;
 mod opening;
+mod staging;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,18 +24,22 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use tracing::Span;
+use tracing::field::display;
 
 use self::closing::Closing;
 use self::lane::{InService, Running};
+use self::staging::{Greeted, Staging};
 use super::inbound::Inbound;
 use super::link::{Buffers, Established, Link, READ_CHUNK};
 use super::liveness::{Due, Liveness, Timing};
 use super::outbox::Offered;
-use super::output::{Counts, Frame, Output};
+use super::output::{Counts, Output};
 use super::shared::{Shared, signal};
 use super::{Session, State, current};
 use crate::codec::{FrameType, Framing};
 use crate::error::{CloseReason, ConnectError, ErrorCode};
+use crate::events::{self, shown};
 use crate::hub::Traffic;
 use crate::worker::{BroadcastFrames, Delivery, Place};
 
@@ -158,12 +163,18 @@ pub(crate) struct Driver {
     /// answered.
     ping_sent: u64,
     opened: Option<Box<Opened>>,
+    /// The hello that welcome is about, while a pipeline may be agreed on.
+    greeted: Option<Box<Greeted>>,
+    /// The stages that messages go through, if there are any.
+    staging: Option<Box<Staging>>,
     /// Frees the session's place among the connections.
     permit: Option<Box<dyn Place>>,
     /// Whether the disconnect handler has been started.
     disconnect_started: bool,
     was_open: bool,
     finished: bool,
+    /// Boxed, as most sessions have none.
+    span: Option<Box<Span>>,
 }
 
 impl Driver {
@@ -178,6 +189,12 @@ impl Driver {
             true => Phase::Connecting(Box::default()),
             false => Phase::Opening,
         };
+        let span = events::session_span(
+            shared.id().as_u64(),
+            shared.hub().role.name(),
+            shared.peer.transport.scheme(),
+            shared.peer.remote,
+        );
         Driver {
             shared,
             link: Some(link),
@@ -201,10 +218,13 @@ impl Driver {
             urgent: None,
             ping_sent: 0,
             opened,
+            greeted: None,
+            staging: None,
             permit,
             disconnect_started: false,
             was_open: false,
             finished: false,
+            span,
         }
     }
 
@@ -223,6 +243,38 @@ impl Driver {
 
     /// Gives the session its turn.
     pub(crate) fn turn(&mut self, context: &mut Context<'_>, turn: &mut TurnContext<'_>) -> Turn {
+        match &self.span {
+            None => self.take_turn(context, turn),
+            Some(_) => self.turn_in_span(context, turn),
+        }
+    }
+
+    /// Once for all messages of the turn: entering a span costs much more than to hand over a message.
+    #[cold]
+    fn turn_in_span(&mut self, context: &mut Context<'_>, turn: &mut TurnContext<'_>) -> Turn {
+        let was_connecting = matches!(self.phase, Phase::Connecting(_));
+        let result = self.in_span(|driver| driver.take_turn(context, turn));
+        if was_connecting
+            && let Some(span) = &self.span
+            && let Some(peer) = self.session().remote_addr()
+        {
+            // Behind a proxy it was not known before.
+            span.record("peer", display(peer));
+        }
+        result
+    }
+
+    /// What is logged meanwhile belongs to the session.
+    fn in_span<T>(&mut self, call: impl FnOnce(&mut Self) -> T) -> T {
+        let Some(span) = self.span.take() else {
+            return call(self);
+        };
+        let result = span.in_scope(|| call(self));
+        self.span = Some(span);
+        result
+    }
+
+    fn take_turn(&mut self, context: &mut Context<'_>, turn: &mut TurnContext<'_>) -> Turn {
         self.shared.begin_turn();
         let signals = self.shared.take_signals();
         if signals != 0 {
@@ -233,6 +285,9 @@ impl Driver {
         }
         if matches!(self.phase, Phase::Connecting(_)) {
             self.open_link(context, turn);
+        }
+        if self.staging.is_some() {
+            self.check_staging(turn.now);
         }
         let mut budget = TURN_BUDGET;
         let mut incoming = None;
@@ -343,11 +398,11 @@ impl Driver {
             self.shared.clear_outbox();
             return;
         }
-        let Some(link) = &mut self.link else {
+        if self.link.is_none() {
             output.reset(OUTPUT_KEEP);
             turn.buffers.output = Some(output);
             return;
-        };
+        }
         let mut unblocked = false;
         loop {
             // While the link takes no more, nothing is added to what is encoded: what is queued can
@@ -356,7 +411,7 @@ impl Driver {
                 self.urgent = None;
                 self.shared.clear_outbox();
             } else if !self.blocked {
-                let framing = self.shared.framing();
+                let framing = self.shared.collecting();
                 if unblocked && !self.welcome_queued {
                     push_urgent(&mut self.urgent, framing, &mut output);
                 }
@@ -366,6 +421,9 @@ impl Driver {
                 self.welcome_queued &= self.shared.has_queued();
                 // What became urgent only in this turn came after what is queued: not before a welcome.
                 push_urgent(&mut self.urgent, framing, &mut output);
+                if self.staging.is_some() {
+                    self.stage(&mut output, &mut turn.buffers.stages);
+                }
             }
             // A link that was blocked may have to pass on what it took.
             if output.is_empty() && !self.blocked {
@@ -378,6 +436,7 @@ impl Driver {
                 note_sent(&self.shared, turn, counts);
                 self.liveness.sent = turn.now;
             }
+            let Some(link) = &mut self.link else { return };
             let before = output.remaining() + link.held();
             let transmitted = link.poll_transmit(context, turn.buffers, &mut output);
             if output.remaining() + link.held() < before {
@@ -414,7 +473,7 @@ impl Driver {
     }
 
     fn push_urgent(&mut self, output: &mut Output) {
-        push_urgent(&mut self.urgent, self.shared.framing(), output);
+        push_urgent(&mut self.urgent, self.shared.collecting(), output);
     }
 
     /// Writes a frame that was encoded once for many sessions straight to the link, if nothing waits
@@ -501,7 +560,7 @@ impl Driver {
         match self.liveness.check(turn.now, turn.timing, heartbeats) {
             Err(next) => next,
             Ok(due) => {
-                self.on_due(due, turn);
+                self.in_span(|driver| driver.on_due(due, turn));
                 turn.now
             }
         }
@@ -538,23 +597,45 @@ impl Driver {
                 ),
             ),
         };
+        events::session_timed_out {
+            session: self.shared.id().as_u64(),
+            code: code.as_i32(),
+            reason: &*text,
+        }
+        .emit();
         self.fail(code, text, turn.now);
         self.shared.schedule();
     }
 
     fn report_error(&self, code: ErrorCode, text: &str) {
+        self.count_error();
+        events::session_error {
+            session: self.shared.id().as_u64(),
+            code: code.as_i32(),
+            reason: shown(text),
+        }
+        .emit();
+        self.call_error_handler(code, text);
+    }
+
+    /// A request of the peer has failed. The text is the application's, and may repeat what it was sent.
+    fn report_failed_request(&self, code: ErrorCode, text: &str) {
+        self.count_error();
+        events::request_failed {
+            session: self.shared.id().as_u64(),
+            code: code.as_i32(),
+        }
+        .emit();
+        self.call_error_handler(code, text);
+    }
+
+    fn count_error(&self) {
         self.shared.counters.errors.fetch_add(1, Ordering::Relaxed);
-        self.shared
-            .hub()
-            .totals
-            .errors
-            .fetch_add(1, Ordering::Relaxed);
-        tracing::debug!(
-            session = self.shared.id().as_u64(),
-            code = code.as_i32(),
-            text,
-            "session error"
-        );
+        let totals = &self.shared.hub().totals;
+        totals.errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn call_error_handler(&self, code: ErrorCode, text: &str) {
         let session = self.session();
         let service = self.service();
         // A panic in the application's error handler must not end the worker.
@@ -584,6 +665,12 @@ fn shielded<T>(call: impl FnOnce() -> T) -> Option<T> {
 fn note_sent(shared: &Shared, turn: &TurnContext<'_>, counts: Counts) {
     let messages = u64::from(counts.messages);
     if messages > 0 {
+        events::messages_sent {
+            session: shared.id().as_u64(),
+            messages,
+            bytes: counts.message_bytes,
+        }
+        .emit();
         let counters = &shared.counters;
         counters
             .messages_sent
@@ -630,19 +717,22 @@ impl Driver {
             return Delivery::Missed;
         }
         let policy = self.shared.limits().when_full;
-        let offered = match frames.encoded(framing) {
+        let shared_frame = match self.staging {
+            None => frames.encoded(framing),
+            // Each session's stages make something else of it.
+            Some(_) => None,
+        };
+        let offered = match shared_frame {
             Some(encoded) => {
                 if self.transmit_encoded(context, turn, encoded) {
                     return Delivery::Sent;
                 }
                 self.shared.offer_encoded(encoded, policy)
             }
-            None => self.shared.offer(frames.payload.len(), policy, || Frame {
-                frame_type: frames.frame_type,
-                text: frames.text,
-                id: 0,
-                payload: frames.payload.clone(),
-            }),
+            None => {
+                let frame = self.frame_of(frames, &mut turn.buffers.stages);
+                self.shared.offer(frame.payload.len(), policy, || frame)
+            }
         };
         match offered {
             Offered::Queued { .. } => Delivery::Sent,

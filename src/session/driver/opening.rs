@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
+use tracing::field::display;
 
 use super::lane::Running;
 use super::{Driver, Phase, TurnContext, shielded};
 use crate::codec::control::{Control, Hello, Welcome};
 use crate::codec::{FrameType, ProtocolError};
 use crate::error::{CloseReason, ConnectError, ErrorCode, RequestError};
+use crate::events;
 use crate::group::GroupName;
 use crate::handler::Credentials;
 use crate::hub::Role;
@@ -87,39 +90,58 @@ impl Driver {
             return;
         }
         if !self.shared.framing().has_hello() {
-            self.open(turn.now);
+            self.in_span(|driver| match driver.begin_without_hello() {
+                Ok(()) => driver.open(turn.now),
+                Err(text) => driver.fail(ErrorCode::PipelineFailed, text.into(), turn.now),
+            });
         } else if let Some(opened) = &self.opened {
-            let hello = Control::Hello(Box::new(opened.hello.clone()));
-            self.push_control(&hello);
+            let mut hello = opened.hello.clone();
+            self.offer_pipeline(&mut hello);
+            let nonce = hello.nonce;
+            let payload = self.push_control(&Control::Hello(Box::new(hello)));
+            self.remember_hello(payload, nonce);
         }
     }
 
-    pub(super) fn push_control(&self, control: &Control) {
+    /// Queues a CONTROL frame; returns its payload.
+    pub(super) fn push_control(&self, control: &Control) -> Bytes {
         let payload = control.to_bytes();
-        let frame = Frame {
-            frame_type: FrameType::CONTROL,
-            text: false,
-            id: 0,
-            payload,
-        };
+        let frame = Frame::new(FrameType::CONTROL, false, 0, payload.clone());
         self.shared.push_protocol_frame(frame);
+        payload
+    }
+
+    /// What arrives before the session is open.
+    #[cold]
+    pub(super) fn on_opening_frames(&mut self, frames: &mut Inbound, turn: &mut TurnContext<'_>) {
+        match self.shared.hub().role {
+            Role::Server => self.on_first_frame(frames, turn),
+            // Without stages, welcome is dealt with like every frame that is not for the handler. What came
+            // in its place is judged after that.
+            Role::Client if self.shared.hub().pipeline.is_none() => {}
+            Role::Client => self.take_welcome(frames, turn),
+        }
     }
 
     /// The first frame opens the session, whatever its type; a hello is answered with welcome first.
-    pub(super) fn on_first_frame(&mut self, frames: &mut Inbound, turn: &mut TurnContext<'_>) {
+    fn on_first_frame(&mut self, frames: &mut Inbound, turn: &mut TurnContext<'_>) {
         let hub = Arc::clone(self.shared.hub());
         let Some((span, payload)) = frames.first() else {
             return;
         };
-        if matches!(hub.role, Role::Client) {
-            // Welcome is dealt with on arrival; what came in its place is judged after that.
-            return;
-        }
         match span.frame_type {
             FrameType::CONTROL => match Control::parse(payload) {
                 Ok(Control::Hello(hello)) => {
+                    let payload = match hub.pipeline {
+                        Some(_) => Bytes::copy_from_slice(payload),
+                        None => Bytes::new(),
+                    };
                     frames.skip_one();
-                    self.on_hello(*hello, turn);
+                    self.on_hello(*hello, &payload, turn);
+                    if self.has_early_messages(frames) {
+                        *frames = Inbound::default();
+                        self.refuse_early_messages(turn.now);
+                    }
                     return;
                 }
                 Ok(_) => {}
@@ -144,7 +166,20 @@ impl Driver {
             self.fail(ErrorCode::AuthenticationFailed, text.into(), turn.now);
             return;
         }
+        if let Err(text) = self.begin_without_hello() {
+            self.read_ended = true;
+            *frames = Inbound::default();
+            self.fail(ErrorCode::PipelineFailed, text.into(), turn.now);
+            return;
+        }
         self.open(turn.now);
+    }
+
+    /// A client that offers stages sends no messages before it knows which of them are used.
+    fn refuse_early_messages(&mut self, now: u64) {
+        self.read_ended = true;
+        let text = "a message was sent before welcome has said how messages are encoded";
+        self.fail_protocol(ProtocolError::invalid(text), now);
     }
 
     /// What a client received that was not dealt with on arrival, while there is no welcome: only an
@@ -178,25 +213,25 @@ impl Driver {
         }
     }
 
-    fn on_hello(&mut self, hello: Hello, turn: &mut TurnContext<'_>) {
+    fn on_hello(&mut self, hello: Hello, payload: &Bytes, turn: &mut TurnContext<'_>) {
         if hello.version == 0 {
-            self.read_ended = true;
             let text = "version 0 is not spoken here, the lowest is 1";
-            self.fail(ErrorCode::UnsupportedVersion, text.into(), turn.now);
-            return;
+            return self.refuse_hello(ErrorCode::UnsupportedVersion, text.into(), turn.now);
         }
         if hello.resume.is_some() {
-            self.read_ended = true;
             let text = "there is no session to resume";
-            self.fail(ErrorCode::SessionExpired, text.into(), turn.now);
-            return;
+            return self.refuse_hello(ErrorCode::SessionExpired, text.into(), turn.now);
+        }
+        if let Err(text) = self.choose_pipeline(&hello, payload) {
+            return self.refuse_hello(ErrorCode::PipelineFailed, text.into(), turn.now);
         }
         if let Some(client_id) = hello.client_id.clone().filter(|id| !id.is_empty()) {
             let _ = self.shared.extra().client_id.set(client_id);
         }
         let Some(authenticator) = self.shared.hub().authenticator.clone() else {
-            self.welcome();
-            self.open(turn.now);
+            if self.welcome(turn.now) {
+                self.open(turn.now);
+            }
             return;
         };
         let session = self.session();
@@ -210,6 +245,16 @@ impl Driver {
         })));
     }
 
+    fn refuse_hello(&mut self, code: ErrorCode, text: String, now: u64) {
+        self.read_ended = true;
+        events::hello_refused {
+            session: self.shared.id().as_u64(),
+            code: code.as_i32(),
+        }
+        .emit();
+        self.fail(code, text, now);
+    }
+
     pub(super) fn on_authenticated(
         &mut self,
         result: Result<Option<String>, RequestError>,
@@ -221,14 +266,22 @@ impl Driver {
         }
         match result {
             Ok(identity) => {
+                let session = self.shared.id().as_u64();
+                events::authenticated { session }.emit();
                 if let Some(identity) = identity {
                     let _ = self.shared.extra().identity.set(identity);
                 }
-                self.welcome();
-                self.open(turn.now);
                 let mut held = std::mem::take(&mut self.backlog);
                 self.backlog_bytes = 0;
+                if !self.welcome(turn.now) {
+                    return;
+                }
+                self.open(turn.now);
                 for mut frames in held.drain(..) {
+                    if self.has_early_messages(&frames) {
+                        return self.refuse_early_messages(turn.now);
+                    }
+                    frames = self.observe(frames, turn);
                     self.take_urgent(&mut frames, turn);
                     self.hold(frames);
                 }
@@ -242,23 +295,43 @@ impl Driver {
                     ErrorCode::RequestFailed => ErrorCode::AuthenticationFailed,
                     code => code,
                 };
+                events::authentication_failed {
+                    session: self.shared.id().as_u64(),
+                    code: code.as_i32(),
+                }
+                .emit();
                 self.fail(code, error.to_string(), turn.now);
             }
         }
     }
 
-    fn welcome(&mut self) {
+    /// Answers hello. False when that cannot be, and the session ends instead.
+    fn welcome(&mut self, now: u64) -> bool {
         let hub = self.shared.hub();
         let heartbeat = hub.timeouts.heartbeat.as_millis() as u64;
-        let welcome = Welcome {
+        let mut welcome = Welcome {
             version: VERSION,
             session_id: Some(self.shared.id().to_string()),
             heartbeat_ms: (heartbeat > 0).then_some(heartbeat),
             message_limit: Some(hub.limits.message_size as u64),
             ..Welcome::default()
         };
+        self.agree_pipeline(&mut welcome);
+        let control = Control::Welcome(Box::new(welcome.clone()));
+        let agreed = self
+            .greeted
+            .as_mut()
+            .map(|known| std::mem::take(&mut known.agreed));
+        if let Err(text) =
+            self.begin_agreed(agreed.unwrap_or_default(), &welcome, &control.to_bytes())
+        {
+            self.read_ended = true;
+            self.fail(ErrorCode::PipelineFailed, text.into(), now);
+            return false;
+        }
         self.welcome_queued = true;
-        self.push_control(&Control::Welcome(Box::new(welcome)));
+        self.push_control(&control);
+        true
     }
 
     /// The session is open: the connect handler runs, then what was received.
@@ -279,11 +352,13 @@ impl Driver {
         let session = self.session();
         self.shared.hub().session_opened(&session);
         self.set_state(State::Connected);
-        tracing::debug!(
-            session = session.id().as_u64(),
-            transport = session.transport().scheme(),
-            "session open"
-        );
+        events::session_opened {
+            session: session.id().as_u64(),
+            side: self.shared.hub().role.name(),
+            transport: session.transport().scheme(),
+            peer: session.remote_addr().map(display),
+        }
+        .emit();
         let service = self.service();
         if service.wants().connect {
             match shielded(|| service.connect(session.clone())) {
@@ -298,7 +373,12 @@ impl Driver {
         }
     }
 
-    pub(super) fn on_control_frame(&mut self, control: Control, turn: &mut TurnContext<'_>) {
+    pub(super) fn on_control_frame(
+        &mut self,
+        control: Control,
+        payload: &[u8],
+        turn: &mut TurnContext<'_>,
+    ) {
         let hub = Arc::clone(self.shared.hub());
         match (control, &hub.role) {
             (Control::Hello(_), _) => {
@@ -307,7 +387,7 @@ impl Driver {
                 self.fail_protocol(ProtocolError::invalid(text), turn.now);
             }
             (Control::Welcome(welcome), Role::Client) if matches!(self.phase, Phase::Opening) => {
-                self.on_welcome(&welcome, turn);
+                self.on_welcome(&welcome, payload, turn);
             }
             (Control::Join { group }, Role::Server) => self.on_join(group, turn.now),
             (Control::Leave { group }, Role::Server) => self.on_leave(group),
@@ -347,7 +427,7 @@ impl Driver {
         }
     }
 
-    fn on_welcome(&mut self, welcome: &Welcome, turn: &mut TurnContext<'_>) {
+    fn on_welcome(&mut self, welcome: &Welcome, payload: &[u8], turn: &mut TurnContext<'_>) {
         if welcome.version != VERSION {
             let text = format!(
                 "the server chose version {}, not {VERSION}",
@@ -357,7 +437,8 @@ impl Driver {
             self.fail(ErrorCode::UnsupportedVersion, text, turn.now);
             return;
         }
-        if !welcome.pipeline.is_empty() || welcome.reliable {
+        let pipeline = &self.shared.hub().pipeline;
+        if (pipeline.is_none() && !welcome.pipeline.is_empty()) || welcome.reliable {
             let text = "the server agreed to what was not offered";
             self.read_ended = true;
             self.fail_protocol(ProtocolError::invalid(text), turn.now);
@@ -365,6 +446,19 @@ impl Driver {
         }
         if let Some(limit) = welcome.message_limit {
             self.shared.lower_message_limit(limit);
+        }
+        let begun = match pipeline
+            .as_ref()
+            .map(|known| known.accept(&welcome.pipeline))
+        {
+            Some(Ok(agreed)) => self.begin_agreed(agreed, welcome, payload),
+            Some(Err(text)) => Err(text),
+            None => Ok(()),
+        };
+        if let Err(text) = begun {
+            self.read_ended = true;
+            self.fail(ErrorCode::PipelineFailed, text.into(), turn.now);
+            return;
         }
         self.open(turn.now);
     }
@@ -388,7 +482,7 @@ impl Driver {
                 }
             }
         };
-        self.push_control(&match result {
+        let _ = self.push_control(&match result {
             Ok(()) => Control::Joined { group },
             Err((code, text)) => refused_change(&group, code, text),
         });
@@ -407,7 +501,7 @@ impl Driver {
                 Ok(())
             }
         };
-        self.push_control(&match result {
+        let _ = self.push_control(&match result {
             Ok(()) => Control::Left { group },
             Err((code, text)) => refused_change(&group, code, text),
         });

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use network_system::{Server, ServerBuilder};
+use network_system::{Client, ClientBuilder, Server, ServerBuilder};
 
 /// A transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,15 @@ impl Over {
     /// A server that listens on this transport.
     pub fn server(self) -> ServerBuilder {
         self.configure(Server::builder()).listen(self.listen_url())
+    }
+
+    /// A client of a server on this transport.
+    pub fn client(self, url: impl AsRef<str>) -> ClientBuilder {
+        let builder = Client::builder().endpoint(url);
+        match self {
+            Over::Tls | Over::Wss => builder.tls(super::tls::library_client()),
+            _ => builder,
+        }
     }
 
     /// Whether a connection over the limit is told why. With TLS that would take a handshake, the very

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, OnceLock};
 
-use network_system::tls::TlsServer;
+use network_system::tls::{TlsAuthorities, TlsClient, TlsServer};
 use rcgen::{CertifiedKey, KeyPair};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
@@ -24,6 +24,16 @@ fn certified() -> &'static CertifiedKey<KeyPair> {
 pub fn server() -> TlsServer {
     let CertifiedKey { cert, signing_key } = certified();
     TlsServer::from_pem(cert.pem(), signing_key.serialize_pem()).unwrap()
+}
+
+/// What a client of the library trusts.
+pub fn library_client() -> TlsClient {
+    let authorities = TlsAuthorities::pem(certified().cert.pem());
+    TlsClient::builder()
+        .authorities(authorities)
+        .server_name("localhost")
+        .build()
+        .unwrap()
 }
 
 /// What a plain peer trusts.
