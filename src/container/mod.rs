@@ -29,18 +29,19 @@
 //!
 //! | | `msgpack` | `json` | `binary` | `text` | `cpp-json` | `xml` |
 //! |---|---|---|---|---|---|---|
-//! | null, bool | yes | yes | yes | yes | bool | bool |
-//! | integers | the number; the type is the narrowest of int, llong, ullong | yes | yes | yes | the number | written |
-//! | float, double | yes | finite ones | yes | with at most six decimals | as text | as text |
-//! | string | yes | in UTF-8 | yes | without `];`, `};`, line breaks, leading white space | in UTF-8 | what XML can carry |
-//! | bytes | unless they are a container in `msgpack` | yes | yes | empty ones | no | no |
+//! | null | yes | yes | yes | yes | no | as nothing |
+//! | bool | yes | yes | yes | yes | yes | as text |
+//! | integers | the number; the type is the narrowest of int, llong, ullong | yes | yes | yes | as `msgpack` | as text |
+//! | float, double | yes | finite | yes | exact in six decimals | finite, exact in six decimals; read as double | exact in six decimals |
+//! | string | yes | in UTF-8 | yes | without `];`, `};`, line breaks, white space in front | in UTF-8 | what XML can carry |
+//! | bytes | unless they are a container in `msgpack` | yes | yes | empty | no | no |
 //! | container | yes | yes | without a header | no | no | no |
 //! | null pointer to a container | as null | yes | yes | no | no | no |
 //! | array | yes | yes | yes | no | no | no |
-//! | names | all | in UTF-8 | once in a container | letters, digits, `_` | in UTF-8 | names of XML elements |
-//! | header | yes | in UTF-8 | in UTF-8 | as strings | in UTF-8 | what XML can carry |
+//! | names | any | in UTF-8 | once in a container | letters, digits, `_` | in UTF-8 | names of XML elements |
+//! | header | any | in UTF-8 | in UTF-8 | as strings | in UTF-8 | what XML can carry |
 //!
-//! What a format cannot carry is an [`EncodeError`], which names the value and the formats that can carry it. Two
+//! `xml` is only written. What a format cannot carry is an [`EncodeError`], which names the value and the formats that can carry it. Two
 //! things change on the way through MessagePack, because it has no place for them: the type of an integer, not its
 //! number, and a container that is a null pointer, which becomes null.
 //!
