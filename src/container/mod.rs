@@ -29,20 +29,20 @@
 //!
 //! | | `msgpack` | `json` | `binary` | `text` | `cpp-json` | `xml` |
 //! |---|---|---|---|---|---|---|
-//! | null | yes | yes | yes | yes | no | written |
-//! | bool | yes | yes | yes | yes | yes | written |
-//! | integers | the number; the type is the narrowest of int, llong, ullong | yes | yes | yes | the number | written |
-//! | float, double | yes | finite ones | yes | with at most six decimals | as text, finite; a float becomes a double | as text |
-//! | string | yes | in UTF-8 | yes | without `];`, `};`, line breaks, leading white space | in UTF-8 | what XML can carry |
-//! | bytes | unless they are a container in `msgpack` | yes | yes | empty ones | no | no |
+//! | null | yes | yes | yes | yes | no | as nothing |
+//! | bool | yes | yes | yes | yes | yes | as text |
+//! | integers | the number; the type is the narrowest of int, llong, ullong | yes | yes | yes | as `msgpack` | as text |
+//! | float, double | yes | finite | yes | exact in six decimals | finite, exact in six decimals; read as double | exact in six decimals |
+//! | string | yes | in UTF-8 | yes | without `];`, `};`, line breaks, white space in front | in UTF-8 | what XML can carry |
+//! | bytes | unless they are a container in `msgpack` | yes | yes | empty | no | no |
 //! | container | yes | yes | without a header | no | no | no |
 //! | null pointer to a container | as null | yes | yes | no | no | no |
 //! | array | yes | yes | yes | no | no | no |
-//! | names | all | in UTF-8 | once in a container | letters, digits, `_` | in UTF-8 | names of XML elements |
-//! | header | yes | in UTF-8 | in UTF-8 | as strings, without spaces around | in UTF-8 | what XML can carry |
+//! | names | any | in UTF-8 | once in a container | letters, digits, `_` | in UTF-8 | names of XML elements |
+//! | header | any | in UTF-8 | in UTF-8 | as strings, without spaces around | in UTF-8 | what XML can carry |
 //!
-//! What a format cannot carry is an [`EncodeError`], which names the value and the formats that can carry it. Two
-//! things change on the way through MessagePack, because it has no place for them: the type of an integer, not its
+//! `xml` is only written. What a format cannot carry is an [`EncodeError`], which names the value and the formats that
+//! can carry it. Two things change on the way through MessagePack, because it has no place for them: the type of an integer, not its
 //! number, and a container that is a null pointer, which becomes null.
 //!
 //! # Reading MessagePack
@@ -285,11 +285,11 @@ impl Container {
 
     /// Reads a container, with the default options. All of `input` must be one container.
     ///
-    /// Strings and bytes share `input` where they are longer than 23 bytes.
+    /// Strings and names of more than 23 bytes, and all bytes, share `input` and keep it alive.
     ///
     /// # Errors
     ///
-    /// [`DecodeError`] when the input is not a container in this format, says where.
+    /// [`DecodeError`] when the input is not a container in this format; it says where.
     pub fn decode(format: Format, input: &Bytes) -> Result<Self, DecodeError> {
         Container::decode_with(format, input, &DecodeOptions::default())
     }
