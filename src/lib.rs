@@ -5,6 +5,7 @@
 
 mod buffer;
 mod config;
+pub mod container;
 pub mod error;
 pub mod executor;
 mod message;

@@ -594,6 +594,35 @@ async fn the_deadline_of_a_stop_drops_a_handler_that_waits_on_an_executor() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_deadline_of_a_stop_ends_sessions_that_wait_for_a_full_pool() {
+    let pool = Arc::new(ThreadPool::single_thread(1).unwrap());
+    let gate = Arc::new((Mutex::new(false), std::sync::Condvar::new()));
+    let (begun, first) = blocking::channel();
+    let handler = Blocked {
+        begun,
+        gate: Arc::clone(&gate),
+    };
+    let server = start(server().executor(Arc::clone(&pool)).handler(handler)).await;
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        clients.push(connect(&server).await);
+    }
+    for client in &clients {
+        client.send("one").await.unwrap();
+    }
+    first.recv_timeout(PROMPT).unwrap();
+    let report = promptly(server.stop_within(Duration::from_millis(50)))
+        .await
+        .unwrap();
+    assert_eq!((report.drained, report.aborted), (0, 4));
+    *gate.0.lock().unwrap() = true;
+    gate.1.notify_all();
+    pool.stop();
+    // Nobody has begun meanwhile: tasks of sessions that have ended do nothing.
+    assert!(first.try_recv().is_err());
+}
+
 #[tokio::test]
 async fn a_session_that_is_cut_off_takes_its_task_back() {
     let (tasks, mut handed) = mpsc::unbounded_channel();

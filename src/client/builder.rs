@@ -196,7 +196,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Runs handlers on an executor instead of on the client's worker.
+    /// Runs handlers on an executor instead of on the client's worker: see [`executor`](crate::executor). One that
+    /// several share is given in an [`Arc`].
     pub fn executor(mut self, executor: impl Executor) -> Self {
         self.execution = Some(Execution::new(executor));
         self

@@ -167,6 +167,7 @@ impl fmt::Debug for Secret {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod tests {
     use super::*;
 

@@ -262,7 +262,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Runs handlers on an executor instead of on the workers.
+    /// Runs handlers on an executor instead of on the workers: see [`executor`](crate::executor). One that
+    /// several share is given in an [`Arc`].
     pub fn executor(mut self, executor: impl Executor) -> Self {
         self.execution = Some(Execution::new(executor));
         self

@@ -196,7 +196,9 @@ fn a_full_basic_pool_makes_sessions_wait_and_loses_nothing() {
     let (go, gate) = channel::<()>();
     let (tell, told) = seen();
     // The only thread is kept by something else.
-    pool.post(Box::new(move || drop(gate.recv())));
+    pool.post(Box::new(move || {
+        let _ = gate.recv();
+    }));
     let server = MessagingServer::new("127.0.0.1", 0, Some(pool.clone()));
     server.on_message_received(move |id, data| {
         let _ = tell.send((id, data.len()));

@@ -20,6 +20,7 @@ mod handlers;
 mod hostile;
 mod lifecycle;
 mod limits;
+mod logging;
 mod opening;
 mod pipeline;
 mod proxies;

@@ -209,6 +209,7 @@ impl fmt::Debug for Keys {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod tests {
     use super::*;
 

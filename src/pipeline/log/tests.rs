@@ -72,7 +72,7 @@ fn link(pipeline: &Pipeline) -> LinkPipeline {
 /// What comes out of all stages, and then what comes back.
 fn pass(link: &mut LinkPipeline, message: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let mut scratch = StageScratch::default();
-    link.encode(message, 10_000, &mut scratch).unwrap();
+    link.encode(message, 0, 10_000, &mut scratch).unwrap();
     let encoded = scratch.result.clone();
     let mut decoded = b"before".to_vec();
     link.decode(&encoded, 10_000, &mut scratch, &mut decoded)

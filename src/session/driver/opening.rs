@@ -215,23 +215,15 @@ impl Driver {
 
     fn on_hello(&mut self, hello: Hello, payload: &Bytes, turn: &mut TurnContext<'_>) {
         if hello.version == 0 {
-            self.read_ended = true;
             let text = "version 0 is not spoken here, the lowest is 1";
-            self.note_refused_hello(ErrorCode::UnsupportedVersion);
-            self.fail(ErrorCode::UnsupportedVersion, text.into(), turn.now);
-            return;
+            return self.refuse_hello(ErrorCode::UnsupportedVersion, text.into(), turn.now);
         }
         if hello.resume.is_some() {
-            self.read_ended = true;
             let text = "there is no session to resume";
-            self.note_refused_hello(ErrorCode::SessionExpired);
-            self.fail(ErrorCode::SessionExpired, text.into(), turn.now);
-            return;
+            return self.refuse_hello(ErrorCode::SessionExpired, text.into(), turn.now);
         }
         if let Err(text) = self.choose_pipeline(&hello, payload) {
-            self.read_ended = true;
-            self.fail(ErrorCode::PipelineFailed, text.into(), turn.now);
-            return;
+            return self.refuse_hello(ErrorCode::PipelineFailed, text.into(), turn.now);
         }
         if let Some(client_id) = hello.client_id.clone().filter(|id| !id.is_empty()) {
             let _ = self.shared.extra().client_id.set(client_id);
@@ -253,12 +245,14 @@ impl Driver {
         })));
     }
 
-    fn note_refused_hello(&self, code: ErrorCode) {
+    fn refuse_hello(&mut self, code: ErrorCode, text: String, now: u64) {
+        self.read_ended = true;
         events::hello_refused {
             session: self.shared.id().as_u64(),
             code: code.as_i32(),
         }
         .emit();
+        self.fail(code, text, now);
     }
 
     pub(super) fn on_authenticated(

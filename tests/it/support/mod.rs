@@ -1,6 +1,7 @@
 //! What the tests share: servers on any transport, plain peers, and waiting without sleeping.
 
 pub mod alloc;
+pub mod events;
 #[macro_use]
 pub mod over;
 pub mod peer;

@@ -1,5 +1,7 @@
 //! What the bytes are, and what a receiver refuses.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 mod bad_input;
 mod rotation;
 mod vectors;
