@@ -4,6 +4,7 @@
 #![warn(clippy::disallowed_types, clippy::disallowed_methods)]
 
 mod config;
+pub mod container;
 pub mod error;
 mod message;
 pub mod pipeline;
