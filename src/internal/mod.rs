@@ -4,11 +4,13 @@
 mod bench;
 mod bytes_in;
 mod core;
+mod pipeline;
 mod websocket;
 
 pub use self::bench::{Decode, Encode, Queue, encode_for_many};
 pub use self::bytes_in::{Control, Ending, ReceivedStream, receive};
 pub use self::core::Core;
+pub use self::pipeline::StageLink;
 pub use self::websocket::{
     WebSocketDecode, WebSocketDeflate, WebSocketEnding, WebSocketOptions, is_websocket_control,
     push_websocket_frame, push_websocket_message, read_websocket_upgrade, receive_websocket,

@@ -15,7 +15,9 @@
 //! A session without stages pays nothing for them.
 
 mod agreement;
+mod encryption;
 mod link;
+mod secret;
 mod stage;
 mod stats;
 
@@ -23,7 +25,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+pub use self::encryption::{Encryption, Keys};
 pub(crate) use self::link::{LinkPipeline, PipelineFailure, StageScratch};
+pub use self::secret::{KeyError, Secret};
 pub use self::stage::{CustomStage, Stage, StageDefinition, StageError, StageKind};
 pub(crate) use self::stage::{Handshake, LinkContext};
 use self::stats::Counters;

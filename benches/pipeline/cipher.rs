@@ -1,0 +1,193 @@
+//! Encryption against AWS-LC.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use aws_lc_rs::aead::{
+    AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey,
+};
+use network_system::internal::StageLink;
+use network_system::pipeline::{Encryption, Keys, Secret};
+
+use super::{Batch, Case};
+
+/// Bytes of the id before the ciphertext, and of the tag behind it.
+const ID: usize = 4;
+const TAG: usize = 16;
+
+/// Names an algorithm, both ways to get it.
+struct Cipher {
+    name: &'static str,
+    stage: fn(&Keys) -> Encryption,
+    library: &'static Algorithm,
+}
+
+const CIPHERS: [Cipher; 2] = [
+    Cipher {
+        name: "aes-256-gcm",
+        stage: Encryption::aes_256_gcm,
+        library: &AES_256_GCM,
+    },
+    Cipher {
+        name: "chacha20-poly1305",
+        stage: Encryption::chacha20_poly1305,
+        library: &CHACHA20_POLY1305,
+    },
+];
+
+pub(crate) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for cipher in &CIPHERS {
+        for size in [64, 1_024, 16_384] {
+            // What stays in the cache of a core.
+            let messages = (128 * 1024 / size).min(256);
+            cases.push(Case {
+                name: format!("encrypt/{}/{size}", cipher.name),
+                messages,
+                stage: encode(cipher, size, messages),
+                library: seal(cipher, size, messages),
+            });
+            cases.push(Case {
+                name: format!("decrypt/{}/{size}", cipher.name),
+                messages,
+                stage: decode(cipher, size, messages),
+                library: open(cipher, size, messages),
+            });
+        }
+    }
+    cases
+}
+
+fn pair(cipher: &Cipher) -> (StageLink, StageLink) {
+    let secret = Secret::new([7; 32]).unwrap();
+    StageLink::pair((cipher.stage)(&Keys::new(1, secret))).unwrap()
+}
+
+fn encode(cipher: &Cipher, size: usize, messages: usize) -> Batch {
+    let (mut client, _) = pair(cipher);
+    let (message, mut output) = (vec![b'x'; size], Vec::new());
+    Box::new(move || {
+        let began = Instant::now();
+        for _ in 0..messages {
+            output.clear();
+            client.encode(black_box(&message), &mut output).unwrap();
+            black_box(&output);
+        }
+        began.elapsed()
+    })
+}
+
+fn decode(cipher: &Cipher, size: usize, messages: usize) -> Batch {
+    let (mut client, mut server) = pair(cipher);
+    let (message, mut output) = (vec![b'x'; size], Vec::new());
+    let mut frames = vec![Vec::new(); messages];
+    Box::new(move || {
+        for frame in &mut frames {
+            frame.clear();
+            client.encode(&message, frame).unwrap();
+        }
+        let began = Instant::now();
+        for frame in &frames {
+            output.clear();
+            server.decode(black_box(frame), size, &mut output).unwrap();
+            black_box(&output);
+        }
+        let time = began.elapsed();
+        assert_eq!(output, message);
+        time
+    })
+}
+
+/// The library's key with a count of its own.
+struct Direct {
+    key: LessSafeKey,
+    count: u64,
+}
+
+impl Direct {
+    fn new(cipher: &Cipher) -> Self {
+        let key = UnboundKey::new(cipher.library, &[7; 32]).unwrap();
+        Direct {
+            key: LessSafeKey::new(key),
+            count: 0,
+        }
+    }
+
+    fn next(&mut self) -> (Nonce, Aad<[u8; 8]>) {
+        let count = self.count.to_be_bytes();
+        let mut nonce = [0; NONCE_LEN];
+        nonce[4..].copy_from_slice(&count);
+        self.count += 1;
+        (Nonce::assume_unique_for_key(nonce), Aad::from(count))
+    }
+
+    fn seal(&mut self, message: &[u8], output: &mut Vec<u8>) {
+        output.extend_from_slice(&[0; ID]);
+        output.extend_from_slice(message);
+        let (nonce, aad) = self.next();
+        let tag = self
+            .key
+            .seal_in_place_separate_tag(nonce, aad, &mut output[ID..])
+            .unwrap();
+        output.extend_from_slice(tag.as_ref());
+    }
+
+    /// Of the two ways the faster one: the other is to copy and to decrypt in place.
+    fn open(&mut self, frame: &[u8], output: &mut Vec<u8>) {
+        let (ciphertext, tag) = frame[ID..].split_at(frame.len() - ID - TAG);
+        output.resize(ciphertext.len(), 0);
+        let (nonce, aad) = self.next();
+        self.key
+            .open_separate_gather(nonce, aad, ciphertext, tag, output)
+            .unwrap();
+    }
+
+    fn open_in_place(&mut self, frame: &[u8], output: &mut Vec<u8>) {
+        let (ciphertext, tag) = frame[ID..].split_at(frame.len() - ID - TAG);
+        output.extend_from_slice(ciphertext);
+        let (nonce, aad) = self.next();
+        self.key
+            .open_in_place_separate_tag(nonce, aad, tag, output)
+            .unwrap();
+    }
+}
+
+fn seal(cipher: &Cipher, size: usize, messages: usize) -> Batch {
+    let mut client = Direct::new(cipher);
+    let (message, mut output) = (vec![b'x'; size], Vec::new());
+    Box::new(move || {
+        let began = Instant::now();
+        for _ in 0..messages {
+            output.clear();
+            client.seal(black_box(&message), &mut output);
+            black_box(&output);
+        }
+        began.elapsed()
+    })
+}
+
+fn open(cipher: &Cipher, size: usize, messages: usize) -> Batch {
+    let (mut client, mut server) = (Direct::new(cipher), Direct::new(cipher));
+    let (message, mut output) = (vec![b'x'; size], Vec::new());
+    let mut frames = vec![Vec::new(); messages];
+    let in_place = std::env::var("OPEN_IN_PLACE").is_ok();
+    Box::new(move || {
+        for frame in &mut frames {
+            frame.clear();
+            client.seal(&message, frame);
+        }
+        let began = Instant::now();
+        for frame in &frames {
+            output.clear();
+            if in_place {
+                server.open_in_place(black_box(frame), &mut output);
+            } else {
+                server.open(black_box(frame), &mut output);
+            }
+            black_box(&output);
+        }
+        let time = began.elapsed();
+        assert_eq!(output, message);
+        time
+    })
+}

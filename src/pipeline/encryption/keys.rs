@@ -1,0 +1,209 @@
+//! The keys that the links of a server or client share, by id.
+
+use std::collections::hash_map::RandomState;
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::pipeline::{KeyError, Secret};
+
+/// The secrets that both sides of encrypted links have, each with an id that says in every frame which one was
+/// used, and which of them is used for sending.
+///
+/// Clones are handles to the same ring: what one of them changes holds for every link of every server and
+/// client that was configured with another, from its next message on. To change a key while sessions are
+/// running,
+///
+/// 1. [`add`](Self::add) the new one, on both sides;
+/// 2. [`activate`](Self::activate) it, on both sides, in any order;
+/// 3. [`remove`](Self::remove) the old one, when nothing that was sent with it can still be on its way.
+///
+/// Links make keys of their own from a secret, see [`Encryption`](super::Encryption). Secrets are overwritten
+/// when they are removed, or dropped with the last handle; a link's own keys when the link ends, or with its
+/// next message after the removal.
+///
+/// No id and no secret can be used a second time in the life of a ring, because a link would then use a key
+/// and a nonce twice.
+///
+/// ```
+/// use network_system::pipeline::{Encryption, Keys, Pipeline, Secret};
+///
+/// let keys = Keys::new(1, Secret::random()?);
+/// let pipeline = Pipeline::builder()
+///     .require(Encryption::aes_256_gcm(&keys))
+///     .build()?;
+///
+/// keys.add(2, Secret::random()?)?;
+/// keys.activate(2)?;
+/// keys.remove(1)?;
+/// assert_eq!((keys.active(), keys.ids()), (2, vec![2]));
+/// # Ok::<(), network_system::ConfigError>(())
+/// ```
+#[derive(Clone)]
+pub struct Keys {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// That of the ring, so that a link sees without a lock that nothing has changed.
+    generation: AtomicU64,
+    ring: RwLock<Ring>,
+}
+
+/// What the handles share.
+pub(super) struct Ring {
+    /// Counts changes that links have to follow.
+    generation: u64,
+    active: (u32, Secret),
+    /// Every key, the active one included.
+    keys: BTreeMap<u32, Secret>,
+    used_ids: HashSet<u32>,
+    /// Fingerprints of 64 bits, which help nobody to find a secret.
+    used_secrets: HashSet<u64>,
+    fingerprint: RandomState,
+}
+
+impl Keys {
+    /// The most keys that a ring holds at a time.
+    pub const MAX: usize = 64;
+
+    /// The most keys that a ring takes in its life, because it remembers them: for one a minute two years.
+    pub const LIFETIME_MAX: usize = 1_048_576;
+
+    /// A ring of one key, which is used for sending.
+    pub fn new(id: u32, secret: Secret) -> Self {
+        let fingerprint = RandomState::new();
+        let used_secret = fingerprint.hash_one(secret.as_bytes());
+        let ring = Ring {
+            generation: 0,
+            active: (id, secret.clone()),
+            keys: BTreeMap::from([(id, secret)]),
+            used_ids: HashSet::from([id]),
+            used_secrets: HashSet::from([used_secret]),
+            fingerprint,
+        };
+        Keys {
+            shared: Arc::new(Shared {
+                generation: AtomicU64::new(0),
+                ring: RwLock::new(ring),
+            }),
+        }
+    }
+
+    /// Adds a key, which is accepted from now on in what is received. Nothing happens when it is there already.
+    ///
+    /// # Errors
+    /// The id or the secret was used before, the ring holds [`Keys::MAX`] keys, or it has taken
+    /// [`Keys::LIFETIME_MAX`].
+    pub fn add(&self, id: u32, secret: Secret) -> Result<(), KeyError> {
+        let ring = &mut *self.write();
+        if ring.keys.get(&id).is_some_and(|held| held.is_same(&secret)) {
+            return Ok(());
+        }
+        let used_secret = ring.fingerprint.hash_one(secret.as_bytes());
+        if ring.used_ids.contains(&id) {
+            return Err(KeyError::ReusedId { id });
+        }
+        if ring.used_secrets.contains(&used_secret) {
+            return Err(KeyError::ReusedSecret { id });
+        }
+        if ring.keys.len() >= Keys::MAX {
+            return Err(KeyError::TooManyKeys { limit: Keys::MAX });
+        }
+        if ring.used_ids.len() >= Keys::LIFETIME_MAX {
+            let limit = Keys::LIFETIME_MAX;
+            return Err(KeyError::Exhausted { limit });
+        }
+        ring.used_ids.insert(id);
+        ring.used_secrets.insert(used_secret);
+        ring.keys.insert(id, secret);
+        Ok(())
+    }
+
+    /// Uses this key for what is sent from now on. A key that was active before can become so again.
+    ///
+    /// # Errors
+    /// There is no such key.
+    pub fn activate(&self, id: u32) -> Result<(), KeyError> {
+        let ring = &mut *self.write();
+        let secret = ring.keys.get(&id).ok_or(KeyError::UnknownKey { id })?;
+        if ring.active.0 != id {
+            ring.active = (id, secret.clone());
+            self.changed(ring);
+        }
+        Ok(())
+    }
+
+    /// Removes a key. What was sent with it and is still on its way is refused.
+    ///
+    /// # Errors
+    /// There is no such key, or it is the active one.
+    pub fn remove(&self, id: u32) -> Result<(), KeyError> {
+        let ring = &mut *self.write();
+        if ring.active.0 == id {
+            return Err(KeyError::ActiveKey { id });
+        }
+        if ring.keys.remove(&id).is_none() {
+            return Err(KeyError::UnknownKey { id });
+        }
+        self.changed(ring);
+        Ok(())
+    }
+
+    /// The id of the key that is used for sending.
+    pub fn active(&self) -> u32 {
+        self.ring().active.0
+    }
+
+    /// The ids of all keys, in ascending order.
+    pub fn ids(&self) -> Vec<u32> {
+        self.ring().keys.keys().copied().collect()
+    }
+
+    /// Changes with everything that a link has to follow.
+    pub(super) fn generation(&self) -> u64 {
+        self.shared.generation.load(Ordering::Acquire)
+    }
+
+    pub(super) fn ring(&self) -> RwLockReadGuard<'_, Ring> {
+        let ring = self.shared.ring.read();
+        ring.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Ring> {
+        let ring = self.shared.ring.write();
+        ring.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changed(&self, ring: &mut Ring) {
+        ring.generation += 1;
+        let generation = &self.shared.generation;
+        generation.store(ring.generation, Ordering::Release);
+    }
+}
+
+impl Ring {
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(super) fn active(&self) -> &(u32, Secret) {
+        &self.active
+    }
+
+    pub(super) fn secret(&self, id: u32) -> Option<&Secret> {
+        self.keys.get(&id)
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ring = self.ring();
+        f.debug_struct("Keys")
+            .field("active", &ring.active.0)
+            .field("ids", &ring.keys.keys())
+            .finish()
+    }
+}
