@@ -15,6 +15,7 @@
 //! A session without stages pays nothing for them.
 
 mod agreement;
+mod compression;
 mod encryption;
 mod link;
 mod secret;
@@ -25,6 +26,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+pub use self::compression::Compression;
 pub use self::encryption::{Encryption, Keys};
 pub(crate) use self::link::{LinkPipeline, PipelineFailure, StageScratch};
 pub use self::secret::{KeyError, Secret};
@@ -175,7 +177,7 @@ impl PipelineBuilder {
     ///
     /// # Errors
     /// `invalid_configuration`: names that are empty, longer than 64 bytes, not printable ASCII or used
-    /// twice; encryption before compression; more than 16 stages; stages that together add more than 64
+    /// twice; a stage that is configured in a way that it does not have; encryption before compression; more than 16 stages; stages that together add more than 64
     /// bytes to a message; several stages of one kind [without hello](Self::without_hello).
     pub fn build(self) -> Result<Pipeline, ConfigError> {
         self.check()?;
@@ -213,6 +215,9 @@ impl PipelineBuilder {
             {
                 let text = format!("a stage's name is 1 to {NAME_MAX} printable ASCII characters");
                 return invalid(text.into());
+            }
+            if let Some(fault) = &stage.fault {
+                return invalid(fault.clone());
             }
             let before = &self.stages[..index];
             if before.iter().any(|(other, _)| other.name == stage.name) {

@@ -132,6 +132,8 @@ pub struct StageDefinition {
     pub(crate) is_binary: bool,
     /// Whether the stage needs every message of the link, in order.
     pub(crate) needs_order: bool,
+    /// What is wrong with how the stage is configured; building the pipeline says so.
+    pub(crate) fault: Option<Cow<'static, str>>,
     pub(crate) make: Arc<MakeStage>,
 }
 
@@ -192,6 +194,7 @@ impl CustomStage {
             is_shareable: false,
             is_binary: true,
             needs_order: false,
+            fault: None,
             make: Arc::new(move |_| Ok(Box::new(make()))),
         })
     }
