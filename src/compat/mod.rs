@@ -61,6 +61,7 @@ mod architecture;
 mod callback;
 mod client;
 mod config;
+mod container;
 mod handlers;
 mod manager;
 mod result;
@@ -75,6 +76,7 @@ pub use self::architecture::{MessagingClient, MessagingServer, session_id};
 pub use self::callback::{Task, thread_pool_interface};
 pub use self::client::{classic_client, messaging_client};
 pub use self::config::{ClientConfig, ServerConfig, client_config, server_config};
+pub use self::container::{container_system, value_container, value_factory, value_types};
 pub use self::manager::session_manager;
 pub use self::result::{Result, ResultExt, VoidResult, error, error_codes, error_void, ok};
 pub use self::secure::{
@@ -131,6 +133,9 @@ pub fn make_messaging_server(server_id: impl Into<String>) -> Arc<messaging_serv
 pub fn make_messaging_client(client_id: impl Into<String>) -> Arc<messaging_client> {
     Arc::new(messaging_client::new(client_id))
 }
+
+/// The namespace of the classic containers, as the oldest programs know it.
+pub use self::container_system as container_module;
 
 /// The namespace of the oldest programs.
 pub mod network_module {

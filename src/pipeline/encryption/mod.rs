@@ -114,6 +114,7 @@ impl From<Encryption> for StageDefinition {
             is_shareable: false,
             is_binary: true,
             needs_order: true,
+            fault: None,
             make: Arc::new(move |context| Ok(Box::new(Link::new(&keys, suite, context)?))),
         }
     }
