@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::config::{Limits, Timeouts};
+use crate::executor::Execution;
 use crate::group::Groups;
 use crate::handler::{Authenticator, GroupGuard, Service};
 use crate::pipeline::{OVERHEAD_MAX, Pipeline, SALT};
@@ -90,6 +91,8 @@ pub(crate) struct Hub {
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
     pub(crate) service: Arc<dyn Service>,
+    /// Where handlers of single sessions run too.
+    pub(crate) execution: Option<Arc<Execution>>,
     pub(crate) authenticator: Option<Arc<dyn Authenticator>>,
     pub(crate) group_guard: Option<Arc<dyn GroupGuard>>,
     /// What messages go through; `None` when that is nothing.
@@ -122,6 +125,7 @@ impl Hub {
         limits: Limits,
         timeouts: Timeouts,
         service: Arc<dyn Service>,
+        execution: Option<Arc<Execution>>,
         authenticator: Option<Arc<dyn Authenticator>>,
         group_guard: Option<Arc<dyn GroupGuard>>,
     ) -> Self {
@@ -131,6 +135,7 @@ impl Hub {
             limits,
             timeouts,
             service,
+            execution,
             authenticator,
             group_guard,
             pipeline: None,

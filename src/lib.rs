@@ -6,6 +6,7 @@
 mod config;
 pub mod container;
 pub mod error;
+pub mod executor;
 mod message;
 pub mod pipeline;
 
@@ -39,8 +40,9 @@ pub use error::{
     CloseReason, ClosedBy, ConfigError, ConnectError, ErrorCode, RequestError, SendError,
     ServerError,
 };
+pub use executor::Executor;
 pub use group::{GroupError, GroupName, GroupNameError};
-pub use handler::{Authenticator, BoxFuture, Credentials, Executor, GroupGuard, Handler, Router};
+pub use handler::{Authenticator, BoxFuture, Credentials, GroupGuard, Handler, Router};
 pub use message::{Message, MessageKind, Outgoing};
 pub use server::{BroadcastReport, Server, ServerBuilder, ServerStats, StopReport, UdpStats};
 pub use session::{Sending, Session, SessionId, SessionStats, State, Transport};

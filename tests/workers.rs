@@ -1,13 +1,11 @@
-//! Where handlers run: workers on threads of their own, executors, routers.
+//! Where handlers run: workers on threads of their own, handlers of single sessions, routers.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use network_system::{
-    BoxFuture, Client, CloseReason, ErrorCode, Executor, Handler, Message, ReconnectPolicy,
-    RequestError, Router, Server, ServerBuilder, Session, WorkerThreads,
+    Client, ErrorCode, Handler, Message, ReconnectPolicy, RequestError, Router, Server,
+    ServerBuilder, Session, WorkerThreads,
 };
 use tokio::sync::mpsc;
 
@@ -82,92 +80,6 @@ async fn dedicated_threads_serve_and_end_with_the_server() {
 #[tokio::test]
 async fn pinned_threads_serve_and_end_with_the_server() {
     echo_on(WorkerThreads::Pinned).await;
-}
-
-/// Runs handlers as tasks of the runtime, and counts them.
-struct Tasks(Arc<AtomicUsize>);
-
-impl Executor for Tasks {
-    fn execute(&self, task: BoxFuture<'static, ()>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        tokio::spawn(task);
-    }
-}
-
-#[tokio::test]
-async fn an_executor_runs_the_handlers_and_keeps_a_sessions_order() {
-    let count = Arc::new(AtomicUsize::new(0));
-    let server = server()
-        .executor(Tasks(Arc::clone(&count)))
-        .on_message(|session: Session, message: Message| async move {
-            tokio::task::yield_now().await;
-            session.send(message).await.unwrap();
-        })
-        .on_request(|_, request: Message| async move { Ok(request) })
-        .build()
-        .unwrap();
-    server.start().await.unwrap();
-    let client = connect(&server).await;
-    echoes(&client, 500).await;
-    let answer = client
-        .request("question", Duration::from_secs(5))
-        .await
-        .unwrap();
-    assert_eq!(answer.payload(), b"question");
-    let answer = client.session().unwrap().ask("again").await.unwrap();
-    assert_eq!(answer.payload(), b"again");
-    assert!(count.load(Ordering::Relaxed) > 0);
-    client.stop().await;
-    server.stop().await.unwrap();
-}
-
-#[tokio::test]
-async fn a_panic_on_an_executor_ends_its_session_and_no_other() {
-    let server = server()
-        .executor(Tasks(Arc::default()))
-        .on_message(|session: Session, message: Message| async move {
-            assert_ne!(message.payload(), b"panic");
-            session.send(message).await.unwrap();
-        })
-        .build()
-        .unwrap();
-    server.start().await.unwrap();
-    let (bad, good) = (connect(&server).await, connect(&server).await);
-    let session = bad.session().unwrap();
-    bad.send("panic").await.unwrap();
-    let reason: CloseReason = session.closed().await;
-    assert_eq!(reason.code(), Some(ErrorCode::RequestFailed));
-    echoes(&good, 10).await;
-    good.stop().await;
-    server.stop().await.unwrap();
-}
-
-#[tokio::test]
-async fn a_client_can_have_an_executor_too() {
-    let server = server()
-        .on_message(|session: Session, message: Message| async move {
-            let _ = session.send(message).await;
-        })
-        .build()
-        .unwrap();
-    server.start().await.unwrap();
-    let count = Arc::new(AtomicUsize::new(0));
-    let (received, mut messages) = mpsc::unbounded_channel();
-    let client = Client::builder()
-        .endpoint(&server.urls()[0])
-        .executor(Tasks(Arc::clone(&count)))
-        .on_message(move |_, message: Message| {
-            let received = received.clone();
-            async move { received.send(message).unwrap() }
-        })
-        .build()
-        .unwrap();
-    client.connect().await.unwrap();
-    client.send("there and back").await.unwrap();
-    assert_eq!(messages.recv().await.unwrap().payload(), b"there and back");
-    assert!(count.load(Ordering::Relaxed) > 0);
-    client.stop().await;
-    server.stop().await.unwrap();
 }
 
 #[tokio::test]

@@ -12,7 +12,8 @@ use super::{Client, ClientState, Inner, OnStateChange, ReconnectPolicy};
 use crate::config::{Limits, QueuePolicy, SocketOptions, Timeouts, UdpOptions};
 use crate::endpoint::{Address, CodecKind, Endpoint};
 use crate::error::{CloseReason, ConfigError, ErrorCode, RequestError};
-use crate::handler::{Closures, Executed, Executor, Handler, HandlerService, Service};
+use crate::executor::{Execution, Executor};
+use crate::handler::{Closures, Handler, HandlerService, Service};
 use crate::hub::{Hub, Role};
 use crate::message::Message;
 use crate::pipeline::Pipeline;
@@ -56,7 +57,7 @@ pub struct ClientBuilder {
     offline_policy: QueuePolicy,
     resolver: Arc<dyn Resolver>,
     closures: Closures,
-    executor: Option<Arc<dyn Executor>>,
+    execution: Option<Arc<Execution>>,
     pipeline: Option<Pipeline>,
     round_trips: Option<Arc<RoundTrips>>,
     handler: Option<Arc<dyn Service>>,
@@ -81,7 +82,7 @@ impl ClientBuilder {
             offline_policy: QueuePolicy::Wait,
             resolver: Arc::new(SystemResolver),
             closures: Closures::default(),
-            executor: None,
+            execution: None,
             pipeline: None,
             round_trips: None,
             handler: None,
@@ -201,7 +202,7 @@ impl ClientBuilder {
 
     /// Runs handlers on an executor instead of on the client's worker.
     pub fn executor(mut self, executor: impl Executor) -> Self {
-        self.executor = Some(Arc::new(executor));
+        self.execution = Some(Execution::new(executor));
         self
     }
 
@@ -334,8 +335,8 @@ impl ClientBuilder {
                 })
             }
         };
-        let service = match self.executor {
-            Some(executor) => Arc::new(Executed { service, executor }),
+        let service = match &self.execution {
+            Some(execution) => execution.of(service),
             None => service,
         };
         let tls = match self.tls {
@@ -352,6 +353,7 @@ impl ClientBuilder {
             self.limits,
             self.timeouts,
             service,
+            self.execution,
             None,
             None,
         )

@@ -12,26 +12,41 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
 
 use tokio::sync::watch;
 
 use super::runtime;
 use crate::error::{CloseReason, ErrorCode};
-use crate::handler::{BoxFuture, Executor};
+use crate::executor::{self, Executor};
 use crate::session::shared::lock;
 use crate::session::{Session, SessionId};
 
 /// Something that a thread pool runs.
 pub type Task = Box<dyn FnOnce() + Send>;
 
-/// A pool of threads of the application's, which runs callbacks.
+/// A pool of threads of the application's, which runs callbacks. [`basic_thread_pool`] is one; an adapter
+/// for another one takes a few lines.
 ///
 /// A callback that blocks keeps one of the pool's threads; when all are kept, all sessions wait. A pool
 /// that drops a task ends the session that it was for.
+///
+/// [`basic_thread_pool`]: super::basic_thread_pool
 pub trait thread_pool_interface: Send + Sync {
     /// Runs the task soon, on another thread, and returns at once.
     fn post(&self, task: Task);
+
+    /// Runs the task soon, if there is room for it. Servers and clients post their callbacks like this.
+    ///
+    /// A pool that does not say what it has room for takes them all: of each session one batch of
+    /// messages, or one other event, at a time.
+    ///
+    /// # Errors
+    /// The pool is full and gives the task back. The session waits, and reads no more; it tries again
+    /// when a callback begins or ends, or after 10 ms.
+    fn try_post(&self, task: Task) -> std::result::Result<(), Task> {
+        self.post(task);
+        Ok(())
+    }
 
     /// How many threads there are.
     fn size(&self) -> usize;
@@ -98,46 +113,59 @@ impl Threads {
         Threads(pool)
     }
 
+    /// Posts a task of a side lane, which has one at a time.
     fn post(&self, task: Task) {
-        struct Posting;
-        impl Drop for Posting {
-            fn drop(&mut self) {
-                POSTING.set(false);
-            }
+        match &self.0 {
+            None => post_here(task),
+            Some(pool) => elsewhere(task, |task| pool.post(task)),
         }
-        let Some(pool) = &self.0 else {
-            return post_here(task);
-        };
-        POSTING.set(true);
-        let _posting = Posting;
-        pool.post(Box::new(move || {
-            if POSTING.get() {
-                // A pool that runs tasks in `post` would stop this thread from moving bytes.
-                post_here(task);
-            } else {
-                task();
-            }
-        }));
     }
 }
 
 impl Executor for Threads {
-    fn execute(&self, mut task: BoxFuture<'static, ()>) {
-        self.post(Box::new(move || {
-            // The handlers here only call callbacks and never wait for anything else.
-            let mut context = Context::from_waker(Waker::noop());
-            let poll = || task.as_mut().poll(&mut context);
-            match catch_unwind(AssertUnwindSafe(poll)) {
-                Ok(Poll::Ready(())) => {}
-                Ok(Poll::Pending) => match runtime::runtime() {
-                    Ok(runtime) => drop(runtime.spawn(task)),
-                    Err(error) => tracing::error!(%error, "a callback was lost"),
-                },
-                // The session learns of it by the end of the task.
-                Err(_panic) => {}
+    fn execute(&self, task: executor::Task) -> std::result::Result<(), executor::Task> {
+        let Some(pool) = &self.0 else {
+            post_here(Box::new(move || task.run()));
+            return Ok(());
+        };
+        // Shared, so that it comes back out of a closure that is not called.
+        let shared = Arc::new(Mutex::new(Some(task)));
+        let posted = Arc::clone(&shared);
+        let call = Box::new(move || {
+            let task = lock(&posted).take();
+            if let Some(task) = task {
+                task.run();
             }
-        }));
+        });
+        match elsewhere(call, |call| pool.try_post(call)) {
+            Ok(()) => Ok(()),
+            Err(_call) => match lock(&shared).take() {
+                Some(task) => Err(task),
+                // The pool has called it nevertheless.
+                None => Ok(()),
+            },
+        }
     }
+}
+
+/// Posts `task` in such a way that it runs on another thread: a pool that runs tasks in `post` would stop
+/// this one from moving bytes.
+fn elsewhere<T>(task: Task, post: impl FnOnce(Task) -> T) -> T {
+    struct Posting;
+    impl Drop for Posting {
+        fn drop(&mut self) {
+            POSTING.set(false);
+        }
+    }
+    POSTING.set(true);
+    let _posting = Posting;
+    post(Box::new(move || {
+        if POSTING.get() {
+            post_here(task);
+        } else {
+            task();
+        }
+    }))
 }
 
 fn post_here(task: Task) {

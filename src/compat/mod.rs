@@ -69,6 +69,7 @@ mod runtime;
 mod secure;
 mod server;
 mod session;
+mod thread_pool;
 mod udp;
 mod websocket;
 
@@ -85,6 +86,7 @@ pub use self::secure::{
 };
 pub use self::server::{ListenOn, classic_server, messaging_server, server_statistics};
 pub use self::session::{messaging_session, session_state, session_statistics};
+pub use self::thread_pool::basic_thread_pool;
 pub use self::udp::{
     messaging_udp_client, messaging_udp_server, udp_client_config, udp_server_config,
 };

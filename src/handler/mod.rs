@@ -5,7 +5,6 @@
 //! counts a message (`perf/`, cases echo-64 with the closure server).
 
 mod closures;
-mod executor;
 mod router;
 mod service;
 
@@ -13,8 +12,6 @@ use std::future::Future;
 use std::pin::Pin;
 
 pub(crate) use closures::Closures;
-pub(crate) use executor::Executed;
-pub use executor::Executor;
 pub use router::Router;
 pub(crate) use service::{HandlerService, Service, Wants};
 
@@ -36,7 +33,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///
 /// A panic in a handler ends its session and no other. A handler that computes for long without awaiting
 /// stalls all sessions of its worker; move such work to a blocking task or give an
-/// [`Executor`](crate::Executor).
+/// [`Executor`](crate::Executor). With one, everything above holds as well.
 ///
 /// When a session's connection breaks, a handler that is running finishes; it is dropped only when the
 /// drain deadline of a stopping server passes.

@@ -85,12 +85,7 @@ impl Queue {
             .outbox
             .offer(payload.len(), &self.limits, self.limits.when_full, || {
                 let payload = payload.clone();
-                Frame {
-                    frame_type: FrameType::DATA,
-                    text: false,
-                    id: 0,
-                    payload,
-                }
+                Frame::new(FrameType::DATA, false, 0, payload)
             });
         matches!(offered, Offered::Queued { .. })
     }

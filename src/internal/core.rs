@@ -38,6 +38,7 @@ impl Core {
             service,
             None,
             None,
+            None,
         ));
         hub.ensure_workers(1);
         let mut tasks = JoinSet::new();

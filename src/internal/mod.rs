@@ -67,12 +67,7 @@ impl MemoryPeer {
             id,
             payload,
         } = frame;
-        let mut frame = Some(Frame {
-            frame_type: FrameType(frame_type),
-            text,
-            id,
-            payload,
-        });
+        let mut frame = Some(Frame::new(FrameType(frame_type), text, id, payload));
         poll_fn(|context| {
             self.end
                 .poll_write(context, &mut frame, Option::as_ref, Option::take)
@@ -96,6 +91,7 @@ impl MemoryPeer {
                  text,
                  id,
                  payload,
+                 ..
              }| RawFrame {
                 frame_type: frame_type.0,
                 text,

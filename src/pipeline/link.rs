@@ -22,6 +22,14 @@ struct LinkStage {
     received: DirectionStats,
 }
 
+/// Stages that make the same of a message on every link.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shareable {
+    /// Which they are: a bit for each position in the configured pipeline.
+    pub(crate) key: u16,
+    pub(crate) count: u8,
+}
+
 /// Memory for what is between two stages, lent by the worker.
 #[derive(Debug, Default)]
 pub(crate) struct StageScratch {
@@ -113,38 +121,51 @@ impl LinkPipeline {
             .all(|stage| !self.definition(stage.index).definition.is_binary)
     }
 
-    /// Puts into `scratch.result` what is sent in place of `message`, at most `most` bytes.
-    pub(crate) fn encode(
+    /// The stages at the front that make the same of a message on every link, if there are any.
+    pub(crate) fn shareable(&self) -> Option<Shareable> {
+        let stages = self.stages.iter();
+        let shareable = stages
+            .map(|stage| stage.index)
+            .take_while(|index| self.definition(*index).definition.is_shareable);
+        let (mut key, mut count) = (0, 0);
+        for index in shareable {
+            key |= 1 << index;
+            count += 1;
+        }
+        (count > 0).then_some(Shareable { key, count })
+    }
+
+    /// Whether `done` stages are all that there are.
+    pub(crate) fn has_done_all(&self, done: u8) -> bool {
+        usize::from(done) == self.stages.len()
+    }
+
+    /// Sends `message` through the stages that are [`shareable`](Self::shareable) only. False when one
+    /// refuses it.
+    pub(crate) fn encode_shareable(
         &mut self,
         message: &[u8],
         most: usize,
         scratch: &mut StageScratch,
+    ) -> bool {
+        let count = self
+            .shareable()
+            .map_or(0, |stages| usize::from(stages.count));
+        let encoded = encode(&mut self.stages[..count], message, scratch).is_ok();
+        encoded && scratch.result.len() <= most
+    }
+
+    /// Puts into `scratch.result` what is sent in place of `message`, which has gone through `done` stages
+    /// already: at most `most` bytes.
+    pub(crate) fn encode(
+        &mut self,
+        message: &[u8],
+        done: usize,
+        most: usize,
+        scratch: &mut StageScratch,
     ) -> Result<(), PipelineFailure> {
-        scratch.result.clear();
-        let last = self.stages.len().saturating_sub(1);
-        let mut failed = None;
-        for (position, stage) in self.stages.iter_mut().enumerate() {
-            let StageScratch {
-                result,
-                front,
-                back,
-            } = scratch;
-            // What goes in is in `front`, but for the first; what comes out is in `back`, but for the last.
-            let input = if position == 0 { message } else { &front[..] };
-            let output = if position == last { result } else { &mut *back };
-            output.clear();
-            if let Err(error) = stage.stage.encode(input, output) {
-                failed = Some((stage.index, error));
-                break;
-            }
-            stage.sent.count(input.len(), output.len());
-            if position != last {
-                std::mem::swap(front, back);
-            }
-        }
-        if self.stages.is_empty() {
-            scratch.result.extend_from_slice(message);
-        }
+        let left = self.stages.get_mut(done..).unwrap_or_default();
+        let mut failed = encode(left, message, scratch).err();
         if failed.is_none() && scratch.result.len() > most {
             let error = StageError::too_large(scratch.result.len(), most);
             failed = self.stages.last().map(|stage| (stage.index, error));
@@ -243,4 +264,39 @@ impl LinkPipeline {
             counters.add_received(std::mem::take(&mut stage.received));
         }
     }
+}
+
+/// Sends `message` through `stages`. Says which of them refuses it.
+fn encode(
+    stages: &mut [LinkStage],
+    message: &[u8],
+    scratch: &mut StageScratch,
+) -> Result<(), (u8, StageError)> {
+    let StageScratch {
+        result,
+        front,
+        back,
+    } = scratch;
+    result.clear();
+    if stages.is_empty() {
+        result.extend_from_slice(message);
+    }
+    let last = stages.len().saturating_sub(1);
+    for (position, stage) in stages.iter_mut().enumerate() {
+        // What goes in is in `front`, but for the first; what comes out is in `back`, but for the last.
+        let input = if position == 0 { message } else { &front[..] };
+        let output = if position == last {
+            &mut *result
+        } else {
+            &mut *back
+        };
+        output.clear();
+        let encoded = stage.stage.encode(input, output);
+        encoded.map_err(|error| (stage.index, error))?;
+        stage.sent.count(input.len(), output.len());
+        if position != last {
+            std::mem::swap(front, back);
+        }
+    }
+    Ok(())
 }

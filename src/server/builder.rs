@@ -12,9 +12,8 @@ use super::{Inner, Server, ServerStats, Stage, StopReport};
 use crate::config::{Limits, SocketOptions, Timeouts, UdpOptions, WorkerThreads};
 use crate::endpoint::{CodecKind, Endpoint};
 use crate::error::{CloseReason, ConfigError, ErrorCode, RequestError};
-use crate::handler::{
-    Authenticator, Closures, Executed, Executor, GroupGuard, Handler, HandlerService, Service,
-};
+use crate::executor::{Execution, Executor};
+use crate::handler::{Authenticator, Closures, GroupGuard, Handler, HandlerService, Service};
 use crate::hub::{Hub, Role};
 use crate::message::Message;
 use crate::pipeline::Pipeline;
@@ -46,7 +45,7 @@ pub struct ServerBuilder {
     handler: Option<Arc<dyn Service>>,
     authenticator: Option<Arc<dyn Authenticator>>,
     group_guard: Option<Arc<dyn GroupGuard>>,
-    executor: Option<Arc<dyn Executor>>,
+    execution: Option<Arc<Execution>>,
     pipeline: Option<Pipeline>,
     round_trips: Option<Arc<RoundTrips>>,
 }
@@ -69,7 +68,7 @@ impl ServerBuilder {
             handler: None,
             authenticator: None,
             group_guard: None,
-            executor: None,
+            execution: None,
             pipeline: None,
             round_trips: None,
         }
@@ -268,7 +267,7 @@ impl ServerBuilder {
 
     /// Runs handlers on an executor instead of on the workers.
     pub fn executor(mut self, executor: impl Executor) -> Self {
-        self.executor = Some(Arc::new(executor));
+        self.execution = Some(Execution::new(executor));
         self
     }
 
@@ -332,8 +331,8 @@ impl ServerBuilder {
             Some(handler) => handler,
             None => Arc::new(self.closures),
         };
-        let service = match self.executor {
-            Some(executor) => Arc::new(Executed { service, executor }),
+        let service = match &self.execution {
+            Some(execution) => execution.of(service),
             None => service,
         };
         let options = ServerOptions {
@@ -347,6 +346,7 @@ impl ServerBuilder {
             self.limits,
             self.timeouts,
             service,
+            self.execution,
             self.authenticator,
             self.group_guard,
         )

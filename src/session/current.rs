@@ -5,7 +5,7 @@
 //! handler is polled: it is moved in before and moved out after, whether the poll returned or panicked,
 //! so bytes of one session can never reach another.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -45,6 +45,26 @@ thread_local! {
     /// Without a destructor, access needs no check whether the thread is ending. Nothing is ever left
     /// in it: [`enter`] takes out what it has put in.
     static CURRENT: RefCell<Option<ManuallyDrop<Current>>> = const { RefCell::new(None) };
+}
+
+thread_local! {
+    /// The session, and its hub, whose handler the thread runs for an executor.
+    static ELSEWHERE: Cell<Option<(*const Shared, *const Hub)>> = const { Cell::new(None) };
+}
+
+/// Runs a part of a handler of `session` on an executor: [`is_inside`] and [`is_inside_hub`] know of it.
+/// What it sends is not collected.
+pub(crate) fn run_elsewhere<T>(session: &Arc<Shared>, run: impl FnOnce() -> T) -> T {
+    /// A thread may run one task inside another. What was there comes back, whatever happens.
+    struct Outer(Option<(*const Shared, *const Hub)>);
+    impl Drop for Outer {
+        fn drop(&mut self) {
+            ELSEWHERE.set(self.0);
+        }
+    }
+    let inner = (Arc::as_ptr(session), Arc::as_ptr(session.hub()));
+    let _outer = Outer(ELSEWHERE.replace(Some(inner)));
+    run()
 }
 
 /// What a poll of a handler left behind.
@@ -204,18 +224,24 @@ pub(crate) fn want_flush(session: &Shared) {
 
 /// Whether the thread is running a handler of `session`.
 pub(crate) fn is_inside(session: &Shared) -> bool {
-    CURRENT.with_borrow(|current| {
+    let here = CURRENT.with_borrow(|current| {
         current
             .as_ref()
             .is_some_and(|current| std::ptr::eq(current.session, session))
-    })
+    });
+    here || ELSEWHERE
+        .get()
+        .is_some_and(|(elsewhere, _)| std::ptr::eq(elsewhere, session))
 }
 
 /// Whether the thread is running a handler of any session of this server or client, ended ones included.
 pub(crate) fn is_inside_hub(hub: &Hub) -> bool {
-    CURRENT.with_borrow(|current| {
+    let here = CURRENT.with_borrow(|current| {
         current
             .as_ref()
             .is_some_and(|current| std::ptr::eq(current.hub, hub))
-    })
+    });
+    here || ELSEWHERE
+        .get()
+        .is_some_and(|(_, elsewhere)| std::ptr::eq(elsewhere, hub))
 }

@@ -351,12 +351,7 @@ impl Session {
         let offered = shared.offer(len, policy, || {
             let message = into_message(message.take());
             let text = message.kind() == MessageKind::Text;
-            Frame {
-                frame_type,
-                text,
-                id,
-                payload: message.into_payload(),
-            }
+            Frame::new(frame_type, text, id, message.into_payload())
         });
         match offered {
             Offered::Queued { .. } => Ok(()),
@@ -466,10 +461,14 @@ impl Session {
     // Handlers
 
     /// Gives this session a handler of its own, from its next message on. It takes the place of all
-    /// handlers of the server or client for this session, and runs on the session's worker.
+    /// handlers of the server or client for this session, and runs where they would.
     pub fn set_handler<H: Handler>(&self, handler: H) {
+        let service = Arc::new(HandlerService(handler));
         self.shared
-            .set_service(Some(Arc::new(HandlerService(handler))));
+            .set_service(Some(match &self.shared.hub().execution {
+                Some(execution) => execution.of(service),
+                None => service,
+            }));
     }
 
     /// Takes the session's own handler away: the server's or client's are called again, from the next
@@ -595,12 +594,7 @@ impl Session {
             Control::Leave { group }
         };
         let payload = control.to_bytes();
-        let frame = Frame {
-            frame_type: FrameType::CONTROL,
-            text: false,
-            id: 0,
-            payload,
-        };
+        let frame = Frame::new(FrameType::CONTROL, false, 0, payload);
         shared.push_protocol_frame(frame);
         Ok(answer)
     }

@@ -170,15 +170,7 @@ impl Outbox {
         {
             self.bytes -= entry.len();
             match entry {
-                Entry::Frame(frame) => {
-                    output.push(
-                        framing,
-                        frame.frame_type,
-                        frame.text,
-                        frame.id,
-                        frame.payload,
-                    );
-                }
+                Entry::Frame(frame) => output.push_frame(framing, frame),
                 Entry::Encoded(encoded) => output.push_encoded(&encoded),
             }
         }
@@ -236,12 +228,7 @@ mod tests {
     }
 
     fn frame(frame_type: FrameType, len: usize) -> Frame {
-        Frame {
-            frame_type,
-            text: false,
-            id: 0,
-            payload: Bytes::from(vec![0; len]),
-        }
+        Frame::new(frame_type, false, 0, Bytes::from(vec![0; len]))
     }
 
     fn offer(outbox: &mut Outbox, len: usize, policy: QueuePolicy) -> Offered {

@@ -23,9 +23,27 @@ const VALUES_KEEP: usize = 4 * 1024;
 pub(crate) struct Frame {
     pub(crate) frame_type: FrameType,
     pub(crate) text: bool,
+    /// How many stages of the session's pipeline the payload has gone through: what is sent to many goes
+    /// once through stages that make the same of it for all.
+    pub(crate) stages_done: u8,
+    /// The length of the message before it went through any.
+    pub(crate) message_len: u32,
     /// The correlation id of REQUEST, RESPONSE and FAILURE, otherwise 0.
     pub(crate) id: u64,
     pub(crate) payload: Bytes,
+}
+
+impl Frame {
+    pub(crate) fn new(frame_type: FrameType, text: bool, id: u64, payload: Bytes) -> Self {
+        Frame {
+            frame_type,
+            text,
+            stages_done: 0,
+            message_len: payload.len() as u32,
+            id,
+            payload,
+        }
+    }
 }
 
 /// Frames in the order in which they leave.
@@ -79,13 +97,12 @@ impl Output {
         id: u64,
         payload: Bytes,
     ) {
-        self.count(frame_type, payload.len());
-        let frame = Frame {
-            frame_type,
-            text,
-            id,
-            payload,
-        };
+        self.push_frame(framing, Frame::new(frame_type, text, id, payload));
+    }
+
+    /// Appends a frame, as [`push`](Self::push) does.
+    pub(crate) fn push_frame(&mut self, framing: Framing, frame: Frame) {
+        self.count(frame.frame_type, frame.message_len as usize);
         self.place(framing, frame);
     }
 
@@ -101,6 +118,7 @@ impl Output {
             text,
             id,
             payload,
+            ..
         } = frame;
         if payload.len() < SHARE_THRESHOLD || !framing.keeps_payload() {
             self.place_slice(framing, frame_type, text, id, &payload);

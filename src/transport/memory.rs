@@ -305,6 +305,7 @@ impl Link for MemoryLink {
                 text,
                 id,
                 payload,
+                ..
             } = frame;
             if let Some(error) = msgi::judge_value(frame_type, payload.len(), limit) {
                 then = Then::Invalid(error);

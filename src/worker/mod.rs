@@ -29,7 +29,7 @@ use crate::session::driver::{Driver, Opened, Turn, TurnContext};
 use crate::session::link::{Buffers, Link, Moving};
 use crate::session::liveness::Timing;
 use crate::session::output::Encoded;
-use crate::session::shared::{PeerInfo, Shared, signal};
+use crate::session::shared::{PeerInfo, Shared, lock, signal};
 use crate::session::{Session, SessionId};
 
 thread_local! {
@@ -82,6 +82,9 @@ pub(crate) struct BroadcastFrames {
     pub(crate) text: bool,
     pub(crate) payload: bytes::Bytes,
     encoded: [std::sync::OnceLock<Encoded>; Framing::COUNT],
+    /// What stages of pipelines make of the payload that make the same of it for many sessions, by which
+    /// stages these are; `None` where one refuses it.
+    staged: std::sync::Mutex<Vec<(u16, Option<bytes::Bytes>)>>,
 }
 
 impl BroadcastFrames {
@@ -95,7 +98,24 @@ impl BroadcastFrames {
             text,
             payload,
             encoded: Default::default(),
+            staged: Default::default(),
         }
+    }
+
+    /// What the stages that `key` stands for make of the payload, which `make` is asked for once.
+    pub(crate) fn staged(
+        &self,
+        key: u16,
+        make: impl FnOnce() -> Option<bytes::Bytes>,
+    ) -> Option<bytes::Bytes> {
+        // Another worker that needs the same waits for it instead of doing the same work.
+        let mut staged = lock(&self.staged);
+        if let Some((_, made)) = staged.iter().find(|(known, _)| *known == key) {
+            return made.clone();
+        }
+        let made = make();
+        staged.push((key, made.clone()));
+        made
     }
 
     /// The frame for links with this framing; `None` when each link has to encode it by itself.

@@ -160,6 +160,96 @@ impl thread_pool_interface for OneThread {
     }
 }
 
+#[test]
+fn a_basic_pool_runs_the_callbacks_of_a_session_in_order_on_its_threads() {
+    let pool = Arc::new(basic_thread_pool::new(3).expect("three threads"));
+    assert_eq!(pool.size(), 3);
+    let server = MessagingServer::new("127.0.0.1", 0, Some(pool.clone()));
+    let (tell, told) = seen();
+    server.on_message_received(move |_id, data| {
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or_default().to_owned();
+        let _ = tell.send((name, data.to_vec()));
+    });
+    server.start().expect("a free port");
+    let client = MessagingClient::new("127.0.0.1", server.port());
+    client.connect().expect("the server is there");
+    for number in 0..200 {
+        client.send(number.to_string()).expect("it is connected");
+    }
+    for number in 0..200 {
+        let (thread, data) = told.next();
+        assert!(thread.starts_with("network-pool-"), "{thread}");
+        assert_eq!(data, number.to_string().as_bytes());
+    }
+    client.disconnect();
+    server.stop().expect("it runs");
+    pool.stop();
+    assert_eq!(pool.pending_tasks(), 0);
+}
+
+#[test]
+fn a_full_basic_pool_makes_sessions_wait_and_loses_nothing() {
+    const LEN: usize = 8 * 1024;
+    const MESSAGES: usize = 1_000;
+    let pool = Arc::new(basic_thread_pool::with_queue(1, 1).expect("a thread"));
+    let (go, gate) = channel::<()>();
+    let (tell, told) = seen();
+    // The only thread is kept by something else.
+    pool.post(Box::new(move || drop(gate.recv())));
+    let server = MessagingServer::new("127.0.0.1", 0, Some(pool.clone()));
+    server.on_message_received(move |id, data| {
+        let _ = tell.send((id, data.len()));
+    });
+    server.start().expect("a free port");
+    let clients: Vec<_> = (0..3)
+        .map(|_| MessagingClient::new("127.0.0.1", server.port()))
+        .collect();
+    for client in &clients {
+        client.connect().expect("the server is there");
+    }
+    std::thread::scope(|scope| {
+        for client in &clients {
+            scope.spawn(|| {
+                for _ in 0..MESSAGES {
+                    client.send([7; LEN]).expect("it is connected");
+                }
+            });
+        }
+        while pool.pending_tasks() < 1 {
+            std::thread::yield_now();
+        }
+        let refused = pool.try_post(Box::new(|| {}));
+        assert!(refused.is_err(), "there is no room");
+        told.none();
+        go.send(()).expect("the task waits");
+        for _ in 0..clients.len() * MESSAGES {
+            assert_eq!(told.next().1, LEN);
+        }
+    });
+    assert!(pool.pending_tasks() <= 1);
+    for client in &clients {
+        client.disconnect();
+    }
+    server.stop().expect("it runs");
+}
+
+#[test]
+fn a_task_that_panics_takes_no_thread_of_a_basic_pool() {
+    let pool = basic_thread_pool::new(1).expect("a thread");
+    let (tell, told) = seen();
+    pool.post(Box::new(|| panic!("a task")));
+    pool.post(Box::new(move || {
+        let _ = tell.send("the next one");
+    }));
+    assert_eq!(told.next(), "the next one");
+    let refused = basic_thread_pool::with_queue(1, 0);
+    assert_eq!(
+        refused.expect_err("no room").code,
+        error_codes::invalid_configuration
+    );
+}
+
 /// A pool that is none: its tasks run where they are posted.
 struct Inline;
 

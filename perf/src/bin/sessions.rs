@@ -1,10 +1,11 @@
 //! Servers built on the library, to be measured against the baselines: one for each form of a handler and each
 //! kind of runtime.
 //!
-//! `sessions [lent|closure|broadcast] [current|multi] [--listen URL]` prints `listening URL` and runs until it is
+//! `sessions [lent|closure|broadcast] [current|multi] [EXECUTOR] [--listen URL]` prints `listening URL` and runs until it is
 //! killed. `lent` and `closure` echo with the two forms of a handler, `broadcast` sends each message to every
 //! other session. `current` is a current-thread runtime; `multi` is a multi-thread one with one worker, so that
-//! both use one core.
+//! both use one core. EXECUTOR is where handlers run: `inline`, `runtime`, `single-thread`, `threads` (two of
+//! them); without it, on the worker.
 
 #![allow(
     clippy::print_stdout,
@@ -16,9 +17,10 @@ use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
 use network_system::tls::TlsServer;
-use network_system::{Handler, Limits, Message, Server, ServerBuilder, Session, Timeouts};
+use network_system::{Handler, executor, Limits, Message, Server, ServerBuilder, Session, Timeouts};
 
-const USAGE: &str = "usage: sessions [lent|closure|broadcast] [current|multi] [--listen URL]";
+const USAGE: &str = "usage: sessions [lent|closure|broadcast] [current|multi] \
+    [inline|runtime|single-thread|threads] [--listen URL]";
 
 /// Sends messages back, from the buffer in which they were read.
 struct Echo;
@@ -47,8 +49,17 @@ enum Form {
     Broadcast,
 }
 
+#[derive(Clone, Copy)]
+enum On {
+    Worker,
+    Inline,
+    Runtime,
+    Threads(usize),
+}
+
 struct Options {
     form: Form,
+    on: On,
     multi: bool,
     listen: String,
 }
@@ -57,6 +68,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Option<Options> {
     let listen = "tcp://127.0.0.1:0".to_owned();
     let mut options = Options {
         form: Form::Lent,
+        on: On::Worker,
         multi: false,
         listen,
     };
@@ -67,6 +79,10 @@ fn options(mut args: impl Iterator<Item = String>) -> Option<Options> {
             "broadcast" => options.form = Form::Broadcast,
             "current" => options.multi = false,
             "multi" => options.multi = true,
+            "inline" => options.on = On::Inline,
+            "runtime" => options.on = On::Runtime,
+            "single-thread" => options.on = On::Threads(1),
+            "threads" => options.on = On::Threads(2),
             "--listen" => options.listen = args.next()?,
             _ => return None,
         }
@@ -118,6 +134,12 @@ fn build(options: &Options) -> Result<Server, Box<dyn std::error::Error>> {
     let builder = match options.listen.starts_with("tls:") || options.listen.starts_with("wss:") {
         true => builder.tls(certificate()?),
         false => builder,
+    };
+    let builder = match options.on {
+        On::Worker => builder,
+        On::Inline => builder.executor(executor::Inline),
+        On::Runtime => builder.executor(executor::Runtime::current()),
+        On::Threads(threads) => builder.executor(executor::ThreadPool::new(threads, 1_024)?),
     };
     let own = Arc::new(OnceLock::new());
     let server = with_handler(builder, options.form, &own).build()?;

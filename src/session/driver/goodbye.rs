@@ -67,10 +67,5 @@ pub(super) fn goodbye_frame(goodbye: Goodbye, framing: Framing) -> Option<Frame>
             (FrameType::ERROR, Bytes::from(payload))
         }
     };
-    Some(Frame {
-        frame_type,
-        text: false,
-        id: 0,
-        payload,
-    })
+    Some(Frame::new(frame_type, false, 0, payload))
 }

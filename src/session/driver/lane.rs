@@ -291,12 +291,8 @@ impl Driver {
             && let Some(message) = message
         {
             let payload = message.into_payload();
-            self.shared.push_protocol_frame(Frame {
-                frame_type,
-                text: false,
-                id,
-                payload,
-            });
+            self.shared
+                .push_protocol_frame(Frame::new(frame_type, false, id, payload));
         }
     }
 

@@ -32,7 +32,7 @@ use super::inbound::Inbound;
 use super::link::{Buffers, Established, Link, READ_CHUNK};
 use super::liveness::{Due, Liveness, Timing};
 use super::outbox::Offered;
-use super::output::{Counts, Frame, Output};
+use super::output::{Counts, Output};
 use super::shared::{Shared, signal};
 use super::{Session, State, current};
 use crate::codec::{FrameType, Framing};
@@ -657,12 +657,10 @@ impl Driver {
                 }
                 self.shared.offer_encoded(encoded, policy)
             }
-            None => self.shared.offer(frames.payload.len(), policy, || Frame {
-                frame_type: frames.frame_type,
-                text: frames.text,
-                id: 0,
-                payload: frames.payload.clone(),
-            }),
+            None => {
+                let frame = self.frame_of(frames, &mut turn.buffers.stages);
+                self.shared.offer(frame.payload.len(), policy, || frame)
+            }
         };
         match offered {
             Offered::Queued { .. } => Delivery::Sent,

@@ -104,12 +104,7 @@ impl Driver {
     /// Queues a CONTROL frame; returns its payload.
     pub(super) fn push_control(&self, control: &Control) -> Bytes {
         let payload = control.to_bytes();
-        let frame = Frame {
-            frame_type: FrameType::CONTROL,
-            text: false,
-            id: 0,
-            payload: payload.clone(),
-        };
+        let frame = Frame::new(FrameType::CONTROL, false, 0, payload.clone());
         self.shared.push_protocol_frame(frame);
         payload
     }

@@ -22,6 +22,7 @@ use crate::pipeline::{
 use crate::session::inbound::{Inbound, Rebuilt};
 use crate::session::link::{Received, Then};
 use crate::session::output::{Frame, Output};
+use crate::worker::BroadcastFrames;
 
 /// What a driver has between its session and its link.
 pub(super) struct Staging {
@@ -197,7 +198,12 @@ impl Driver {
                 continue;
             }
             frame.text &= staging.keeps_text;
-            match staging.pipeline.encode(&frame.payload, most, scratch) {
+            if staging.pipeline.has_done_all(frame.stages_done) {
+                output.place(framing, frame);
+                continue;
+            }
+            let done = usize::from(frame.stages_done);
+            match staging.pipeline.encode(&frame.payload, done, most, scratch) {
                 Ok(()) if scratch.result.len() < SHARE_THRESHOLD && !framing.is_values() => {
                     let Frame {
                         frame_type,
@@ -215,15 +221,8 @@ impl Driver {
                     if frame.frame_type == FrameType::RESPONSE {
                         let error = RequestError::with_code(failure.code(), failure.to_string());
                         let payload = Bytes::from(failure_payload(&error));
-                        let frame_type = FrameType::FAILURE;
-                        output.place(
-                            framing,
-                            Frame {
-                                frame_type,
-                                payload,
-                                ..frame
-                            },
-                        );
+                        let answer = Frame::new(FrameType::FAILURE, false, frame.id, payload);
+                        output.place(framing, answer);
                     }
                     refused.push((frame.frame_type, frame.id, failure));
                 }
@@ -335,12 +334,9 @@ impl Driver {
         let error = RequestError::with_code(failure.code(), failure.to_string());
         match span.frame_type {
             FrameType::REQUEST => {
-                self.shared.push_protocol_frame(Frame {
-                    frame_type: FrameType::FAILURE,
-                    text: false,
-                    id: span.id,
-                    payload: Bytes::from(failure_payload(&error)),
-                });
+                let payload = Bytes::from(failure_payload(&error));
+                let answer = Frame::new(FrameType::FAILURE, false, span.id, payload);
+                self.shared.push_protocol_frame(answer);
             }
             FrameType::RESPONSE => self.complete_request(span.id, Err(error)),
             _ => {}
@@ -374,6 +370,41 @@ impl Driver {
         };
         self.unstage(&mut received, usize::MAX, turn);
         received.frames
+    }
+
+    /// A message for many sessions, as a frame of this one: sent through the stages that make the same of it
+    /// for all, which happens once.
+    pub(super) fn frame_of(
+        &mut self,
+        message: &BroadcastFrames,
+        scratch: &mut StageScratch,
+    ) -> Frame {
+        let plain = || {
+            let payload = message.payload.clone();
+            Frame::new(message.frame_type, message.text, 0, payload)
+        };
+        let Some(staging) = &mut self.staging else {
+            return plain();
+        };
+        let Some(stages) = staging.pipeline.shareable() else {
+            return plain();
+        };
+        let most = self.shared.limits().message_size + OVERHEAD_MAX;
+        let made = message.staged(stages.key, || {
+            let made = staging
+                .pipeline
+                .encode_shareable(&message.payload, most, scratch);
+            made.then(|| Bytes::from(std::mem::take(&mut scratch.result)))
+        });
+        match made {
+            // A stage refused the message. It does so again when its turn comes, and that is reported.
+            None => plain(),
+            Some(payload) => Frame {
+                payload,
+                stages_done: stages.count,
+                ..plain()
+            },
+        }
     }
 
     /// What was received and has not gone through the stages.

@@ -72,6 +72,7 @@ impl Encoder {
             text,
             id,
             payload,
+            ..
         } = frame;
         let own = text && matches!(frame_type, FrameType::PING | FrameType::PONG);
         let (opcode, payload) = match self.msgi && !own {
