@@ -85,6 +85,16 @@ pub(crate) enum Role {
     Client,
 }
 
+impl Role {
+    /// The side as a word.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Role::Server => "server",
+            Role::Client => "client",
+        }
+    }
+}
+
 /// The common part of a server's or client's sessions.
 pub(crate) struct Hub {
     pub(crate) role: Role,

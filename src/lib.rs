@@ -3,6 +3,7 @@
 // Where the architecture is checked, see `clippy.toml`.
 #![warn(clippy::disallowed_types, clippy::disallowed_methods)]
 
+mod buffer;
 mod config;
 pub mod container;
 pub mod error;
@@ -13,6 +14,7 @@ pub mod pipeline;
 mod client;
 mod codec;
 mod endpoint;
+mod events;
 mod group;
 mod handler;
 mod hub;
@@ -24,9 +26,11 @@ mod worker;
 pub mod compat;
 #[doc(hidden)]
 pub mod internal;
+pub mod logging;
 pub mod tls;
 pub mod websocket;
 
+pub use buffer::SegmentedBuffer;
 pub use client::{
     Client, ClientBuilder, ClientState, ClientStats, ClientStopReport, MessageStream,
     ReconnectPolicy, Resolver, SystemResolver,

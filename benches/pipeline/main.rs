@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, reason = "results go there")]
 
 mod cipher;
+mod compression;
 
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ fn main() {
         .filter(|arg| !arg.starts_with("--"))
         .collect();
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|text| name.contains(text));
-    for case in cipher::cases() {
+    for case in cipher::cases().into_iter().chain(compression::cases()) {
         if is_wanted(&case.name) {
             compare(case);
         }

@@ -3,13 +3,13 @@
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
-use tracing::{Level, Metadata};
+use tracing::Metadata;
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Where the library warns that the certificate of a server is not verified.
-const UNVERIFIED: &str = "network_system::tls::client";
+/// The event by which the library warns that the certificate of a server is not verified.
+const UNVERIFIED: &str = "tls_unverified";
 
 /// How to print.
 #[derive(Clone, Copy, Debug)]
@@ -96,8 +96,7 @@ impl Output {
     /// Sends the library's log to stderr.
     pub(crate) fn install_log(self, level: LevelFilter) {
         // It warns of each connection that is not verified; the program has said so once.
-        let is_new =
-            |event: &Metadata<'_>| *event.level() != Level::WARN || event.target() != UNVERIFIED;
+        let is_new = |event: &Metadata<'_>| event.name() != UNVERIFIED;
         let builder = tracing_subscriber::fmt()
             .with_max_level(level)
             .with_writer(io::stderr)

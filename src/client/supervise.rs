@@ -8,12 +8,15 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tracing::field::{debug, display};
 
 use super::backoff::Backoff;
 use super::offline::NOT_CONNECTED;
 use super::{ClientState, ClientStopReport, Inner, after};
 use crate::codec::control::Hello;
+use crate::endpoint::Place;
 use crate::error::{CloseReason, ConnectError, ErrorCode, RequestError, SendError};
+use crate::events::{self, shown};
 use crate::group::GroupName;
 use crate::session::Session;
 use crate::session::driver::Opened;
@@ -173,16 +176,24 @@ impl Supervisor {
             })
         };
         inner.hub.set_goaway(None);
-        tracing::debug!(%endpoint, "connecting");
+        events::connecting {
+            endpoint: display(Place(endpoint)),
+            attempt: self.backoff.attempt(),
+        }
+        .emit();
         timeout(within, open)
             .await
-            .unwrap_or_else(|_| Err(ConnectError::timeout(endpoint, within)))
+            .unwrap_or_else(|_| Err(ConnectError::timeout(Place(endpoint), within)))
     }
 
     /// A session is open: what is queued goes there, after the groups have been joined again.
     fn connected(&self, session: &Session) -> Rejoins {
         let inner = &self.inner;
-        tracing::info!(endpoint = %inner.endpoints[self.endpoint], "connected");
+        events::connected {
+            endpoint: display(Place(&inner.endpoints[self.endpoint])),
+            session: session.id().as_u64(),
+        }
+        .emit();
         let groups: Vec<_> = lock(&inner.groups).iter().cloned().collect();
         let rejoins = groups
             .into_iter()
@@ -208,7 +219,13 @@ impl Supervisor {
                 never = self.hand_over(&session, rejoins) => match never {},
             };
             self.inner.offline.detach(&session);
-            tracing::info!(%reason, "disconnected");
+            events::disconnected {
+                session: session.id().as_u64(),
+                by: events::ended_by(&reason),
+                code: reason.code().map(ErrorCode::as_i32),
+                reason: shown(reason.text()),
+            }
+            .emit();
             *lock(&self.inner.reason) = Some(reason.clone());
             if let Some(end) = self.ends_with(&session, &reason) {
                 return end;
@@ -234,7 +251,12 @@ impl Supervisor {
                 if let Ok(Err(error)) = answer.await
                     && session.is_connected()
                 {
-                    tracing::warn!(%group, %error, "could not join the group again");
+                    events::rejoin_failed {
+                        group: display(&group),
+                        code: error.code().as_i32(),
+                        error: shown(&error),
+                    }
+                    .emit();
                     lock(&inner.groups).remove(&group);
                 }
             }
@@ -293,7 +315,11 @@ impl Supervisor {
                 .map(|delay| delay.max(hint))
         };
         while let Some(pause) = delay {
-            tracing::debug!(?pause, attempt = self.backoff.attempt(), "reconnecting");
+            events::reconnecting {
+                attempt: self.backoff.attempt(),
+                pause_ms: pause.as_millis() as u64,
+            }
+            .emit();
             let result = tokio::select! {
                 biased;
                 () = stop_asked(&mut stop) => return Err(End::Stopped),
@@ -314,7 +340,10 @@ impl Supervisor {
             self.rotate();
             delay = self.backoff.next_delay(Instant::now());
         }
-        tracing::warn!(attempts = self.backoff.attempt(), "gave up reconnecting");
+        events::reconnect_gave_up {
+            attempts: self.backoff.attempt(),
+        }
+        .emit();
         Err(End::Failed)
     }
 
@@ -323,7 +352,12 @@ impl Supervisor {
     }
 
     fn note_failure(&self, error: &ConnectError) {
-        tracing::debug!(code = error.code().as_i32(), %error, "not connected");
+        events::connect_failed {
+            endpoint: display(Place(&self.inner.endpoints[self.endpoint])),
+            code: error.code().as_i32(),
+            error: shown(events::Chain(error)),
+        }
+        .emit();
         self.inner.failed_attempts.fetch_add(1, Ordering::Relaxed);
         self.note_reason(error);
     }
@@ -379,7 +413,7 @@ impl Supervisor {
                 joined = self.tasks.join_next() => match joined {
                     None => break,
                     Some(Err(error)) if error.is_panic() => {
-                        tracing::error!("a task of the client panicked");
+                        events::client_task_panicked {}.emit();
                     }
                     Some(_) => {}
                 },
@@ -418,7 +452,10 @@ impl Supervisor {
             *running = None;
             inner.state.send_replace(state)
         };
-        tracing::info!(?state, "client ended");
+        events::client_stopped {
+            state: debug(state),
+        }
+        .emit();
         inner.notify_state(before, state);
     }
 }
@@ -446,7 +483,7 @@ impl Inner {
             // A panic in the application's handler must not end the client.
             let call = std::panic::AssertUnwindSafe(|| handler(before, state));
             if std::panic::catch_unwind(call).is_err() {
-                tracing::error!("the state handler panicked");
+                events::state_handler_panicked {}.emit();
             }
         }
     }

@@ -12,6 +12,7 @@ use super::result::{Result, VoidResult};
 use super::server::messaging_server;
 use super::session::{messaging_session, not_found};
 use crate::endpoint::CodecKind;
+use crate::events::{self, shown};
 use crate::session::SessionId;
 
 /// Identifies a session of a [`MessagingServer`].
@@ -182,7 +183,8 @@ impl MessagingClient {
     /// Ends the connection in order, as [`messaging_client::stop_client`]. It is not made again.
     pub fn disconnect(&self) {
         if let Err(error) = self.client.stop_client() {
-            tracing::error!(%error, "cannot wait for the client");
+            let (id, error) = (&*self.client.client_id(), shown(&error.message));
+            events::wait_failed { id, error }.emit();
         }
     }
 

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use super::runtime;
 use crate::error::{CloseReason, ErrorCode};
+use crate::events::{self, shown};
 use crate::executor::{self, Executor};
 use crate::session::shared::lock;
 use crate::session::{Session, SessionId};
@@ -172,7 +173,10 @@ fn post_here(task: Task) {
     match runtime::runtime() {
         Ok(runtime) => drop(runtime.spawn_blocking(task)),
         // There are callbacks only because there is a runtime.
-        Err(error) => tracing::error!(%error, "a callback was lost"),
+        Err(error) => events::callback_lost {
+            error: shown(&error.message),
+        }
+        .emit(),
     }
 }
 
@@ -248,10 +252,8 @@ impl Lane {
         let mut state = lock(&self.state);
         if state.queue.len() >= LANE_MAX {
             drop(state);
-            tracing::warn!(
-                session = session.id().as_u64(),
-                "an error callback was dropped"
-            );
+            let session = session.id().as_u64();
+            events::callback_dropped { session }.emit();
             return;
         }
         state
@@ -290,7 +292,10 @@ impl LaneTurn {
             };
             let call = || self.lane.inside.call(callback);
             if catch_unwind(AssertUnwindSafe(call)).is_err() {
-                tracing::error!(session = session.id().as_u64(), "a callback panicked");
+                events::callback_panicked {
+                    session: session.id().as_u64(),
+                }
+                .emit();
                 let text = "the application failed in a callback";
                 session.disconnect(CloseReason::with_code(ErrorCode::RequestFailed, text));
             }
@@ -302,7 +307,7 @@ impl Drop for LaneTurn {
     /// A pool that does not run the turn loses what waits, but nobody waits for it.
     fn drop(&mut self) {
         if !self.done {
-            tracing::error!("the thread pool did not run a callback");
+            events::callback_not_run {}.emit();
             let mut state = lock(&self.lane.state);
             state.running = false;
             let lost = std::mem::take(&mut state.queue);

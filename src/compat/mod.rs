@@ -48,7 +48,8 @@
 //!
 //! # Logging
 //!
-//! Events go to `tracing`. By default a server listens on `0.0.0.0`, as the classic one does; it says so
+//! Events go to the logger of [`set_global_logger`], or to the program's subscriber of `tracing`; before one of
+//! them is set, nowhere. By default a server listens on `0.0.0.0`, as the classic one does; it says so
 //! with a warning. The rest of the library listens on loopback unless told otherwise.
 //!
 #![doc = include_str!("../../docs/classic-api.md")]
@@ -63,7 +64,9 @@ mod client;
 mod config;
 mod container;
 mod handlers;
+mod logger;
 mod manager;
+mod pipeline;
 mod result;
 mod runtime;
 mod secure;
@@ -78,7 +81,11 @@ pub use self::callback::{Task, thread_pool_interface};
 pub use self::client::{classic_client, messaging_client};
 pub use self::config::{ClientConfig, ServerConfig, client_config, server_config};
 pub use self::container::{container_system, value_container, value_factory, value_types};
+pub use self::logger::{
+    basic_logger, log_level, logger_interface, logger_system_adapter, set_global_logger,
+};
 pub use self::manager::session_manager;
+pub use self::pipeline::{Filtered, Pipeline, WriteTo, authenticated_message, message_pipeline};
 pub use self::result::{Result, ResultExt, VoidResult, error, error_codes, error_void, ok};
 pub use self::secure::{
     secure_client_config, secure_messaging_client, secure_messaging_server, secure_server_config,

@@ -11,6 +11,7 @@ use super::callback::{Lane, PendingGuard, Slot};
 use super::result::{VoidResult, error};
 use super::runtime;
 use crate::error::{CloseReason, ErrorCode, SendError};
+use crate::events::{self, shown};
 use crate::group::GroupName;
 use crate::message::{Message, Outgoing};
 use crate::session::shared::lock;
@@ -344,7 +345,10 @@ impl messaging_session {
         match runtime::runtime() {
             Ok(runtime) => drop(runtime.spawn(watch.run(from))),
             // There are sessions only because there is a runtime.
-            Err(error) => tracing::error!(%error, "states are not watched"),
+            Err(error) => events::states_unwatched {
+                error: shown(&error.message),
+            }
+            .emit(),
         }
     }
 

@@ -331,6 +331,23 @@ impl From<SocketAddr> for Endpoint {
 /// Writes the canonical URL: lower case where case has no meaning, no option at its default.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, |target| target)
+    }
+}
+
+/// An endpoint as logs and errors show it: without the query of a WebSocket's target, where tokens stand.
+pub(crate) struct Place<'a>(pub(crate) &'a Endpoint);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.write(f, |target| {
+            target.split_once('?').map_or(target, |(path, _)| path)
+        })
+    }
+}
+
+impl Endpoint {
+    fn write(&self, f: &mut fmt::Formatter<'_>, shown: impl Fn(&str) -> &str) -> fmt::Result {
         write!(f, "{}://", self.scheme())?;
         match &self.address {
             Address::Tcp { host, port }
@@ -341,13 +358,13 @@ impl fmt::Display for Endpoint {
             } => {
                 write!(f, "{host}:{port}")?;
                 if target != "/" {
-                    f.write_str(target)?;
+                    f.write_str(shown(target))?;
                 }
             }
             Address::WebSocketUnix { socket, target } => {
                 write_encoded(f, socket.as_os_str().as_encoded_bytes())?;
                 if target != "/" {
-                    write!(f, ":{target}")?;
+                    write!(f, ":{}", shown(target))?;
                 }
             }
             Address::Unix(path) => write_encoded(f, path.as_os_str().as_encoded_bytes())?,

@@ -4,7 +4,10 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::agreement::Agreed;
-use super::{Configured, DirectionStats, LinkContext, OnFailure, Pipeline, Stage, StageError};
+use super::{
+    Configured, Direction, DirectionStats, LinkContext, OnFailure, Pipeline, Stage, StageError,
+    StageKind,
+};
 use crate::error::ErrorCode;
 
 /// A link's part of a pipeline: the stages that are agreed on, in order.
@@ -18,6 +21,8 @@ struct LinkStage {
     /// Position in the configured pipeline.
     index: u8,
     stage: Box<dyn Stage>,
+    /// Whether it leaves messages as they are, so that they need not be copied for it.
+    is_observer: bool,
     sent: DirectionStats,
     received: DirectionStats,
 }
@@ -73,6 +78,17 @@ impl fmt::Display for PipelineFailure {
     }
 }
 
+impl LinkStage {
+    fn observe(&mut self, direction: Direction, message: &[u8]) {
+        self.stage.observe(direction, message);
+        let stats = match direction {
+            Direction::Sent => &mut self.sent,
+            Direction::Received => &mut self.received,
+        };
+        stats.count(message.len(), message.len());
+    }
+}
+
 impl LinkPipeline {
     /// Makes the agreed stages for a link.
     pub(crate) fn new(
@@ -86,6 +102,7 @@ impl LinkPipeline {
                 Ok(stage) => Ok(LinkStage {
                     index: *index,
                     stage,
+                    is_observer: definition.kind == StageKind::Observer,
                     sent: DirectionStats::default(),
                     received: DirectionStats::default(),
                 }),
@@ -183,11 +200,26 @@ impl LinkPipeline {
     ) -> Result<(), PipelineFailure> {
         let before = output.len();
         let mut failed = None;
-        let count = self.stages.len();
-        for (position, stage) in self.stages.iter_mut().rev().enumerate() {
+        // As they are met on the way in.
+        let first = self.stages.iter().rposition(|stage| !stage.is_observer);
+        let last = self.stages.iter().position(|stage| !stage.is_observer);
+        for (position, stage) in self.stages.iter_mut().enumerate().rev() {
             let StageScratch { front, back, .. } = scratch;
-            let input = if position == 0 { encoded } else { &front[..] };
-            let is_last = position + 1 == count;
+            if stage.is_observer {
+                let seen = match (first, last) {
+                    (_, Some(last)) if position < last => &output[before..],
+                    (Some(first), _) if position < first => &front[..],
+                    _ => encoded,
+                };
+                stage.observe(Direction::Received, seen);
+                continue;
+            }
+            let input = if Some(position) == first {
+                encoded
+            } else {
+                &front[..]
+            };
+            let is_last = Some(position) == last;
             // Between two stages a message has what the stages before it on the way out have added.
             let most = if is_last {
                 limit
@@ -213,7 +245,7 @@ impl LinkPipeline {
             failed = Some((stage.index, error));
             break;
         }
-        if count == 0 {
+        if last.is_none() {
             output.extend_from_slice(encoded);
         }
         if failed.is_some() {
@@ -278,25 +310,34 @@ fn encode(
         back,
     } = scratch;
     result.clear();
-    if stages.is_empty() {
-        result.extend_from_slice(message);
-    }
-    let last = stages.len().saturating_sub(1);
+    // The first and the last stage that change messages.
+    let first = stages.iter().position(|stage| !stage.is_observer);
+    let last = stages.iter().rposition(|stage| !stage.is_observer);
     for (position, stage) in stages.iter_mut().enumerate() {
+        if stage.is_observer {
+            let seen = match (first, last) {
+                (_, Some(last)) if position > last => &result[..],
+                (Some(first), _) if position > first => &front[..],
+                _ => message,
+            };
+            stage.observe(Direction::Sent, seen);
+            continue;
+        }
+        let is_first = Some(position) == first;
+        let is_last = Some(position) == last;
         // What goes in is in `front`, but for the first; what comes out is in `back`, but for the last.
-        let input = if position == 0 { message } else { &front[..] };
-        let output = if position == last {
-            &mut *result
-        } else {
-            &mut *back
-        };
+        let input = if is_first { message } else { &front[..] };
+        let output = if is_last { &mut *result } else { &mut *back };
         output.clear();
         let encoded = stage.stage.encode(input, output);
         encoded.map_err(|error| (stage.index, error))?;
         stage.sent.count(input.len(), output.len());
-        if position != last {
+        if !is_last {
             std::mem::swap(front, back);
         }
+    }
+    if last.is_none() {
+        result.extend_from_slice(message);
     }
     Ok(())
 }

@@ -15,10 +15,13 @@
 //! A session without stages pays nothing for them.
 
 mod agreement;
+mod authentication;
 mod compression;
 mod encryption;
 mod link;
+mod log;
 mod secret;
+pub mod signature;
 mod stage;
 mod stats;
 
@@ -26,11 +29,13 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+pub use self::authentication::HmacSha256;
 pub use self::compression::Compression;
 pub use self::encryption::{Encryption, Keys};
 pub(crate) use self::link::{LinkPipeline, PipelineFailure, StageScratch};
+pub use self::log::MessageLog;
 pub use self::secret::{KeyError, Secret};
-pub use self::stage::{CustomStage, Stage, StageDefinition, StageError, StageKind};
+pub use self::stage::{CustomStage, Direction, Stage, StageDefinition, StageError, StageKind};
 pub(crate) use self::stage::{Handshake, LinkContext};
 use self::stats::Counters;
 pub use self::stats::{DirectionStats, StageStats};

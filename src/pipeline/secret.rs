@@ -148,6 +148,12 @@ impl Secret {
         &self.bytes
     }
 
+    /// How many share the bytes.
+    #[cfg(test)]
+    pub(crate) fn handles(&self) -> usize {
+        Arc::strong_count(&self.bytes)
+    }
+
     /// Whether both are the same bytes, in a time that does not depend on them.
     pub(crate) fn is_same(&self, other: &Secret) -> bool {
         verify_slices_are_equal(&self.bytes, &other.bytes).is_ok()

@@ -59,6 +59,31 @@ pub trait Stage: Send + 'static {
         limit: usize,
         output: &mut Vec<u8>,
     ) -> Result<(), StageError>;
+
+    /// Looks at a message that stays as it is. Called instead of the other two, and only for stages that
+    /// [observe](CustomStage::observes).
+    fn observe(&mut self, direction: Direction, message: &[u8]) {
+        let _ = (direction, message);
+    }
+}
+
+/// Which way a message goes, seen from the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// To the peer.
+    Sent,
+    /// From the peer.
+    Received,
+}
+
+impl Direction {
+    /// `sent` or `received`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Direction::Sent => "sent",
+            Direction::Received => "received",
+        }
+    }
 }
 
 /// Why a stage refused a message.
@@ -209,6 +234,15 @@ impl CustomStage {
     /// Says that text stays text, so that transports with text messages keep the kind.
     #[must_use]
     pub fn keeps_text(mut self) -> Self {
+        self.0.is_binary = false;
+        self
+    }
+
+    /// Says that the stage only looks on: messages go to [`Stage::observe`] and nowhere else, without a copy.
+    /// The stage is neither negotiated nor on the wire, so the other side needs not have it.
+    #[must_use]
+    pub fn observes(mut self) -> Self {
+        self.0.kind = StageKind::Observer;
         self.0.is_binary = false;
         self
     }

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tracing::field::display;
 
 use super::{Running, Server};
 use crate::error::{CloseReason, ErrorCode};
+use crate::events::{self, shown};
 use crate::session::shared::lock;
 use crate::transport::{Incoming, Listener};
 use crate::worker::{NewSession, Place, Placed};
@@ -28,14 +30,18 @@ pub(super) async fn accept(
     mut listener: Box<dyn Listener>,
     stop: watch::Receiver<bool>,
 ) {
-    accept_until(&server, &running, &mut *listener, stop).await;
+    let url = listener.url();
+    accept_until(&server, &running, &mut *listener, &url, stop).await;
     std::future::poll_fn(|context| listener.poll_finish(context)).await;
+    drop(listener);
+    events::listener_closed { url: &*url }.emit();
 }
 
 async fn accept_until(
     server: &Server,
     running: &Running,
     listener: &mut dyn Listener,
+    url: &str,
     mut stop: watch::Receiver<bool>,
 ) {
     let mut refusals = Refusals::new();
@@ -50,15 +56,17 @@ async fn accept_until(
         match accepted {
             Ok(incoming) => {
                 exhausted = false;
-                admit(server, running, incoming, counted, &mut refusals);
+                admit(server, running, incoming, url, counted, &mut refusals);
             }
             Err(error) if is_connection_error(&error) => {
-                tracing::debug!(%error, "a connection ended before it was accepted");
+                let error = shown(error);
+                events::connection_aborted { url, error }.emit();
             }
             Err(error) => {
                 // Out of descriptors or memory. The connections wait in the system's queue.
                 if !exhausted {
-                    tracing::warn!(%error, url = listener.url(), "cannot accept; trying again");
+                    let error = shown(error);
+                    events::accept_failed { url, error }.emit();
                     exhausted = true;
                 }
                 tokio::select! {
@@ -85,6 +93,7 @@ fn admit(
     server: &Server,
     running: &Running,
     incoming: Incoming,
+    url: &str,
     counted: bool,
     refusals: &mut Refusals,
 ) {
@@ -96,6 +105,13 @@ fn admit(
         Ok(permit) => (Some(permit), None),
         Err(reason) => {
             hub.totals.refused.fetch_add(1, Ordering::Relaxed);
+            events::connection_refused {
+                url,
+                peer: peer.remote.map(display),
+                code: reason.code().map(ErrorCode::as_i32),
+                reason: reason.text(),
+            }
+            .emit();
             if !refusals.may_tell() {
                 return;
             }

@@ -20,6 +20,7 @@ pub use builder::ServerBuilder;
 use self::listen::Listen;
 use crate::config::{SocketOptions, WorkerThreads};
 use crate::error::{CloseReason, ErrorCode, SendError, ServerError};
+use crate::events;
 use crate::group::GroupName;
 use crate::hub::Hub;
 use crate::message::{MessageKind, Outgoing};
@@ -256,9 +257,15 @@ impl Server {
         std::mem::forget(guard);
         // The one task that nobody joins: it joins all others and then says that the server has stopped.
         tokio::spawn(supervise(Arc::clone(inner), running, tasks));
-        for url in self.urls() {
-            tracing::info!(url, "listening");
+        let urls = self.urls();
+        for url in &urls {
+            events::listener_bound { url: &**url }.emit();
         }
+        events::server_started {
+            listeners: urls.len(),
+            workers: count,
+        }
+        .emit();
         Ok(())
     }
 
@@ -312,6 +319,13 @@ impl Server {
             .find(|session| current::is_inside(&session.shared));
         if let Some(session) = &inside {
             session.shared.set_stops_itself();
+        }
+        if first {
+            events::drain_began {
+                sessions: inner.hub.live(),
+                deadline_ms: millis,
+            }
+            .emit();
         }
         running.stop_accepting.send_replace(true);
         running.workers.drain();
@@ -662,15 +676,19 @@ async fn supervise(inner: Arc<Inner>, running: Arc<Running>, mut tasks: JoinSet<
         if let Err(error) = joined
             && error.is_panic()
         {
-            tracing::error!("a task of the server panicked");
+            events::server_task_panicked {}.emit();
         }
     }
     let report = running.report();
     *lock(&inner.last) = report;
     // In this order, so that whoever hears of the end can start the server again.
     *lock(&inner.stage) = Stage::Stopped;
+    events::server_stopped {
+        drained: report.drained,
+        aborted: report.aborted,
+    }
+    .emit();
     running.ended.send_replace(Some(report));
-    tracing::info!("stopped");
 }
 
 /// Takes a start back that did not come to its end.

@@ -17,6 +17,7 @@ use super::{SessionId, State, Transport};
 use crate::codec::Framing;
 use crate::config::{Limits, QueuePolicy};
 use crate::error::CloseReason;
+use crate::events;
 use crate::group::GroupName;
 use crate::handler::Service;
 use crate::hub::Hub;
@@ -386,6 +387,8 @@ impl Shared {
 
     fn note_dropped(&self, dropped: u32) {
         if dropped > 0 {
+            let session = self.id.as_u64();
+            events::messages_dropped { session, dropped }.emit();
             self.counters.dropped.fetch_add(dropped, Ordering::Relaxed);
             self.hub
                 .totals

@@ -62,7 +62,7 @@ impl TlsClient {
     /// What a new connection is handshaken with.
     pub(crate) fn config(&self, alpn: Alpn) -> Arc<ClientConfig> {
         if self.0.dangerous {
-            tracing::warn!("the certificate of the server is not verified");
+            crate::events::tls_unverified {}.emit();
         }
         Arc::clone(match alpn {
             Alpn::Stream => &self.0.stream,

@@ -12,6 +12,7 @@ use super::info::CertificateInfo;
 use super::resolver::Resolver;
 use super::{Alpn, HTTP, MSGI, TlsVersion, provider};
 use crate::error::{ConfigError, ErrorCode};
+use crate::events;
 
 /// Sessions that a server remembers for clients that resume without tickets, which only TLS 1.2 has.
 const CACHED_SESSIONS: usize = 256;
@@ -154,11 +155,21 @@ impl TlsServer {
 
     /// The caller holds the lock of the identities.
     fn exchange(&self, identities: &[TlsIdentity]) -> Result<(), ConfigError> {
-        let new = Arc::new(Current::load(identities, &self.0.settings)?);
+        let new = match Current::load(identities, &self.0.settings) {
+            Ok(new) => Arc::new(new),
+            Err(error) => {
+                let shown = events::shown(events::Chain(&error));
+                events::tls_reload_failed { error: shown }.emit();
+                return Err(error);
+            }
+        };
         let count = new.certificates.len();
         let current = self.0.current.write();
         *current.unwrap_or_else(PoisonError::into_inner) = new;
-        tracing::info!(certificates = count, "TLS certificates exchanged");
+        events::tls_reloaded {
+            certificates: count,
+        }
+        .emit();
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::layers::Dialing;
 use super::{ClientOptions, LinkConfig, happy_eyeballs, memory, tcp, udp, unix};
 use crate::client::Resolver;
-use crate::endpoint::{Address, Endpoint, Host};
+use crate::endpoint::{Address, Endpoint, Host, Place};
 use crate::error::ConnectError;
 use crate::session::link::Link;
 use crate::session::shared::PeerInfo;
@@ -23,7 +23,7 @@ pub(crate) async fn connect(
     config: &LinkConfig,
     options: &ClientOptions,
 ) -> Result<(Box<dyn Link>, PeerInfo), ConnectError> {
-    let failed = |error| ConnectError::io(endpoint, error);
+    let failed = |error| ConnectError::io(Place(endpoint), error);
     let layers = Dialing::new(endpoint, config, options)?;
     match endpoint.address() {
         Address::Tcp { host, port }

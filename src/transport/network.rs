@@ -7,8 +7,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use socket2::Socket;
+use tracing::field::display;
 
 use crate::error::ConfigError;
+use crate::events::{self, shown};
 
 /// A range of IP addresses, written as `10.0.0.0/8`, `fd00::/8` or, for one address, `192.0.2.1`.
 ///
@@ -110,7 +112,11 @@ impl Families {
         match (self, socket.set_only_v6(self == Families::Ipv6)) {
             // OpenBSD never accepts both.
             (Families::Both, Err(error)) => {
-                tracing::warn!(%addr, %error, "accepts IPv6 only");
+                events::ipv6_only {
+                    addr: display(addr),
+                    error: shown(error),
+                }
+                .emit();
                 Ok(())
             }
             (_, set) => set,

@@ -24,6 +24,7 @@ use self::queue::WorkerQueue;
 pub(crate) use self::threads::CAN_PIN;
 use crate::codec::Framing;
 use crate::error::CloseReason;
+use crate::events::{self, shown};
 use crate::hub::{Hub, Traffic};
 use crate::session::driver::{Driver, Opened, Turn, TurnContext};
 use crate::session::link::{Buffers, Link, Moving};
@@ -186,6 +187,10 @@ pub(crate) struct Tally {
 impl Worker {
     pub(crate) fn new(queue: Arc<WorkerQueue>, hub: Arc<Hub>, tally: Arc<Tally>) -> Self {
         let timing = Timing::new(&hub.timeouts);
+        events::worker_started {
+            worker: queue.index(),
+        }
+        .emit();
         Worker {
             traffic: hub.worker_traffic(queue.index()),
             queue,
@@ -267,10 +272,8 @@ impl Worker {
         let context = &mut Context::from_waker(waker);
         let result = catch_unwind(AssertUnwindSafe(|| call(driver, context, &mut turn)));
         if result.is_err() {
-            tracing::error!(
-                session = driver.shared().id().as_u64(),
-                "a session panicked"
-            );
+            let session = driver.shared().id().as_u64();
+            events::session_panicked { session }.emit();
             *buffers = Buffers::default();
             let _ = catch_unwind(AssertUnwindSafe(|| driver.cancel(now)));
             self.remove(index);
@@ -335,7 +338,8 @@ impl Worker {
         let link = match arrived {
             Ok(link) => link,
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be taken over by its worker");
+                let error = shown(error);
+                events::connection_lost { error }.emit();
                 self.hub.session_ended();
                 return;
             }
@@ -461,6 +465,10 @@ impl Future for Worker {
 impl Drop for Worker {
     /// The runtime may end before the worker has: whoever waits for a session learns that it is over.
     fn drop(&mut self) {
+        events::worker_stopped {
+            worker: self.queue.index(),
+        }
+        .emit();
         let now = self.hub.clock.now();
         for mut slot in self.slots.drain(..).flatten() {
             slot.driver.cancel(now);

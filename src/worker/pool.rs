@@ -13,6 +13,7 @@ use super::{
     Broadcast, BroadcastFrames, Command, NewSession, Outcome, Placed, Tally, Targets, Worker,
     threads,
 };
+use crate::events::{self, shown};
 use crate::group::GroupName;
 use crate::hub::Hub;
 use crate::session::SessionId;
@@ -95,7 +96,8 @@ impl Workers {
             match link.leave_runtime() {
                 Ok(moving) => new.link = Placed::Moving(moving),
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be handed to its worker");
+                    let error = shown(error);
+                    events::connection_lost { error }.emit();
                     return;
                 }
             }

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::Worker;
 use super::queue::WorkerQueue;
+use crate::events::{self, shown};
 
 /// Starts a thread for each queue. Each of the receivers ends when its thread has.
 pub(super) fn start(
@@ -22,14 +23,21 @@ pub(super) fn start(
         let worker = worker(Arc::clone(queue));
         let index = queue.index();
         let (ended, end) = oneshot::channel::<()>();
-        std::thread::Builder::new().name(format!("network-worker-{index}")).spawn(move || {
-            if pinned && let Err(error) = pin(index) {
-                tracing::warn!(%error, worker = index, "the worker could not be pinned to a core");
-            }
-            runtime.block_on(worker);
-            drop(runtime);
-            drop(ended);
-        })?;
+        std::thread::Builder::new()
+            .name(format!("network-worker-{index}"))
+            .spawn(move || {
+                if pinned && let Err(error) = pin(index) {
+                    let error = shown(error);
+                    events::worker_not_pinned {
+                        worker: index,
+                        error,
+                    }
+                    .emit();
+                }
+                runtime.block_on(worker);
+                drop(runtime);
+                drop(ended);
+            })?;
         ends.push(end);
     }
     Ok(ends)

@@ -18,6 +18,8 @@ mod codecs;
 mod connections;
 mod generations;
 mod lifecycle;
+mod logging;
+mod pipeline;
 mod secure;
 mod sessions;
 mod udp;

@@ -17,7 +17,9 @@ use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
 use network_system::tls::TlsServer;
-use network_system::{Handler, executor, Limits, Message, Server, ServerBuilder, Session, Timeouts};
+use network_system::{
+    Handler, Limits, Message, Server, ServerBuilder, Session, Timeouts, executor,
+};
 
 const USAGE: &str = "usage: sessions [lent|closure|broadcast] [current|multi] \
     [inline|runtime|single-thread|threads] [--listen URL]";

@@ -17,6 +17,7 @@ use crate::client::{Client, ClientBuilder, ClientState};
 use crate::config::Timeouts;
 use crate::endpoint::CodecKind;
 use crate::error::ErrorCode;
+use crate::events::{self, shown};
 use crate::message::Outgoing;
 use crate::session::shared::lock;
 use crate::session::{Session, State};
@@ -200,7 +201,8 @@ impl<C: Clone> classic_client<C> {
             }
             let client = current.client;
             if let Err(error) = runtime::wait(async move { client.wait_for_stop().await }) {
-                tracing::error!(%error, "cannot wait for the client");
+                let (id, error) = (&*self.id, shown(&error.message));
+                events::wait_failed { id, error }.emit();
                 return;
             }
         }
@@ -243,10 +245,7 @@ impl<C: Clone> classic_client<C> {
     fn configure(&self, change: impl FnOnce(&mut C)) {
         change(&mut lock(&self.config));
         if lock(&self.current).as_ref().is_some_and(Current::is_in_use) {
-            tracing::warn!(
-                client = self.id,
-                "the configuration takes effect at the next start"
-            );
+            events::configuration_deferred { id: &*self.id }.emit();
         }
     }
 

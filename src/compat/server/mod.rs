@@ -24,6 +24,7 @@ use super::session::messaging_session;
 use crate::config::Timeouts;
 use crate::endpoint::CodecKind;
 use crate::error::ErrorCode;
+use crate::events::{self, shown};
 use crate::server::StopReport;
 use crate::session::shared::lock;
 
@@ -182,11 +183,11 @@ impl<C: ServerConfig> classic_server<C> {
             .parse::<IpAddr>()
             .is_ok_and(|ip| ip.is_unspecified())
         {
-            tracing::warn!(
-                server = self.id,
+            events::listening_everywhere {
+                server: &*self.id,
                 address,
-                "listening on every interface of the machine; set bind_address to choose one"
-            );
+            }
+            .emit();
         }
         Ok(Arc::new(Run::new(server, adapter)))
     }
@@ -217,11 +218,11 @@ impl<C: ServerConfig> classic_server<C> {
         run.stopped.store(true, Ordering::Release);
         let report = report?;
         if report.aborted > 0 {
-            tracing::warn!(
-                server = self.id,
-                sessions = report.aborted,
-                "sessions were cut off"
-            );
+            events::sessions_cut_off {
+                server: &*self.id,
+                sessions: report.aborted,
+            }
+            .emit();
         }
         Ok(())
     }
@@ -258,7 +259,8 @@ impl<C: ServerConfig> classic_server<C> {
             }
         });
         if let Err(error) = result {
-            tracing::error!(%error, "cannot wait for the server");
+            let (id, error) = (&*self.id, shown(&error.message));
+            events::wait_failed { id, error }.emit();
         }
     }
 
@@ -312,10 +314,7 @@ impl<C: ServerConfig> classic_server<C> {
     fn configure(&self, change: impl FnOnce(&mut C)) {
         change(&mut lock(&self.config));
         if self.is_running() {
-            tracing::warn!(
-                server = self.id,
-                "the configuration takes effect at the next start"
-            );
+            events::configuration_deferred { id: &*self.id }.emit();
         }
     }
 }

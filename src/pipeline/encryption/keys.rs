@@ -207,3 +207,91 @@ impl fmt::Debug for Keys {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(number: u32) -> Secret {
+        Secret::new(u128::from(number).to_be_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_key_is_added_activated_and_removed() {
+        let keys = Keys::new(7, secret(7));
+        assert_eq!((keys.active(), keys.ids()), (7, vec![7]));
+        keys.add(3, secret(3)).unwrap();
+        assert_eq!((keys.active(), keys.ids()), (7, vec![3, 7]));
+        assert_eq!(keys.remove(7), Err(KeyError::ActiveKey { id: 7 }));
+        keys.activate(3).unwrap();
+        keys.activate(7).unwrap();
+        keys.activate(3).unwrap();
+        keys.remove(7).unwrap();
+        assert_eq!((keys.active(), keys.ids()), (3, vec![3]));
+        assert_eq!(keys.remove(7), Err(KeyError::UnknownKey { id: 7 }));
+        assert_eq!(keys.activate(7), Err(KeyError::UnknownKey { id: 7 }));
+        let code = KeyError::UnknownKey { id: 7 }.code();
+        assert_eq!(code, crate::error::ErrorCode::InvalidConfiguration);
+    }
+
+    #[test]
+    fn no_id_and_no_secret_is_used_twice_even_after_its_removal() {
+        let keys = Keys::new(1, secret(1));
+        keys.add(2, secret(2)).unwrap();
+        keys.add(2, secret(2)).unwrap();
+        assert_eq!(keys.add(2, secret(3)), Err(KeyError::ReusedId { id: 2 }));
+        assert_eq!(
+            keys.add(3, secret(2)),
+            Err(KeyError::ReusedSecret { id: 3 })
+        );
+        keys.remove(2).unwrap();
+        assert_eq!(keys.add(2, secret(2)), Err(KeyError::ReusedId { id: 2 }));
+        assert_eq!(keys.add(2, secret(3)), Err(KeyError::ReusedId { id: 2 }));
+        assert_eq!(
+            keys.add(3, secret(2)),
+            Err(KeyError::ReusedSecret { id: 3 })
+        );
+        assert_eq!(keys.ids(), [1]);
+    }
+
+    #[test]
+    fn a_ring_holds_sixty_four_keys_and_takes_another_after_a_removal() {
+        let keys = Keys::new(0, secret(0));
+        for id in 1..64 {
+            keys.add(id, secret(id)).unwrap();
+        }
+        let full = Err(KeyError::TooManyKeys { limit: 64 });
+        assert_eq!(keys.add(64, secret(64)), full);
+        keys.add(63, secret(63)).unwrap();
+        keys.remove(63).unwrap();
+        keys.add(64, secret(64)).unwrap();
+    }
+
+    #[test]
+    fn what_a_ring_remembers_of_removed_keys_is_bounded() {
+        let keys = Keys::new(0, secret(0));
+        let most = Keys::LIFETIME_MAX as u32;
+        keys.write().used_ids.extend(1..most - 1);
+        keys.add(most, secret(1)).unwrap();
+        let limit = Keys::LIFETIME_MAX;
+        let exhausted = Err(KeyError::Exhausted { limit });
+        assert_eq!(keys.add(most + 1, secret(2)), exhausted);
+        keys.activate(most).unwrap();
+    }
+
+    #[test]
+    fn links_see_every_change_that_they_have_to_follow() {
+        let keys = Keys::new(1, secret(1));
+        let handle = keys.clone();
+        let first = keys.generation();
+        handle.add(2, secret(2)).unwrap();
+        handle.activate(1).unwrap();
+        assert_eq!(keys.generation(), first);
+        handle.activate(2).unwrap();
+        let second = keys.generation();
+        handle.remove(1).unwrap();
+        let third = keys.generation();
+        assert!(first < second && second < third);
+        assert_eq!(keys.ring().generation(), third);
+    }
+}

@@ -19,7 +19,7 @@ pub(super) const FRAMES_MAX: u64 = 1 << 32;
 const WINDOW: u64 = 64;
 
 /// The stage of one link.
-pub(super) struct Link {
+pub(super) struct LinkCipher {
     keys: Keys,
     suite: &'static Suite,
     /// The associated data of the first frame under each key.
@@ -56,7 +56,7 @@ pub(super) struct CountedKey {
     pub(super) count: u64,
 }
 
-impl Link {
+impl LinkCipher {
     pub(super) fn new(
         keys: &Keys,
         suite: &'static Suite,
@@ -88,7 +88,7 @@ impl Link {
             }
         };
         let ring = keys.ring();
-        Ok(Link {
+        Ok(LinkCipher {
             keys: keys.clone(),
             suite,
             first,
@@ -112,7 +112,7 @@ impl Link {
     }
 }
 
-impl Stage for Link {
+impl Stage for LinkCipher {
     fn encode(&mut self, message: &[u8], output: &mut Vec<u8>) -> Result<(), StageError> {
         self.refresh();
         let direction = &mut self.sending;
@@ -180,43 +180,60 @@ impl Stage for Link {
         if ciphertext.len() > limit {
             return Err(StageError::too_large(ciphertext.len(), limit));
         }
+        let opening = Opening {
+            first: &self.first,
+            window: if self.is_lossy { WINDOW } else { 1 },
+            ciphertext,
+            tag,
+        };
+        if let Some(key) = &mut direction.keys.current
+            && key.id == id
+        {
+            return key.open(&opening, output);
+        }
         // A key becomes the link's with the first frame that fits it: what others send changes nothing.
-        let derived = match &direction.keys.current {
-            Some(key) if key.id == id => None,
-            _ => {
-                let secret = self.keys.ring().secret(id).cloned();
-                let secret = secret.ok_or_else(|| unknown(id))?;
-                Some(direction.keys.derive(self.suite, id, &secret, salt)?)
-            }
-        };
-        let Some(key) = derived.as_ref().or(direction.keys.current.as_ref()) else {
-            return Err(unknown(id));
-        };
-        if key.count >= FRAMES_MAX {
-            return Err(used_up(id));
-        }
-        let window = if self.is_lossy { WINDOW } else { 1 };
-        let counts = key.count..FRAMES_MAX.min(key.count + window);
-        let start = output.len();
-        output.resize(start + ciphertext.len(), 0);
-        let fitting = counts.into_iter().find(|count| {
-            let bytes = count.to_be_bytes();
-            let associated = associated(&self.first, &bytes);
-            let message = &mut output[start..];
-            key.key.open(*count, associated, ciphertext, tag, message)
-        });
-        let Some(count) = fitting else {
-            output.truncate(start);
-            return Err(StageError::new(REFUSED));
-        };
+        let secret = self.keys.ring().secret(id).cloned();
+        let secret = secret.ok_or_else(|| unknown(id))?;
         let salt = *salt;
-        match derived {
-            Some(key) => direction.keys.switch(key).count = count + 1,
-            None => direction.keys.count_on(count + 1),
-        }
+        let mut key = direction.keys.derive(self.suite, id, &secret, &salt)?;
+        key.open(&opening, output)?;
+        direction.keys.switch(key);
         direction.salt = salt;
         direction.is_salt_due = false;
         Ok(())
+    }
+}
+
+/// A frame that is to be decrypted.
+struct Opening<'a> {
+    /// The associated data of the first frame under a key.
+    first: &'a [u8; 32],
+    /// How many counts are tried.
+    window: u64,
+    ciphertext: &'a [u8],
+    tag: &'a [u8; TAG],
+}
+
+impl CountedKey {
+    /// Appends the message of a frame, and counts on behind it.
+    fn open(&mut self, frame: &Opening<'_>, output: &mut Vec<u8>) -> Result<(), StageError> {
+        if self.count >= FRAMES_MAX {
+            return Err(used_up(self.id));
+        }
+        let start = output.len();
+        output.resize(start + frame.ciphertext.len(), 0);
+        let message = &mut output[start..];
+        for count in self.count..FRAMES_MAX.min(self.count + frame.window) {
+            let bytes = count.to_be_bytes();
+            let associated = associated(frame.first, &bytes);
+            let key = &self.key;
+            if key.open(count, associated, frame.ciphertext, frame.tag, message) {
+                self.count = count + 1;
+                return Ok(());
+            }
+        }
+        output.truncate(start);
+        Err(StageError::new(REFUSED))
     }
 }
 
@@ -258,12 +275,6 @@ impl DirectionKeys {
             self.counts.push((former.id, former.count));
         }
         self.current.insert(key)
-    }
-
-    fn count_on(&mut self, count: u64) {
-        if let Some(key) = &mut self.current {
-            key.count = count;
-        }
     }
 
     /// Drops what belongs to keys that are no longer in the ring. They never come back, so that no count

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use self::derive::{AES_256_GCM, CHACHA20_POLY1305, Suite};
 pub use self::keys::Keys;
-use self::link::{Link, OVERHEAD};
+use self::link::{LinkCipher, OVERHEAD};
 use super::{StageDefinition, StageKind};
 
 /// Keeps messages secret and unchanged, with secrets that both sides have.
@@ -115,7 +115,7 @@ impl From<Encryption> for StageDefinition {
             is_binary: true,
             needs_order: true,
             fault: None,
-            make: Arc::new(move |context| Ok(Box::new(Link::new(&keys, suite, context)?))),
+            make: Arc::new(move |context| Ok(Box::new(LinkCipher::new(&keys, suite, context)?))),
         }
     }
 }

@@ -11,6 +11,7 @@ use super::{Driver, HELD_LIMIT, Phase, TurnContext};
 use crate::codec::control::Control;
 use crate::codec::{EndOfStream, FrameType, Span};
 use crate::error::{CloseReason, ErrorCode, RequestError};
+use crate::events;
 use crate::message::{Message, MessageKind, share};
 use crate::session::inbound::{Census, Inbound, Visit};
 use crate::session::link::{READ_CHUNK, Received, Then};
@@ -139,6 +140,13 @@ impl Driver {
         } = frames.census();
         self.farewell |= farewell;
         if messages > 0 {
+            let session = self.shared.id().as_u64();
+            events::messages_received {
+                session,
+                messages,
+                bytes,
+            }
+            .emit();
             let counters = &self.shared.counters;
             counters
                 .messages_received

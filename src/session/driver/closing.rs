@@ -1,5 +1,6 @@
 //! From the decision to close to the end (protocol sections 1 and 5).
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use crate::codec::control::Control;
 use crate::codec::websocket::{NO_STATUS, mapping};
 use crate::codec::{Framing, ProtocolError};
 use crate::error::{CloseReason, ErrorCode};
+use crate::events::{self, shown};
 use crate::hub::Role;
 use crate::session::State;
 use crate::session::link::{LinkError, OpenError};
@@ -172,6 +174,8 @@ impl Driver {
             // A reader that is too slow for the policy is told so, not what it has missed.
             Some(ErrorCode::SlowConsumer) => {
                 self.shared.clear_outbox();
+                let session = self.shared.id().as_u64();
+                events::slow_consumer { session }.emit();
                 self.report_error(ErrorCode::SlowConsumer, reason.text());
                 return self.begin_error(reason, now);
             }
@@ -628,7 +632,7 @@ impl Driver {
     }
 
     /// The link is let go. The session can no longer be found; whoever waits for it learns why.
-    fn end(&mut self, _now: u64) {
+    fn end(&mut self, now: u64) {
         let reason = match std::mem::replace(&mut self.phase, Phase::Ended) {
             Phase::Closing(closing) => closing.reason,
             Phase::Ended => return,
@@ -643,13 +647,7 @@ impl Driver {
         self.urgent = None;
         self.shared.close_outbox();
         let lost = self.shared.clear_outbox();
-        tracing::debug!(
-            session = self.shared.id().as_u64(),
-            code = reason.code().map(ErrorCode::as_i32),
-            reason = reason.text(),
-            lost,
-            "session closed"
-        );
+        self.note_closed(&reason, lost, now);
         let hub = std::sync::Arc::clone(self.shared.hub());
         hub.totals
             .lost
@@ -680,6 +678,25 @@ impl Driver {
         self.shared.schedule();
     }
 
+    fn note_closed(&self, reason: &CloseReason, lost: usize, now: u64) {
+        let (shared, counters) = (&self.shared, &self.shared.counters);
+        events::session_closed {
+            session: shared.id().as_u64(),
+            by: events::ended_by(reason),
+            code: reason.code().map(ErrorCode::as_i32),
+            reason: shown(reason.text()),
+            opened: self.was_open,
+            duration_ms: now.saturating_sub(shared.connected_at),
+            messages_received: counters.messages_received.load(Relaxed),
+            messages_sent: counters.messages_sent.load(Relaxed),
+            bytes_received: counters.bytes_received.load(Relaxed),
+            bytes_sent: counters.bytes_sent.load(Relaxed),
+            dropped: counters.dropped.load(Relaxed),
+            lost,
+        }
+        .emit();
+    }
+
     /// The link is gone: what was received is handled, then the disconnect handler runs.
     fn finish(&mut self, context: &mut Context<'_>, turn: &mut TurnContext<'_>) {
         if !self.was_open {
@@ -700,7 +717,8 @@ impl Driver {
             Some(reason) if service.wants().disconnect => {
                 let session = self.session();
                 let Some(future) = shielded(|| service.disconnect(session, reason)) else {
-                    tracing::error!(session = self.shared.id().as_u64(), "a handler panicked");
+                    let session = self.shared.id().as_u64();
+                    events::handler_panicked { session }.emit();
                     self.finished = true;
                     return;
                 };
@@ -720,7 +738,7 @@ impl Driver {
     /// Lets everything go, at the end of the worker.
     pub(crate) fn cancel(&mut self, now: u64) -> Turn {
         let reason = CloseReason::with_code(ErrorCode::ShuttingDown, "the runtime ended");
-        self.abort(reason, now);
+        self.in_span(|driver| driver.abort(reason, now));
         self.running = None;
         Turn::Finished
     }

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use super::{ANSWERS_BEYOND, Driver, Phase, TurnContext};
 use crate::codec::{FrameType, Span, msgi};
 use crate::error::{CloseReason, ErrorCode, RequestError};
+use crate::events;
 use crate::handler::{BoxFuture, Service};
 use crate::message::Message;
 use crate::session::current::{self, Direct};
@@ -282,7 +283,7 @@ impl Driver {
         let (frame_type, message) = match result {
             Ok(message) => (FrameType::RESPONSE, message),
             Err(error) => {
-                self.report_error(error.code(), &error.to_string());
+                self.report_failed_request(error.code(), &error.to_string());
                 (FrameType::FAILURE, Message::binary(failure_payload(&error)))
             }
         };
@@ -305,7 +306,8 @@ impl Driver {
         }
         // What panicked cannot be polled again, and what came after it must not be handled without it.
         self.drop_handlers();
-        tracing::error!(session = self.shared.id().as_u64(), "a handler panicked");
+        let session = self.shared.id().as_u64();
+        events::handler_panicked { session }.emit();
         self.fail(
             ErrorCode::RequestFailed,
             "the application failed to handle a message".into(),

@@ -24,6 +24,8 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use tracing::Span;
+use tracing::field::display;
 
 use self::closing::Closing;
 use self::lane::{InService, Running};
@@ -37,6 +39,7 @@ use super::shared::{Shared, signal};
 use super::{Session, State, current};
 use crate::codec::{FrameType, Framing};
 use crate::error::{CloseReason, ConnectError, ErrorCode};
+use crate::events::{self, shown};
 use crate::hub::Traffic;
 use crate::worker::{BroadcastFrames, Delivery, Place};
 
@@ -170,6 +173,8 @@ pub(crate) struct Driver {
     disconnect_started: bool,
     was_open: bool,
     finished: bool,
+    /// Boxed, as most sessions have none.
+    span: Option<Box<Span>>,
 }
 
 impl Driver {
@@ -184,6 +189,12 @@ impl Driver {
             true => Phase::Connecting(Box::default()),
             false => Phase::Opening,
         };
+        let span = events::session_span(
+            shared.id().as_u64(),
+            shared.hub().role.name(),
+            shared.peer.transport.scheme(),
+            shared.peer.remote,
+        );
         Driver {
             shared,
             link: Some(link),
@@ -213,6 +224,7 @@ impl Driver {
             disconnect_started: false,
             was_open: false,
             finished: false,
+            span,
         }
     }
 
@@ -231,6 +243,38 @@ impl Driver {
 
     /// Gives the session its turn.
     pub(crate) fn turn(&mut self, context: &mut Context<'_>, turn: &mut TurnContext<'_>) -> Turn {
+        match &self.span {
+            None => self.take_turn(context, turn),
+            Some(_) => self.turn_in_span(context, turn),
+        }
+    }
+
+    /// Once for all messages of the turn: entering a span costs much more than to hand over a message.
+    #[cold]
+    fn turn_in_span(&mut self, context: &mut Context<'_>, turn: &mut TurnContext<'_>) -> Turn {
+        let was_connecting = matches!(self.phase, Phase::Connecting(_));
+        let result = self.in_span(|driver| driver.take_turn(context, turn));
+        if was_connecting
+            && let Some(span) = &self.span
+            && let Some(peer) = self.session().remote_addr()
+        {
+            // Behind a proxy it was not known before.
+            span.record("peer", display(peer));
+        }
+        result
+    }
+
+    /// What is logged meanwhile belongs to the session.
+    fn in_span<T>(&mut self, call: impl FnOnce(&mut Self) -> T) -> T {
+        let Some(span) = self.span.take() else {
+            return call(self);
+        };
+        let result = span.in_scope(|| call(self));
+        self.span = Some(span);
+        result
+    }
+
+    fn take_turn(&mut self, context: &mut Context<'_>, turn: &mut TurnContext<'_>) -> Turn {
         self.shared.begin_turn();
         let signals = self.shared.take_signals();
         if signals != 0 {
@@ -516,7 +560,7 @@ impl Driver {
         match self.liveness.check(turn.now, turn.timing, heartbeats) {
             Err(next) => next,
             Ok(due) => {
-                self.on_due(due, turn);
+                self.in_span(|driver| driver.on_due(due, turn));
                 turn.now
             }
         }
@@ -553,23 +597,45 @@ impl Driver {
                 ),
             ),
         };
+        events::session_timed_out {
+            session: self.shared.id().as_u64(),
+            code: code.as_i32(),
+            reason: &*text,
+        }
+        .emit();
         self.fail(code, text, turn.now);
         self.shared.schedule();
     }
 
     fn report_error(&self, code: ErrorCode, text: &str) {
+        self.count_error();
+        events::session_error {
+            session: self.shared.id().as_u64(),
+            code: code.as_i32(),
+            reason: shown(text),
+        }
+        .emit();
+        self.call_error_handler(code, text);
+    }
+
+    /// A request of the peer has failed. The text is the application's, and may repeat what it was sent.
+    fn report_failed_request(&self, code: ErrorCode, text: &str) {
+        self.count_error();
+        events::request_failed {
+            session: self.shared.id().as_u64(),
+            code: code.as_i32(),
+        }
+        .emit();
+        self.call_error_handler(code, text);
+    }
+
+    fn count_error(&self) {
         self.shared.counters.errors.fetch_add(1, Ordering::Relaxed);
-        self.shared
-            .hub()
-            .totals
-            .errors
-            .fetch_add(1, Ordering::Relaxed);
-        tracing::debug!(
-            session = self.shared.id().as_u64(),
-            code = code.as_i32(),
-            text,
-            "session error"
-        );
+        let totals = &self.shared.hub().totals;
+        totals.errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn call_error_handler(&self, code: ErrorCode, text: &str) {
         let session = self.session();
         let service = self.service();
         // A panic in the application's error handler must not end the worker.
@@ -599,6 +665,12 @@ fn shielded<T>(call: impl FnOnce() -> T) -> Option<T> {
 fn note_sent(shared: &Shared, turn: &TurnContext<'_>, counts: Counts) {
     let messages = u64::from(counts.messages);
     if messages > 0 {
+        events::messages_sent {
+            session: shared.id().as_u64(),
+            messages,
+            bytes: counts.message_bytes,
+        }
+        .emit();
         let counters = &shared.counters;
         counters
             .messages_sent

@@ -6,12 +6,14 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
+use tracing::field::display;
 
 use super::lane::Running;
 use super::{Driver, Phase, TurnContext, shielded};
 use crate::codec::control::{Control, Hello, Welcome};
 use crate::codec::{FrameType, ProtocolError};
 use crate::error::{CloseReason, ConnectError, ErrorCode, RequestError};
+use crate::events;
 use crate::group::GroupName;
 use crate::handler::Credentials;
 use crate::hub::Role;
@@ -88,10 +90,10 @@ impl Driver {
             return;
         }
         if !self.shared.framing().has_hello() {
-            match self.begin_without_hello() {
-                Ok(()) => self.open(turn.now),
-                Err(text) => self.fail(ErrorCode::PipelineFailed, text.into(), turn.now),
-            }
+            self.in_span(|driver| match driver.begin_without_hello() {
+                Ok(()) => driver.open(turn.now),
+                Err(text) => driver.fail(ErrorCode::PipelineFailed, text.into(), turn.now),
+            });
         } else if let Some(opened) = &self.opened {
             let mut hello = opened.hello.clone();
             self.offer_pipeline(&mut hello);
@@ -215,12 +217,14 @@ impl Driver {
         if hello.version == 0 {
             self.read_ended = true;
             let text = "version 0 is not spoken here, the lowest is 1";
+            self.note_refused_hello(ErrorCode::UnsupportedVersion);
             self.fail(ErrorCode::UnsupportedVersion, text.into(), turn.now);
             return;
         }
         if hello.resume.is_some() {
             self.read_ended = true;
             let text = "there is no session to resume";
+            self.note_refused_hello(ErrorCode::SessionExpired);
             self.fail(ErrorCode::SessionExpired, text.into(), turn.now);
             return;
         }
@@ -249,6 +253,14 @@ impl Driver {
         })));
     }
 
+    fn note_refused_hello(&self, code: ErrorCode) {
+        events::hello_refused {
+            session: self.shared.id().as_u64(),
+            code: code.as_i32(),
+        }
+        .emit();
+    }
+
     pub(super) fn on_authenticated(
         &mut self,
         result: Result<Option<String>, RequestError>,
@@ -260,6 +272,8 @@ impl Driver {
         }
         match result {
             Ok(identity) => {
+                let session = self.shared.id().as_u64();
+                events::authenticated { session }.emit();
                 if let Some(identity) = identity {
                     let _ = self.shared.extra().identity.set(identity);
                 }
@@ -287,6 +301,11 @@ impl Driver {
                     ErrorCode::RequestFailed => ErrorCode::AuthenticationFailed,
                     code => code,
                 };
+                events::authentication_failed {
+                    session: self.shared.id().as_u64(),
+                    code: code.as_i32(),
+                }
+                .emit();
                 self.fail(code, error.to_string(), turn.now);
             }
         }
@@ -339,11 +358,13 @@ impl Driver {
         let session = self.session();
         self.shared.hub().session_opened(&session);
         self.set_state(State::Connected);
-        tracing::debug!(
-            session = session.id().as_u64(),
-            transport = session.transport().scheme(),
-            "session open"
-        );
+        events::session_opened {
+            session: session.id().as_u64(),
+            side: self.shared.hub().role.name(),
+            transport: session.transport().scheme(),
+            peer: session.remote_addr().map(display),
+        }
+        .emit();
         let service = self.service();
         if service.wants().connect {
             match shielded(|| service.connect(session.clone())) {

@@ -23,6 +23,7 @@ use rustls::{CertificateError, ClientConfig, Error, InvalidMessage, ServerConfig
 use self::records::{Connection, MAX_RECORD, OVERHEAD, Progress, RECORD, Sealed};
 use super::stream::{Stream, broken};
 use crate::error::ErrorCode;
+use crate::events::{self, shown};
 use crate::session::link::{Buffers, Established, LinkError, OpenError, READ_CHUNK, Scratch};
 use crate::tls::{TlsInfo, take_requested_name};
 
@@ -221,7 +222,10 @@ impl<S: Stream> Tls<S> {
     fn fail_open(&mut self, error: &Error) -> OpenError {
         let text = describe(error);
         let code = ErrorCode::TlsHandshakeFailed;
-        tracing::debug!(reason = text, "a TLS handshake failed");
+        events::tls_handshake_failed {
+            reason: shown(&text),
+        }
+        .emit();
         self.failure = Some(Box::new(LinkError::new(code, text.clone())));
         self.state.told = true;
         OpenError::new(code, format!("TLS handshake failed: {text}"))
@@ -333,12 +337,12 @@ impl<S: Stream> Stream for Tls<S> {
             Connection::Client(_) => None,
         };
         let info = TlsInfo::new(self.connection.common(), name);
-        tracing::debug!(
-            version = info.version().name(),
-            cipher_suite = info.cipher_suite(),
-            resumed = info.is_resumed(),
-            "TLS established"
-        );
+        events::tls_established {
+            version: info.version().name(),
+            cipher_suite: info.cipher_suite(),
+            resumed: info.is_resumed(),
+        }
+        .emit();
         established.tls = Some(Box::new(info));
         Poll::Ready(Ok(()))
     }

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use tracing::field::display;
 
-use super::peer::{Arrivals, Fate, Peer, Taken, count};
+use super::peer::{Arrivals, Peer, Taken, count};
 use super::socket::{Batch, Socket, Waiting};
-use super::{BATCHES, Shared, UdpConfig};
+use super::{BATCHES, Shared, UdpConfig, note};
 use crate::codec::{EndOfStream, FrameType, Framing, Span, msgi};
 use crate::error::ErrorCode;
+use crate::events::{self, shown};
 use crate::session::inbound::Inbound;
 use crate::session::link::{Buffers, Established, Link, Moving, OpenError, Received, Then};
 use crate::session::output::{Frame, Output};
@@ -135,11 +137,8 @@ impl UdpLink {
                     let received = Batch::with(|batch| {
                         ready!(self.socket.poll_receive(context, batch))?;
                         for datagram in batch.runs().flat_map(|run| run.datagrams()) {
-                            match arrivals.push(datagram) {
-                                Fate::Kept => {}
-                                Fate::Malformed => count(&self.config.counters.malformed),
-                                Fate::Dropped => count(&self.config.counters.dropped),
-                            }
+                            let fate = arrivals.push(datagram);
+                            note(&self.config.counters, self.to, fate);
                         }
                         Poll::Ready(Ok(()))
                     });
@@ -174,9 +173,9 @@ impl UdpLink {
         };
         let size = self.size_of(first);
         if size > self.config.options.datagram_size {
-            let (frame_type, limit) = (first.frame_type, self.config.options.datagram_size);
+            let limit = self.config.options.datagram_size;
             output.pop_frame();
-            return self.on_too_long(frame_type, size, limit);
+            return self.on_too_long(size, limit);
         }
         if is_unsaid(first) {
             output.pop_frame();
@@ -243,7 +242,11 @@ impl UdpLink {
                 return Sent::Again;
             }
             Err(error) => {
-                tracing::debug!(peer = %self.to, %error, "a datagram could not be sent");
+                events::datagram_unsent {
+                    peer: display(self.to),
+                    error: shown(error),
+                }
+                .emit();
                 count(&self.config.counters.unsent);
             }
         }
@@ -316,15 +319,15 @@ impl UdpLink {
     }
 
     /// Messages are refused before they get here, so this is a frame of the protocol.
-    fn on_too_long(&self, frame_type: FrameType, size: usize, limit: usize) -> Sent {
+    fn on_too_long(&self, size: usize, limit: usize) -> Sent {
         count(&self.config.counters.unsent);
         if !self.hello {
-            tracing::debug!(
-                ?frame_type,
+            events::frame_too_long {
+                peer: display(self.to),
                 size,
                 limit,
-                "a frame does not fit into a datagram"
-            );
+            }
+            .emit();
             return Sent::Going;
         }
         let text =

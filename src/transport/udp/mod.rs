@@ -28,6 +28,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use tokio::time::Instant;
+use tracing::field::display;
 
 use self::admission::Admission;
 use self::link::UdpLink;
@@ -38,6 +39,7 @@ use super::{Incoming, LinkConfig, Listener};
 use crate::codec::Framing;
 use crate::config::UdpOptions;
 use crate::endpoint::CodecKind;
+use crate::events::{self, shown};
 use crate::session::Transport;
 use crate::session::link::Link;
 use crate::session::shared::{PeerInfo, lock};
@@ -203,7 +205,7 @@ impl Udp {
             let mut queue = lock(&peer.queue);
             if !queue.ended {
                 for datagram in datagrams {
-                    self.note(queue.push(datagram, &self.shared.queued));
+                    self.note(run.from, queue.push(datagram, &self.shared.queued));
                 }
                 let waker = queue.take_waker();
                 drop(queue);
@@ -217,7 +219,7 @@ impl Udp {
         let mut queue = self.new_queue();
         let begins = datagrams.by_ref().any(|datagram| {
             let fate = queue.push(datagram, &self.shared.queued);
-            self.note(fate);
+            self.note(run.from, fate);
             fate == Fate::Kept
         });
         if !begins {
@@ -226,10 +228,11 @@ impl Udp {
         if !self.admits(run.from.ip()) {
             self.shared.release(queue.end());
             count(&self.counters().refused);
+            note_dropped(run.from, "no session");
             return;
         }
         for datagram in datagrams {
-            self.note(queue.push(datagram, &self.shared.queued));
+            self.note(run.from, queue.push(datagram, &self.shared.queued));
         }
         self.begin(run, queue);
     }
@@ -243,12 +246,8 @@ impl Udp {
         &self.config.udp.counters
     }
 
-    fn note(&self, fate: Fate) {
-        match fate {
-            Fate::Kept => {}
-            Fate::Malformed => count(&self.counters().malformed),
-            Fate::Dropped => count(&self.counters().dropped),
-        }
+    fn note(&self, from: SocketAddr, fate: Fate) {
+        note(self.counters(), from, fate);
     }
 
     /// Whether an unknown address may begin a session. Another one may have to give way to it.
@@ -386,7 +385,10 @@ impl Listener for Udp {
             }
             Poll::Ready(Err(error)) => {
                 // The sessions have deadlines.
-                tracing::debug!(%error, "no datagrams can be received");
+                events::datagrams_ended {
+                    error: shown(error),
+                }
+                .emit();
             }
         }
         Poll::Pending
@@ -409,6 +411,27 @@ pub(crate) fn connect(
     let arrivals = Arrivals::new(framing, config.message_limit, Opening::Welcome);
     let link = UdpLink::of_client(socket, addr, arrivals, framing, config.udp.clone());
     Ok((Box::new(link), peer))
+}
+
+/// Counts a datagram that is not kept.
+fn note(counters: &Counters, from: SocketAddr, fate: Fate) {
+    match fate {
+        Fate::Kept => {}
+        Fate::Malformed => {
+            count(&counters.malformed);
+            let peer = display(from);
+            events::datagram_malformed { peer }.emit();
+        }
+        Fate::Dropped => {
+            count(&counters.dropped);
+            note_dropped(from, "no room");
+        }
+    }
+}
+
+fn note_dropped(from: SocketAddr, cause: &str) {
+    let peer = display(from);
+    events::datagram_dropped { peer, cause }.emit();
 }
 
 fn framing(codec: CodecKind) -> Framing {

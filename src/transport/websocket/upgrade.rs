@@ -19,6 +19,7 @@ use crate::codec::websocket::upgrade::request::{
 };
 use crate::endpoint::{Address, Endpoint};
 use crate::error::{ConfigError, ErrorCode};
+use crate::events::{self, shown};
 use crate::session::link::{Buffers, Established, OpenError};
 use crate::transport::stream::{Stream, broken};
 use crate::transport::{ClientOptions, LinkConfig, ServerOptions};
@@ -108,7 +109,10 @@ impl ServerSide {
         };
         match &accept.subprotocol {
             Some(chosen) if !offered.contains(&chosen.as_str()) => {
-                tracing::warn!(chosen, "a subprotocol was chosen that was not offered");
+                events::subprotocol_not_offered {
+                    chosen: shown(chosen),
+                }
+                .emit();
                 return Err(Reject::new(500, "the upgrade failed"));
             }
             Some(_) => {}
