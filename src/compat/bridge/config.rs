@@ -154,7 +154,7 @@ impl Settings {
         config.check()?;
         let mut pipeline = Pipeline::builder();
         if config.enable_message_logging {
-            pipeline = pipeline.offer(MessageLog::new());
+            pipeline = pipeline.offer(MessageLog::new(tracing::Level::INFO));
         }
         if config.enable_compression {
             pipeline = pipeline.offer(Compression::lz4());
@@ -175,7 +175,10 @@ impl Settings {
 
     /// Which stages peers have to be asked about.
     pub(super) fn negotiated(&self) -> Option<&'static str> {
-        match (self.config.enable_compression, self.config.enable_encryption) {
+        match (
+            self.config.enable_compression,
+            self.config.enable_encryption,
+        ) {
             (true, _) => Some("enable_compression"),
             (false, true) => Some("enable_encryption"),
             (false, false) => None,

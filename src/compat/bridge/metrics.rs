@@ -212,10 +212,6 @@ impl Baseline {
         }
     }
 
-    pub(super) fn started(&self) -> tokio::time::Instant {
-        self.at
-    }
-
     /// What has been counted since, when `now` has been counted in all.
     pub(super) fn metrics(
         &self,

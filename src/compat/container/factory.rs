@@ -45,6 +45,14 @@ impl value_factory {
         self
     }
 
+    /// The same limits for containers in another format.
+    pub(in crate::compat) fn in_format(&self, format: Format) -> Self {
+        value_factory {
+            format,
+            options: self.options.clone(),
+        }
+    }
+
     /// The format of its containers.
     pub fn format(&self) -> Format {
         self.format

@@ -1,17 +1,19 @@
 //! What a classic server does with its sessions.
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{classic_server, server_statistics};
+use crate::compat::callback::Inside;
 use crate::compat::config::ServerConfig;
 use crate::compat::result::{Result, VoidResult, error};
 use crate::compat::runtime;
 use crate::compat::session::{messaging_session, not_found};
-use crate::error::{CloseReason, ErrorCode};
+use crate::error::{CloseReason, ErrorCode, SendError};
 use crate::group::GroupName;
 use crate::message::Message;
-use crate::server::Server;
+use crate::server::{BroadcastReport, Server};
 use crate::session::SessionId;
 use crate::session::shared::lock;
 
@@ -32,8 +34,7 @@ impl<C: ServerConfig> classic_server<C> {
 
     pub(in crate::compat) fn broadcast(&self, message: Message) -> VoidResult {
         let server = self.server()?;
-        runtime::wait(async move { server.broadcast(message).await })??;
-        Ok(())
+        self.send_to_many(async move { server.broadcast(message).await })
     }
 
     /// Sends a message to the sessions in a group, as [`broadcast_message`](Self::broadcast_message). A
@@ -46,8 +47,19 @@ impl<C: ServerConfig> classic_server<C> {
         let server = self.server()?;
         let group = GroupName::new(group_id)?;
         let message = Message::binary(message.as_ref().to_vec());
-        runtime::wait(async move { server.broadcast_to(&group, message, &[]).await })??;
-        Ok(())
+        self.send_to_many(async move { server.broadcast_to(&group, message, &[]).await })
+    }
+
+    fn send_to_many(
+        &self,
+        sending: impl Future<Output = std::result::Result<BroadcastReport, SendError>> + Send + 'static,
+    ) -> VoidResult {
+        let Some(member) = &self.member else {
+            runtime::wait_for_room(None, sending)?;
+            return Ok(());
+        };
+        let sent = runtime::wait_for_room(Some(member.message_timeout()), sending);
+        member.sent(sent.map(drop), !Inside::is_inline())
     }
 
     fn server(&self) -> Result<Server> {
