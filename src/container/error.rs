@@ -296,10 +296,14 @@ const PATH_LIMIT: usize = 256;
 
 /// Where in a container an error is, gathered from the inside outwards.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Path(String);
+pub(super) struct Path(String);
 
 impl Path {
-    fn enter(&mut self, name: &str) {
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(super) fn enter(&mut self, name: &str) {
         let mut path = String::new();
         let short = name.char_indices().nth(64).map(|(end, _)| &name[..end]);
         super::access::push_step(&mut path, short.unwrap_or(name));

@@ -5,9 +5,9 @@ use super::Text;
 /// The message type that stands for no type.
 pub(crate) const NO_TYPE: &str = "data_container";
 /// The version of a new container.
-pub(crate) const NEW_VERSION: &str = "1.0.0.0";
+pub(crate) const NEW_VERSION: Text = Text::inline("1.0.0.0");
 /// The version of a container that was read from input without one.
-pub(crate) const READ_VERSION: &str = "1.0";
+const READ_VERSION: Text = Text::inline("1.0");
 
 /// The header of a container. Every field is free text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -29,12 +29,12 @@ pub struct Header {
 /// No ids, type `data_container`, version `1.0.0.0`.
 impl Default for Header {
     fn default() -> Self {
-        Header::with_type(NO_TYPE.into(), NEW_VERSION.into())
+        Header::with_type(Text::inline(NO_TYPE), NEW_VERSION)
     }
 }
 
 impl Header {
-    pub(crate) fn with_type(message_type: Text, version: Text) -> Self {
+    pub(crate) const fn with_type(message_type: Text, version: Text) -> Self {
         Header {
             source: Text::new(),
             source_sub: Text::new(),
@@ -47,7 +47,8 @@ impl Header {
 
     /// What a reader begins with: fields that the input does not have stay like this.
     pub(crate) fn before_reading() -> Self {
-        Header::with_type(NO_TYPE.into(), READ_VERSION.into())
+        const HEADER: Header = Header::with_type(Text::inline(NO_TYPE), READ_VERSION);
+        HEADER
     }
 
     /// Exchanges source and target, for an answer.
@@ -83,15 +84,15 @@ impl Header {
         .skip(if self.has_ids() { 0 } else { 4 })
     }
 
-    /// The field with this key.
-    pub(crate) fn field_mut(&mut self, key: &[u8]) -> Option<&mut Text> {
+    /// The field with this key, and a bit for it; a field that is written before has a lower one.
+    pub(crate) fn field_mut(&mut self, key: &[u8]) -> Option<(u8, &mut Text)> {
         Some(match key {
-            b"target_id" => &mut self.target,
-            b"target_sub_id" => &mut self.target_sub,
-            b"source_id" => &mut self.source,
-            b"source_sub_id" => &mut self.source_sub,
-            b"message_type" => &mut self.message_type,
-            b"version" => &mut self.version,
+            b"target_id" => (1, &mut self.target),
+            b"target_sub_id" => (1 << 1, &mut self.target_sub),
+            b"source_id" => (1 << 2, &mut self.source),
+            b"source_sub_id" => (1 << 3, &mut self.source_sub),
+            b"message_type" => (1 << 4, &mut self.message_type),
+            b"version" => (1 << 5, &mut self.version),
             _ => return None,
         })
     }

@@ -28,9 +28,10 @@ mod error;
 mod format;
 mod header;
 mod string;
+mod structs;
 mod value;
 
-mod binary;
+pub mod binary;
 mod cpp_json;
 mod json;
 mod msgpack;
@@ -42,6 +43,7 @@ pub use error::{DecodeError, EncodeError, GetError};
 pub use format::{DecodeOptions, Format};
 pub use header::Header;
 pub use string::Text;
+pub use structs::StructError;
 pub use value::{Value, ValueType};
 
 use std::fmt;
@@ -62,7 +64,7 @@ impl Container {
     /// A container of a message type, without ids and values, version `1.0.0.0`.
     pub fn new(message_type: impl Into<Text>) -> Self {
         Container {
-            header: Header::with_type(message_type.into(), header::NEW_VERSION.into()),
+            header: Header::with_type(message_type.into(), header::NEW_VERSION),
             values: Vec::new(),
         }
     }
@@ -70,6 +72,14 @@ impl Container {
     /// A container of its parts.
     pub fn from_parts(header: Header, values: Vec<(Text, Value)>) -> Self {
         Container { header, values }
+    }
+
+    /// What readers begin with.
+    pub(crate) fn before_reading() -> Self {
+        Container {
+            header: Header::before_reading(),
+            values: Vec::new(),
+        }
     }
 
     /// The parts of the container.
