@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::text::TextDialect;
 use crate::ConfigError;
 
 /// A form in which containers travel. It is agreed on by configuration, never guessed from the bytes.
@@ -90,6 +91,8 @@ pub struct DecodeOptions {
     /// MessagePack: whether bytes that are, entirely and in the one form that a writer produces, a container
     /// are read as that container, as the C++ library does. On unless changed; off, they are bytes.
     pub nested_containers: bool,
+    /// Text: who wrote it. [`TextDialect::Detect`] unless changed.
+    pub text_dialect: TextDialect,
 }
 
 impl Default for DecodeOptions {
@@ -98,6 +101,7 @@ impl Default for DecodeOptions {
             max_depth: DEFAULT_DEPTH,
             max_values: usize::MAX,
             nested_containers: true,
+            text_dialect: TextDialect::Detect,
         }
     }
 }
@@ -123,6 +127,12 @@ impl DecodeOptions {
     /// Changes [`nested_containers`](Self#structfield.nested_containers).
     pub fn nested_containers(mut self, on: bool) -> Self {
         self.nested_containers = on;
+        self
+    }
+
+    /// Changes [`text_dialect`](Self#structfield.text_dialect).
+    pub fn text_dialect(mut self, dialect: TextDialect) -> Self {
+        self.text_dialect = dialect;
         self
     }
 

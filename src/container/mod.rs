@@ -31,11 +31,16 @@ mod string;
 mod structs;
 mod value;
 
+mod c_numbers;
+mod json_reader;
+mod json_writer;
+
 pub mod binary;
 mod cpp_json;
 mod json;
 mod msgpack;
 mod text;
+mod typed;
 mod xml;
 
 pub use access::FromValue;
@@ -44,6 +49,8 @@ pub use format::{DecodeOptions, Format};
 pub use header::Header;
 pub use string::Text;
 pub use structs::StructError;
+pub use text::TextDialect;
+pub use typed::TypedJsonError;
 pub use value::{Value, ValueType};
 
 use std::fmt;

@@ -1,0 +1,118 @@
+//! Writing text.
+
+use std::io::Write;
+
+use super::super::c_numbers::{self, is_space};
+use super::super::{Container, EncodeError, Format, Text, Value};
+
+/// What carries everything that has no place in the text.
+const ALL_TYPES: &[Format] = &[Format::MessagePack, Format::Json, Format::Binary];
+/// What carries any string.
+const ANY_STRING: &[Format] = &[
+    Format::MessagePack,
+    Format::Json,
+    Format::CppJson,
+    Format::Binary,
+];
+
+pub(in super::super) fn encode(
+    container: &Container,
+    out: &mut Vec<u8>,
+) -> Result<(), EncodeError> {
+    out.extend_from_slice(b"@header={{");
+    for (id, key, text) in container.header.fields() {
+        check_field(text).map_err(|error| error.inside(&key.into()))?;
+        out.extend_from_slice(&[b'[', b'0' + id, b',']);
+        out.extend_from_slice(text.as_bytes());
+        out.extend_from_slice(b"];");
+    }
+    out.extend_from_slice(b"}};@data={{");
+    for (name, value) in container {
+        item(name, value, out).map_err(|error| error.inside(name))?;
+    }
+    out.extend_from_slice(b"}};");
+    Ok(())
+}
+
+fn item(name: &Text, value: &Value, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    if name.is_empty() || !name.as_bytes().iter().all(is_word) {
+        return Err(refuse(
+            "a name of other than letters, digits and _",
+            ANY_STRING,
+        ));
+    }
+    out.push(b'[');
+    out.extend_from_slice(name.as_bytes());
+    // Writing to a vector does not fail.
+    let _ = write!(out, ",{},", value.value_type().id());
+    match value {
+        Value::Null => {}
+        Value::Bool(value) => {
+            let _ = write!(out, "{value}");
+        }
+        Value::Float(number) => {
+            if !c_numbers::is_exact_fixed_f32(*number) {
+                return Err(refuse("a float of more than six decimals", ALL_TYPES));
+            }
+            c_numbers::write_fixed(out, f64::from(*number));
+        }
+        Value::Double(number) => {
+            if !c_numbers::is_exact_fixed(*number) {
+                return Err(refuse("a double of more than six decimals", ALL_TYPES));
+            }
+            c_numbers::write_fixed(out, *number);
+        }
+        Value::String(text) => {
+            let bytes = text.as_bytes();
+            if bytes.first().copied().is_some_and(is_space) {
+                return Err(refuse("a string with white space in front", ANY_STRING));
+            }
+            check_string(bytes)?;
+            out.extend_from_slice(bytes);
+        }
+        // No bytes are what a reader makes of an empty text.
+        Value::Bytes(bytes) if bytes.is_empty() => {}
+        Value::Bytes(_) => return Err(refuse("bytes", ALL_TYPES)),
+        Value::Container(_) => return Err(refuse("a container", ALL_TYPES)),
+        Value::Array(_) => return Err(refuse("an array", ALL_TYPES)),
+        Value::Short(_)
+        | Value::UShort(_)
+        | Value::Int(_)
+        | Value::UInt(_)
+        | Value::Long(_)
+        | Value::ULong(_)
+        | Value::LLong(_)
+        | Value::ULLong(_) => {
+            let _ = write!(out, "{}", value.as_integer().unwrap_or_default());
+        }
+    }
+    out.extend_from_slice(b"];");
+    Ok(())
+}
+
+fn check_field(text: &Text) -> Result<(), EncodeError> {
+    let bytes = text.as_bytes();
+    if bytes.starts_with(b" ") || bytes.ends_with(b" ") {
+        return Err(refuse("a field with spaces around it", ANY_STRING));
+    }
+    // A reader of the family looks for the data section from the start of the text.
+    if bytes.windows(6).any(|part| part == b"@data=") {
+        return Err(refuse("a field with \"@data=\"", ANY_STRING));
+    }
+    check_string(bytes)
+}
+
+fn check_string(bytes: &[u8]) -> Result<(), EncodeError> {
+    if bytes.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
+        return Err(refuse("a string with a line break", ANY_STRING));
+    }
+    if bytes.windows(2).any(|pair| matches!(pair, b"];" | b"};")) {
+        return Err(refuse("a string with \"];\" or \"};\"", ANY_STRING));
+    }
+    Ok(())
+}
+
+fn refuse(what: &'static str, carriers: &'static [Format]) -> EncodeError {
+    EncodeError::new(Format::Text, what, carriers)
+}
