@@ -11,13 +11,8 @@ use bytes::Bytes;
 use super::json_reader::{JsonKind, JsonReader};
 use super::{
     Container, DecodeError, DecodeOptions, EncodeError, Format, Header, Text, Value, c_numbers,
-    json_writer,
+    carriers, json_writer,
 };
-
-/// What carries everything that has no place here.
-const ALL_TYPES: &[Format] = &[Format::MessagePack, Format::Json, Format::Binary];
-/// What carries strings that are not UTF-8, and numbers that are none.
-const BINARY: &[Format] = &[Format::MessagePack, Format::Binary];
 
 pub(super) fn encode(container: &Container, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     out.extend_from_slice(b"{\"header\":{");
@@ -27,7 +22,7 @@ pub(super) fn encode(container: &Container, out: &mut Vec<u8>) -> Result<(), Enc
         }
         // Writing to a vector does not fail.
         let _ = write!(out, "\"{key}\":");
-        string(out, text).map_err(|error| error.inside(&key.into()))?;
+        string(out, text, carriers::of_field).map_err(|error| error.inside(&key.into()))?;
     }
     out.extend_from_slice(b"},\"values\":{");
     for (index, (name, value)) in container.iter().enumerate() {
@@ -41,31 +36,37 @@ pub(super) fn encode(container: &Container, out: &mut Vec<u8>) -> Result<(), Enc
 }
 
 fn member(name: &Text, value: &Value, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-    string(out, name)?;
+    string(out, name, carriers::of_string)?;
     out.push(b':');
     match value {
         Value::Bool(value) => {
             let _ = write!(out, "{value}");
         }
         Value::Float(number) => {
-            check_finite(f64::from(*number))?;
+            check_finite(value, f64::from(*number))?;
             if !c_numbers::is_exact_fixed_f32(*number) {
-                return Err(refuse("a float of more than six decimals", ALL_TYPES));
+                return Err(refuse(
+                    "a float of more than six decimals",
+                    carriers::of_value(value),
+                ));
             }
             c_numbers::write_fixed(out, f64::from(*number));
         }
         Value::Double(number) => {
-            check_finite(*number)?;
+            check_finite(value, *number)?;
             if !c_numbers::is_exact_fixed(*number) {
-                return Err(refuse("a double of more than six decimals", ALL_TYPES));
+                return Err(refuse(
+                    "a double of more than six decimals",
+                    carriers::of_value(value),
+                ));
             }
             c_numbers::write_fixed(out, *number);
         }
-        Value::String(text) => string(out, text)?,
-        Value::Null => return Err(refuse("a null", ALL_TYPES)),
-        Value::Bytes(_) => return Err(refuse("bytes", ALL_TYPES)),
-        Value::Container(_) => return Err(refuse("a container", ALL_TYPES)),
-        Value::Array(_) => return Err(refuse("an array", ALL_TYPES)),
+        Value::String(text) => string(out, text, carriers::of_string)?,
+        Value::Null => return Err(refuse("a null", carriers::of_value(value))),
+        Value::Bytes(_) => return Err(refuse("bytes", carriers::of_value(value))),
+        Value::Container(_) => return Err(refuse("a container", carriers::of_value(value))),
+        Value::Array(_) => return Err(refuse("an array", carriers::of_value(value))),
         Value::Short(_)
         | Value::UShort(_)
         | Value::Int(_)
@@ -80,20 +81,32 @@ fn member(name: &Text, value: &Value, out: &mut Vec<u8>) -> Result<(), EncodeErr
     Ok(())
 }
 
-fn check_finite(number: f64) -> Result<(), EncodeError> {
+fn check_finite(value: &Value, number: f64) -> Result<(), EncodeError> {
     if number.is_finite() {
         Ok(())
     } else {
-        Err(refuse("a number that is infinite or none", BINARY))
+        Err(refuse(
+            "a number that is infinite or none",
+            carriers::of_value(value),
+        ))
     }
 }
 
-fn string(out: &mut Vec<u8>, text: &Text) -> Result<(), EncodeError> {
-    let Some(text) = text.as_str() else {
-        return Err(refuse("a string that is not UTF-8", BINARY));
-    };
-    json_writer::string(out, text);
-    Ok(())
+fn string(
+    out: &mut Vec<u8>,
+    text: &Text,
+    carriers: fn(&[u8]) -> &'static [Format],
+) -> Result<(), EncodeError> {
+    match text.as_str() {
+        Some(text) => {
+            json_writer::string(out, text);
+            Ok(())
+        }
+        None => Err(refuse(
+            "a string that is not UTF-8",
+            carriers(text.as_bytes()),
+        )),
+    }
 }
 
 fn refuse(what: &'static str, carriers: &'static [Format]) -> EncodeError {
@@ -125,20 +138,19 @@ pub(super) fn decode(input: &Bytes, options: &DecodeOptions) -> Result<Container
 
 fn read_header(json: &mut JsonReader<'_>) -> Result<Header, DecodeError> {
     let mut header = Header::before_reading();
-    let mut seen: Vec<String> = Vec::new();
+    let mut seen = 0;
     let mut is_first = true;
     json.object()?;
     while let Some(key) = json.key(&mut is_first)? {
         let at = json.position();
-        let Some(field) = header.field_mut(key.as_bytes()) else {
+        let Some((bit, field)) = header.field_mut(key.as_bytes()) else {
             return Err(json.error_at(at, "the header has no such field"));
         };
         *field = json.shared_text()?;
-        // At most six.
-        if seen.iter().any(|other| *other == key) {
+        if seen & bit != 0 {
             return Err(json.error_at(at, "this key stands there twice"));
         }
-        seen.push(key.into_owned());
+        seen |= bit;
     }
     Ok(header)
 }

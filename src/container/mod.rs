@@ -32,6 +32,7 @@ mod structs;
 mod value;
 
 mod c_numbers;
+mod carriers;
 mod json_reader;
 mod json_writer;
 

@@ -196,7 +196,7 @@ fn container_from_json(json: &Json, depth: usize) -> Result<Container, TypedJson
             .ok_or(TypedJsonError::new("the header is no object"))?;
         for key in fields(&Header::default()).map(|(key, _)| key) {
             let text = text_from(shown, key).map_err(|error| error.inside(key))?;
-            if let (Some(text), Some(field)) = (text, header.field_mut(key.as_bytes())) {
+            if let (Some(text), Some((_, field))) = (text, header.field_mut(key.as_bytes())) {
                 *field = text;
             }
         }

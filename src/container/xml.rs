@@ -6,26 +6,17 @@ use std::io::Write;
 
 use bytes::Bytes;
 
-use super::{Container, DecodeError, DecodeOptions, EncodeError, Format, Text, Value, c_numbers};
-
-/// What carries everything that has no place here.
-const ALL_TYPES: &[Format] = &[Format::MessagePack, Format::Json, Format::Binary];
-/// What carries any string.
-const ANY_STRING: &[Format] = &[
-    Format::MessagePack,
-    Format::Json,
-    Format::CppJson,
-    Format::Binary,
-];
-/// What carries strings that are not UTF-8.
-const BINARY: &[Format] = &[Format::MessagePack, Format::Binary];
+use super::{
+    Container, DecodeError, DecodeOptions, EncodeError, Format, Text, Value, c_numbers, carriers,
+};
 
 pub(super) fn encode(container: &Container, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     out.extend_from_slice(b"<container><header>");
     for (_, key, text) in container.header.fields() {
         // Writing to a vector does not fail.
         let _ = write!(out, "<{key}>");
-        content(text, out).map_err(|error| error.inside(&key.into()))?;
+        content(text, carriers::of_field(text.as_bytes()), out)
+            .map_err(|error| error.inside(&key.into()))?;
         let _ = write!(out, "</{key}>");
     }
     out.extend_from_slice(b"</header><values>");
@@ -41,10 +32,12 @@ pub(super) fn decode(_: &Bytes, _: &DecodeOptions) -> Result<Container, DecodeEr
 }
 
 fn element(name: &Text, value: &Value, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-    let tag = name
-        .as_str()
-        .filter(|name| is_tag(name))
-        .ok_or_else(|| refuse("a name that is no tag", ANY_STRING))?;
+    let tag = name.as_str().filter(|name| is_tag(name)).ok_or_else(|| {
+        refuse(
+            "a name that is no tag",
+            carriers::of_string(name.as_bytes()),
+        )
+    })?;
     let _ = write!(out, "<{tag}>");
     match value {
         Value::Null => {}
@@ -53,20 +46,26 @@ fn element(name: &Text, value: &Value, out: &mut Vec<u8>) -> Result<(), EncodeEr
         }
         Value::Float(number) => {
             if !c_numbers::is_exact_fixed_f32(*number) {
-                return Err(refuse("a float of more than six decimals", ALL_TYPES));
+                return Err(refuse(
+                    "a float of more than six decimals",
+                    carriers::of_value(value),
+                ));
             }
             c_numbers::write_fixed(out, f64::from(*number));
         }
         Value::Double(number) => {
             if !c_numbers::is_exact_fixed(*number) {
-                return Err(refuse("a double of more than six decimals", ALL_TYPES));
+                return Err(refuse(
+                    "a double of more than six decimals",
+                    carriers::of_value(value),
+                ));
             }
             c_numbers::write_fixed(out, *number);
         }
-        Value::String(text) => content(text, out)?,
-        Value::Bytes(_) => return Err(refuse("bytes", ALL_TYPES)),
-        Value::Container(_) => return Err(refuse("a container", ALL_TYPES)),
-        Value::Array(_) => return Err(refuse("an array", ALL_TYPES)),
+        Value::String(text) => content(text, carriers::of_value(value), out)?,
+        Value::Bytes(_) => return Err(refuse("bytes", carriers::of_value(value))),
+        Value::Container(_) => return Err(refuse("a container", carriers::of_value(value))),
+        Value::Array(_) => return Err(refuse("an array", carriers::of_value(value))),
         Value::Short(_)
         | Value::UShort(_)
         | Value::Int(_)
@@ -83,15 +82,15 @@ fn element(name: &Text, value: &Value, out: &mut Vec<u8>) -> Result<(), EncodeEr
 }
 
 /// Text between tags. A carriage return is refused, too: whoever reads XML makes a line feed of it.
-fn content(text: &Text, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+fn content(text: &Text, carriers: &'static [Format], out: &mut Vec<u8>) -> Result<(), EncodeError> {
     let Some(text) = text.as_str() else {
-        return Err(refuse("a string that is not UTF-8", BINARY));
+        return Err(refuse("a string that is not UTF-8", carriers));
     };
     let is_refused = |letter: char| {
         letter < ' ' && !matches!(letter, '\t' | '\n') || matches!(letter, '\u{fffe}' | '\u{ffff}')
     };
     if text.contains(is_refused) {
-        return Err(refuse("a string with control characters", ANY_STRING));
+        return Err(refuse("a string with control characters", carriers));
     }
     for byte in text.bytes() {
         match byte {

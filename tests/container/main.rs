@@ -2,6 +2,7 @@
 //! description of a format, and what they mean; against arbitrary containers; and against hostile input.
 
 mod golden;
+mod golden_binary;
 mod golden_parse;
 mod golden_ports;
 mod hostile;

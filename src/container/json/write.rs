@@ -6,10 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::super::format::MAX_DEPTH;
-use super::super::{Container, EncodeError, Format, Header, Text, Value, json_writer};
-
-/// What carries strings that are not UTF-8, and numbers that are none.
-const BINARY: &[Format] = &[Format::MessagePack, Format::Binary];
+use super::super::{Container, EncodeError, Format, Header, Text, Value, carriers, json_writer};
 
 pub(in super::super) fn encode(
     container: &Container,
@@ -26,7 +23,7 @@ pub(in super::super) fn encode(
 fn metadata(header: &Header, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     let mut field = |before: &str, text: &Text, name: &str| {
         out.extend_from_slice(before.as_bytes());
-        string(out, text).map_err(|error| error.inside(&name.into()))
+        string(out, text, carriers::of_field).map_err(|error| error.inside(&name.into()))
     };
     field(
         "\"metadata\":{\"message_type\":",
@@ -78,7 +75,7 @@ fn object(name: &Text, value: &Value, out: &mut Vec<u8>, depth: usize) -> Result
         _ => {}
     }
     out.extend_from_slice(b",\"name\":");
-    string(out, name)?;
+    string(out, name, carriers::of_string)?;
     let value_type = value.value_type();
     let _ = write!(
         out,
@@ -95,9 +92,9 @@ fn data(value: &Value, out: &mut Vec<u8>, depth: usize) -> Result<(), EncodeErro
             let _ = write!(out, "{value}");
         }
         // As the double of the same value, which every reader turns back into the same float.
-        Value::Float(value) => number(out, f64::from(*value))?,
-        Value::Double(value) => number(out, *value)?,
-        Value::String(text) => string(out, text)?,
+        Value::Float(number) => write_number(out, value, f64::from(*number))?,
+        Value::Double(number) => write_number(out, value, *number)?,
+        Value::String(text) => string(out, text, carriers::of_string)?,
         Value::Bytes(bytes) => {
             out.push(b'"');
             out.extend_from_slice(STANDARD.encode(bytes).as_bytes());
@@ -133,21 +130,34 @@ fn data(value: &Value, out: &mut Vec<u8>, depth: usize) -> Result<(), EncodeErro
     Ok(())
 }
 
-fn number(out: &mut Vec<u8>, number: f64) -> Result<(), EncodeError> {
+fn write_number(out: &mut Vec<u8>, value: &Value, number: f64) -> Result<(), EncodeError> {
     if !number.is_finite() {
         let what = "a number that is infinite or none";
-        return Err(EncodeError::new(Format::Json, what, BINARY));
+        return Err(EncodeError::new(
+            Format::Json,
+            what,
+            carriers::of_value(value),
+        ));
     }
     // Writing to a vector does not fail.
     let _ = serde_json::to_writer(out, &number);
     Ok(())
 }
 
-fn string(out: &mut Vec<u8>, text: &Text) -> Result<(), EncodeError> {
-    let Some(text) = text.as_str() else {
-        let what = "a string that is not UTF-8";
-        return Err(EncodeError::new(Format::Json, what, BINARY));
-    };
-    json_writer::string(out, text);
-    Ok(())
+fn string(
+    out: &mut Vec<u8>,
+    text: &Text,
+    carriers: fn(&[u8]) -> &'static [Format],
+) -> Result<(), EncodeError> {
+    match text.as_str() {
+        Some(text) => {
+            json_writer::string(out, text);
+            Ok(())
+        }
+        None => {
+            let carriers = carriers(text.as_bytes());
+            let what = "a string that is not UTF-8";
+            Err(EncodeError::new(Format::Json, what, carriers))
+        }
+    }
 }

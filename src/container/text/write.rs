@@ -3,17 +3,7 @@
 use std::io::Write;
 
 use super::super::c_numbers::{self, is_space};
-use super::super::{Container, EncodeError, Format, Text, Value};
-
-/// What carries everything that has no place in the text.
-const ALL_TYPES: &[Format] = &[Format::MessagePack, Format::Json, Format::Binary];
-/// What carries any string.
-const ANY_STRING: &[Format] = &[
-    Format::MessagePack,
-    Format::Json,
-    Format::CppJson,
-    Format::Binary,
-];
+use super::super::{Container, EncodeError, Format, Text, Value, carriers};
 
 pub(in super::super) fn encode(
     container: &Container,
@@ -39,7 +29,7 @@ fn item(name: &Text, value: &Value, out: &mut Vec<u8>) -> Result<(), EncodeError
     if name.is_empty() || !name.as_bytes().iter().all(is_word) {
         return Err(refuse(
             "a name of other than letters, digits and _",
-            ANY_STRING,
+            carriers::of_string(name.as_bytes()),
         ));
     }
     out.push(b'[');
@@ -53,29 +43,38 @@ fn item(name: &Text, value: &Value, out: &mut Vec<u8>) -> Result<(), EncodeError
         }
         Value::Float(number) => {
             if !c_numbers::is_exact_fixed_f32(*number) {
-                return Err(refuse("a float of more than six decimals", ALL_TYPES));
+                return Err(refuse(
+                    "a float of more than six decimals",
+                    carriers::of_value(value),
+                ));
             }
             c_numbers::write_fixed(out, f64::from(*number));
         }
         Value::Double(number) => {
             if !c_numbers::is_exact_fixed(*number) {
-                return Err(refuse("a double of more than six decimals", ALL_TYPES));
+                return Err(refuse(
+                    "a double of more than six decimals",
+                    carriers::of_value(value),
+                ));
             }
             c_numbers::write_fixed(out, *number);
         }
         Value::String(text) => {
             let bytes = text.as_bytes();
             if bytes.first().copied().is_some_and(is_space) {
-                return Err(refuse("a string with white space in front", ANY_STRING));
+                return Err(refuse(
+                    "a string with white space in front",
+                    carriers::of_string(bytes),
+                ));
             }
-            check_string(bytes)?;
+            check_string(bytes, carriers::of_string(bytes))?;
             out.extend_from_slice(bytes);
         }
         // No bytes are what a reader makes of an empty text.
         Value::Bytes(bytes) if bytes.is_empty() => {}
-        Value::Bytes(_) => return Err(refuse("bytes", ALL_TYPES)),
-        Value::Container(_) => return Err(refuse("a container", ALL_TYPES)),
-        Value::Array(_) => return Err(refuse("an array", ALL_TYPES)),
+        Value::Bytes(_) => return Err(refuse("bytes", carriers::of_value(value))),
+        Value::Container(_) => return Err(refuse("a container", carriers::of_value(value))),
+        Value::Array(_) => return Err(refuse("an array", carriers::of_value(value))),
         Value::Short(_)
         | Value::UShort(_)
         | Value::Int(_)
@@ -93,22 +92,23 @@ fn item(name: &Text, value: &Value, out: &mut Vec<u8>) -> Result<(), EncodeError
 
 fn check_field(text: &Text) -> Result<(), EncodeError> {
     let bytes = text.as_bytes();
+    let carriers = carriers::of_field(bytes);
     if bytes.starts_with(b" ") || bytes.ends_with(b" ") {
-        return Err(refuse("a field with spaces around it", ANY_STRING));
+        return Err(refuse("a field with spaces around it", carriers));
     }
     // A reader of the family looks for the data section from the start of the text.
     if bytes.windows(6).any(|part| part == b"@data=") {
-        return Err(refuse("a field with \"@data=\"", ANY_STRING));
+        return Err(refuse("a field with \"@data=\"", carriers));
     }
-    check_string(bytes)
+    check_string(bytes, carriers)
 }
 
-fn check_string(bytes: &[u8]) -> Result<(), EncodeError> {
+fn check_string(bytes: &[u8], carriers: &'static [Format]) -> Result<(), EncodeError> {
     if bytes.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
-        return Err(refuse("a string with a line break", ANY_STRING));
+        return Err(refuse("a string with a line break", carriers));
     }
     if bytes.windows(2).any(|pair| matches!(pair, b"];" | b"};")) {
-        return Err(refuse("a string with \"];\" or \"};\"", ANY_STRING));
+        return Err(refuse("a string with \"];\" or \"};\"", carriers));
     }
     Ok(())
 }
