@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use network_system::compat::*;
 
 mod anywhere;
+mod bridge;
 mod callbacks;
 mod codecs;
 mod connections;
