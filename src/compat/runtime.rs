@@ -2,9 +2,7 @@
 //! what happens there.
 
 use std::future::Future;
-use std::pin::pin;
 use std::sync::{Mutex, OnceLock, mpsc};
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
@@ -87,15 +85,8 @@ where
     E: Into<error> + Send + 'static,
 {
     if Inside::is_inline() {
-        // What there is room for needs no waiting.
-        let mut context = Context::from_waker(Waker::noop());
-        return match pin!(sending).poll(&mut context) {
-            Poll::Ready(result) => result.map_err(Into::into),
-            Poll::Pending => {
-                let text = "there is no room, and a callback that runs inline cannot wait for it";
-                Err(error::new(ErrorCode::QueueFull, text))
-            }
-        };
+        let text = "there is no room, and a callback that runs inline cannot wait for it";
+        return Err(error::new(ErrorCode::QueueFull, text));
     }
     let Some(timeout) = timeout else {
         return wait(sending)?.map_err(Into::into);

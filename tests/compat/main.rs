@@ -17,6 +17,7 @@ mod bridge;
 mod callbacks;
 mod codecs;
 mod connections;
+mod containers;
 mod generations;
 mod lifecycle;
 mod logging;

@@ -1,6 +1,5 @@
 //! What a classic server does with its sessions.
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -10,10 +9,10 @@ use crate::compat::config::ServerConfig;
 use crate::compat::result::{Result, VoidResult, error};
 use crate::compat::runtime;
 use crate::compat::session::{messaging_session, not_found};
-use crate::error::{CloseReason, ErrorCode, SendError};
+use crate::error::{CloseReason, ErrorCode};
 use crate::group::GroupName;
 use crate::message::Message;
-use crate::server::{BroadcastReport, Server};
+use crate::server::Server;
 use crate::session::SessionId;
 use crate::session::shared::lock;
 
@@ -33,8 +32,7 @@ impl<C: ServerConfig> classic_server<C> {
     }
 
     pub(in crate::compat) fn broadcast(&self, message: Message) -> VoidResult {
-        let server = self.server()?;
-        self.send_to_many(async move { server.broadcast(message).await })
+        self.send_to_many(None, message)
     }
 
     /// Sends a message to the sessions in a group, as [`broadcast_message`](Self::broadcast_message). A
@@ -44,22 +42,30 @@ impl<C: ServerConfig> classic_server<C> {
     /// As [`broadcast_message`](Self::broadcast_message), and `request_failed` when the name is empty or
     /// longer than 128 bytes.
     pub fn broadcast_to_group(&self, group_id: &str, message: impl AsRef<[u8]>) -> VoidResult {
-        let server = self.server()?;
-        let group = GroupName::new(group_id)?;
         let message = Message::binary(message.as_ref().to_vec());
-        self.send_to_many(async move { server.broadcast_to(&group, message, &[]).await })
+        self.send_to_many(Some(GroupName::new(group_id)?), message)
     }
 
-    fn send_to_many(
-        &self,
-        sending: impl Future<Output = std::result::Result<BroadcastReport, SendError>> + Send + 'static,
-    ) -> VoidResult {
-        let Some(member) = &self.member else {
-            runtime::wait_for_room(None, sending)?;
-            return Ok(());
+    fn send_to_many(&self, group: Option<GroupName>, message: Message) -> VoidResult {
+        let server = self.server()?;
+        if Inside::is_inline() {
+            return self.sent(send_to_each(&server, group.as_ref(), &message), false);
+        }
+        let timeout = self.member.as_ref().map(|member| member.message_timeout());
+        let sending = async move {
+            match group {
+                None => server.broadcast(message).await,
+                Some(group) => server.broadcast_to(&group, message, &[]).await,
+            }
         };
-        let sent = runtime::wait_for_room(Some(member.message_timeout()), sending);
-        member.sent(sent.map(drop), !Inside::is_inline())
+        self.sent(runtime::wait_for_room(timeout, sending).map(drop), true)
+    }
+
+    fn sent(&self, result: VoidResult, waited: bool) -> VoidResult {
+        match &self.member {
+            Some(member) => member.sent(result, waited),
+            None => result,
+        }
     }
 
     fn server(&self) -> Result<Server> {
@@ -176,4 +182,24 @@ impl<C: ServerConfig> classic_server<C> {
             run.server.reset_stats();
         }
     }
+}
+
+/// Sends a message to one session after the other without waiting for any.
+fn send_to_each(server: &Server, group: Option<&GroupName>, message: &Message) -> VoidResult {
+    let sessions = match group {
+        None => server.sessions(),
+        Some(group) => {
+            let members = server.members(group).into_iter();
+            members.filter_map(|id| server.session(id)).collect()
+        }
+    };
+    let mut result = Ok(());
+    for session in sessions {
+        match session.try_send(message.clone()) {
+            // One that is closing does not matter.
+            Err(error) if error.code() != ErrorCode::ConnectionClosed => result = Err(error.into()),
+            _ => {}
+        }
+    }
+    result
 }
