@@ -22,6 +22,43 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # What the formats carry
+//!
+//! Both sides agree on a [`Format`] by their configuration; it is never guessed from bytes.
+//!
+//! | | `msgpack` | `json` | `binary` | `text` | `cpp-json` | `xml` |
+//! |---|---|---|---|---|---|---|
+//! | null | yes | yes | yes | yes | no | as nothing |
+//! | bool | yes | yes | yes | yes | yes | as text |
+//! | integers | the number; the type is the narrowest of int, llong, ullong | yes | yes | yes | as `msgpack` | as text |
+//! | float, double | yes | finite | yes | exact in six decimals | finite, exact in six decimals; read as double | exact in six decimals |
+//! | string | yes | in UTF-8 | yes | without `];`, `};`, line breaks, white space in front | in UTF-8 | what XML can carry |
+//! | bytes | unless they are a container in `msgpack` | yes | yes | empty | no | no |
+//! | container | yes | yes | without a header | no | no | no |
+//! | null pointer to a container | as null | yes | yes | no | no | no |
+//! | array | yes | yes | yes | no | no | no |
+//! | names | any | in UTF-8 | once in a container | letters, digits, `_` | in UTF-8 | names of XML elements |
+//! | header | any | in UTF-8 | in UTF-8 | as strings, without spaces around | in UTF-8 | what XML can carry |
+//!
+//! `xml` is only written. What a format cannot carry is an [`EncodeError`], which names the value and the formats that
+//! can carry it. Two things change on the way through MessagePack, because it has no place for them: the type of an integer, not its
+//! number, and a container that is a null pointer, which becomes null.
+//!
+//! # Reading MessagePack
+//!
+//! Integers become int when they fit into 32 bits, else llong when they fit into 64 with a sign, else ullong. `bin` is
+//! a container when all of it is one, in exactly the form that a writer produces, and bytes otherwise; see
+//! [`DecodeOptions::nested_containers`]. Other than the C++ library does, this reader takes containers and nested
+//! arrays inside of arrays, and ullong beyond 2^63. It refuses, with the position, what that library skips or
+//! misreads: keys other than `header` and `values`, unknown fields of the header, keys that stand there twice, maps
+//! and extensions as values, bytes behind the end, and an end in the middle. Names that stand there twice are kept,
+//! keys may be in any order, and numbers and lengths may take more bytes than they need.
+//!
+//! # Limits
+//!
+//! Readers never allocate by a length that the input declares, take time in proportion to the input, and stop at 64
+//! levels of nesting ([`DecodeOptions`]). Writers stop at 128.
 
 mod access;
 mod error;
@@ -248,11 +285,11 @@ impl Container {
 
     /// Reads a container, with the default options. All of `input` must be one container.
     ///
-    /// Strings and bytes share `input` where they are longer than 23 bytes.
+    /// Strings and names of more than 23 bytes, and all bytes, share `input` and keep it alive.
     ///
     /// # Errors
     ///
-    /// [`DecodeError`] when the input is not a container in this format, says where.
+    /// [`DecodeError`] when the input is not a container in this format; it says where.
     pub fn decode(format: Format, input: &Bytes) -> Result<Self, DecodeError> {
         Container::decode_with(format, input, &DecodeOptions::default())
     }
@@ -346,3 +383,6 @@ impl<N: Into<Text>, V: Into<Value>> Extend<(N, V)> for Container {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

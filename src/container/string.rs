@@ -76,7 +76,8 @@ impl Text {
             // A copy of constant length is three moves; what stands behind the text is masked by `len`.
             && let Some(chunk) = source[start..].first_chunk::<INLINE>()
         {
-            (*len, *data) = (new_len as u8, *chunk);
+            *len = new_len as u8;
+            data.copy_from_slice(chunk);
         } else {
             self.set_long_part(source, start, end);
         }

@@ -9,7 +9,8 @@ use crate::container::{
     Container, DecodeError, DecodeOptions, EncodeError, Format, Header, Text, Value,
 };
 
-const HEADER_CARRIERS: &[Format] = &[Format::MessagePack];
+/// What carries the header of a container inside of another one.
+const HEADER_CARRIERS: &[Format] = &[Format::MessagePack, Format::Json];
 
 /// The keys of the header, in the order of this form.
 const KEYS: [&str; 6] = [
@@ -47,7 +48,7 @@ fn header_json(header: &Header) -> Result<String, EncodeError> {
     for (key, field) in KEYS.into_iter().zip(fields) {
         let refuse = || {
             let what = "a header field that is not UTF-8";
-            EncodeError::new(FORMAT, what, HEADER_CARRIERS).inside(&key.into())
+            EncodeError::new(FORMAT, what, &[Format::MessagePack]).inside(&key.into())
         };
         let text = field.as_str().ok_or_else(refuse)?;
         let quoted = serde_json::to_string(text).map_err(|_| refuse())?;

@@ -125,3 +125,6 @@ pub fn decode_store(input: &Bytes, options: &DecodeOptions) -> Result<Entries, D
     reader.finish()?;
     Ok(entries)
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,3 +24,6 @@ pub(super) fn encode(container: &Container, output: &mut Vec<u8>) -> Result<(), 
 pub(super) fn decode(input: &Bytes, options: &DecodeOptions) -> Result<Container, DecodeError> {
     read::Reader::new(input, options).document()
 }
+
+#[cfg(test)]
+mod tests;

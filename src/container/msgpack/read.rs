@@ -133,24 +133,31 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads a string.
-    fn key(&mut self) -> Result<Text> {
-        let mut text = Text::new();
-        self.text(&mut text, "a key that is no string")?;
-        Ok(text)
+    /// Reads the length of a string, which follows.
+    #[inline(always)]
+    fn text_length(&mut self, what: &'static str) -> Result<usize> {
+        let start = self.at;
+        match self.byte()? {
+            tag @ 0xa0..=0xbf => Ok(usize::from(tag & 0x1f)),
+            0xd9 => self.length::<1>(32),
+            0xda => self.length::<2>(1 << 8),
+            0xdb => self.length::<4>(1 << 16),
+            _ => Err(self.error(start, what)),
+        }
+    }
+
+    /// Reads a key of this format's own.
+    fn key(&mut self) -> Result<&'a [u8]> {
+        let len = self.text_length("a key that is no string")?;
+        let end = self.end_of(len)?;
+        let start = std::mem::replace(&mut self.at, end);
+        Ok(&self.input[start..end])
     }
 
     /// Reads a string into `text`.
     #[inline(always)]
     fn text(&mut self, text: &mut Text, what: &'static str) -> Result<()> {
-        let start = self.at;
-        let len = match self.byte()? {
-            tag @ 0xa0..=0xbf => usize::from(tag & 0x1f),
-            0xd9 => self.length::<1>(32)?,
-            0xda => self.length::<2>(1 << 8)?,
-            0xdb => self.length::<4>(1 << 16)?,
-            _ => return Err(self.error(start, what)),
-        };
+        let len = self.text_length(what)?;
         self.text_of(len, text)
     }
 
@@ -183,7 +190,7 @@ impl<'a> Reader<'a> {
         for _ in 0..entries {
             let at = self.at;
             let key = self.key()?;
-            match key.as_bytes() {
+            match key {
                 b"header" if !has_header => {
                     self.is_canonical &= !has_values;
                     has_header = true;
@@ -251,32 +258,34 @@ impl<'a> Reader<'a> {
     fn field(&mut self, header: &mut Header, seen: &mut u8) -> Result<()> {
         let at = self.at;
         let key = self.key()?;
-        let Some((bit, field)) = header.field_mut(key.as_bytes()) else {
-            return Err(self.error(at, "an unknown header field").inside(&key));
+        let Some((bit, field)) = header.field_mut(key) else {
+            return Err(self
+                .error(at, "an unknown header field")
+                .inside(&key.into()));
         };
         // Each comes after those with lower numbers.
         self.is_canonical &= *seen < bit;
         if *seen & bit != 0 {
             return Err(self
                 .error(at, "a header field that stands there twice")
-                .inside(&key));
+                .inside(&key.into()));
         }
         *seen |= bit;
-        self.field_text(field).map_err(|error| error.inside(&key))
+        self.field_text(field)
+            .map_err(|error| error.inside(&key.into()))
     }
 
     fn values(&mut self, values: &mut Vec<(Text, Value)>, depth: usize) -> Result<()> {
         let entries = self.map("values that are no map")?;
         self.take(entries)?;
-        values.reserve_exact(entries.min(RESERVE));
-        for _ in 0..entries {
-            values.push((Text::new(), Value::Null));
-            let Some((name, value)) = values.last_mut() else {
-                continue;
-            };
-            self.text(name, "a name that is no string")?;
-            if let Err(error) = self.value(value, depth) {
-                return Err(error.inside(name));
+        while values.len() < entries {
+            let begun = values.len();
+            make_room(values, entries, || (Text::new(), Value::Null));
+            for (name, value) in &mut values[begun..] {
+                self.text(name, "a name that is no string")?;
+                if let Err(error) = self.value(value, depth) {
+                    return Err(error.inside(name));
+                }
             }
         }
         Ok(())
@@ -393,13 +402,14 @@ impl<'a> Reader<'a> {
     fn list(&mut self, len: usize, value: &mut Value, depth: usize) -> Result<()> {
         let depth = self.enter(depth)?;
         self.take(len)?;
-        let mut values = Vec::with_capacity(len.min(RESERVE));
-        for index in 0..len {
-            values.push(Value::Null);
-            if let Some(value) = values.last_mut()
-                && let Err(error) = self.value(value, depth)
-            {
-                return Err(error.at_index(index));
+        let mut values = Vec::new();
+        while values.len() < len {
+            let begun = values.len();
+            make_room(&mut values, len, || Value::Null);
+            for (index, value) in values[begun..].iter_mut().enumerate() {
+                if let Err(error) = self.value(value, depth) {
+                    return Err(error.at_index(begun + index));
+                }
             }
         }
         *value = Value::Array(values);
@@ -443,6 +453,15 @@ impl<'a> Reader<'a> {
             _ => Ok(None),
         }
     }
+}
+
+/// Appends places for what is about to be read, not all of `len` at once. Filling places takes less than
+/// appending what has been read, which is written twice.
+#[inline(always)]
+fn make_room<T>(values: &mut Vec<T>, len: usize, place: impl FnMut() -> T) {
+    let more = (len - values.len()).min(RESERVE.max(values.len()));
+    values.reserve_exact(more);
+    values.extend(std::iter::repeat_with(place).take(more));
 }
 
 /// The narrowest of the types that a reader infers.
