@@ -13,6 +13,7 @@ use crate::executor::Execution;
 use crate::group::Groups;
 use crate::handler::{Authenticator, GroupGuard, Service};
 use crate::pipeline::{OVERHEAD_MAX, Pipeline, SALT};
+use crate::session::round_trips::RoundTrips;
 use crate::session::shared::lock;
 use crate::session::{Session, SessionId};
 
@@ -106,6 +107,8 @@ pub(crate) struct Hub {
     pub(crate) group_guard: Option<Arc<dyn GroupGuard>>,
     /// What messages go through; `None` when that is nothing.
     pub(crate) pipeline: Option<Pipeline>,
+    /// Where times of PINGs and requests go, when somebody wants to know.
+    pub(crate) round_trips: Option<Arc<RoundTrips>>,
     pub(crate) clock: Clock,
     pub(crate) totals: Totals,
     traffic: Mutex<Vec<Arc<Traffic>>>,
@@ -146,6 +149,7 @@ impl Hub {
             authenticator,
             group_guard,
             pipeline: None,
+            round_trips: None,
             clock: Clock::new(),
             totals: Totals::default(),
             traffic: Mutex::new(Vec::new()),
@@ -165,6 +169,14 @@ impl Hub {
     pub(crate) fn with_pipeline(self, pipeline: Option<Pipeline>) -> Self {
         Hub {
             pipeline: pipeline.filter(|pipeline| !pipeline.is_empty()),
+            ..self
+        }
+    }
+
+    /// Records the times of PINGs and requests.
+    pub(crate) fn with_round_trips(self, round_trips: Option<Arc<RoundTrips>>) -> Self {
+        Hub {
+            round_trips,
             ..self
         }
     }

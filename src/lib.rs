@@ -64,4 +64,6 @@ mod texts {
     struct Readme;
     #[doc = include_str!("../docs/guide.md")]
     struct Guide;
+    #[doc = include_str!("../docs/containers.md")]
+    struct Containers;
 }

@@ -9,6 +9,7 @@ pub mod control_json;
 mod input;
 pub mod lines_length;
 pub mod msgi_frame;
+pub mod pipeline_decode;
 pub mod session_ops;
 pub mod websocket;
 
@@ -26,6 +27,7 @@ pub const TARGETS: &[Target] = &[
     ("control_json", control_json::run),
     ("lines_length", lines_length::run),
     ("msgi_frame", msgi_frame::run),
+    ("pipeline_decode", pipeline_decode::run),
     ("session_ops", session_ops::run),
     ("websocket", websocket::run),
 ];

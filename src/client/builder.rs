@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::offline::Offline;
 use super::resolve::{Resolver, SystemResolver};
@@ -17,6 +18,7 @@ use crate::hub::{Hub, Role};
 use crate::message::Message;
 use crate::pipeline::Pipeline;
 use crate::session::Session;
+use crate::session::round_trips::RoundTrips;
 use crate::tls::TlsClient;
 use crate::transport::layers::alpn_of;
 use crate::transport::proxy::Proxy;
@@ -57,6 +59,7 @@ pub struct ClientBuilder {
     closures: Closures,
     execution: Option<Arc<Execution>>,
     pipeline: Option<Pipeline>,
+    round_trips: Option<Arc<RoundTrips>>,
     handler: Option<Arc<dyn Service>>,
     on_state_change: Option<Box<OnStateChange>>,
 }
@@ -81,6 +84,7 @@ impl ClientBuilder {
             closures: Closures::default(),
             execution: None,
             pipeline: None,
+            round_trips: None,
             handler: None,
             on_state_change: None,
         }
@@ -271,6 +275,18 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets the timeout of requests and leaves the others.
+    pub(crate) fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.request = timeout;
+        self
+    }
+
+    /// Records the times of PINGs and requests.
+    pub(crate) fn round_trips(mut self, round_trips: Arc<RoundTrips>) -> Self {
+        self.round_trips = Some(round_trips);
+        self
+    }
+
     /// Checks the configuration and makes the client, which does nothing before
     /// [`connect`](Client::connect).
     ///
@@ -342,7 +358,8 @@ impl ClientBuilder {
             None,
             None,
         )
-        .with_pipeline(self.pipeline);
+        .with_pipeline(self.pipeline)
+        .with_round_trips(self.round_trips);
         let link = LinkConfig {
             message_limit: hub.frame_limit(),
             socket: self.socket,

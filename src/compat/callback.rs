@@ -73,6 +73,8 @@ pub(super) struct Inside {
     pub(super) run: Unique,
     /// The session that waits for the callback, if one does.
     pub(super) session: Option<SessionId>,
+    /// Whether it runs where bytes are moved, so that nothing there may be waited for.
+    pub(super) inline: bool,
 }
 
 thread_local! {
@@ -99,6 +101,16 @@ impl Inside {
         INSIDE.get().is_some_and(|inside| inside.owner == owner)
     }
 
+    /// Whose callback the calling thread runs.
+    pub(super) fn owner() -> Option<Unique> {
+        INSIDE.get().map(|inside| inside.owner)
+    }
+
+    /// Whether the calling thread runs a callback where bytes are moved.
+    pub(super) fn is_inline() -> bool {
+        INSIDE.get().is_some_and(|inside| inside.inline)
+    }
+
     /// The session that waits for the callback of this run which the calling thread runs.
     pub(super) fn session_of(run: Unique) -> Option<SessionId> {
         INSIDE.get().filter(|inside| inside.run == run)?.session
@@ -107,16 +119,35 @@ impl Inside {
 
 /// Which threads run callbacks: those of a pool, or threads of the runtime that are made as needed.
 #[derive(Clone, Default)]
-pub(super) struct Threads(Option<Arc<dyn thread_pool_interface>>);
+pub(super) struct Threads {
+    pool: Option<Arc<dyn thread_pool_interface>>,
+    /// None of these but for side lanes: callbacks run where bytes are moved.
+    inline: bool,
+}
 
 impl Threads {
     pub(super) fn new(pool: Option<Arc<dyn thread_pool_interface>>) -> Self {
-        Threads(pool)
+        Threads {
+            pool,
+            inline: false,
+        }
+    }
+
+    /// The threads that move bytes.
+    pub(super) fn inline() -> Self {
+        Threads {
+            pool: None,
+            inline: true,
+        }
+    }
+
+    pub(super) fn is_inline(&self) -> bool {
+        self.inline
     }
 
     /// Posts a task of a side lane, which has one at a time.
     fn post(&self, task: Task) {
-        match &self.0 {
+        match &self.pool {
             None => post_here(task),
             Some(pool) => elsewhere(task, |task| pool.post(task)),
         }
@@ -125,7 +156,7 @@ impl Threads {
 
 impl Executor for Threads {
     fn execute(&self, task: executor::Task) -> std::result::Result<(), executor::Task> {
-        let Some(pool) = &self.0 else {
+        let Some(pool) = &self.pool else {
             post_here(Box::new(move || task.run()));
             return Ok(());
         };
@@ -236,6 +267,7 @@ impl Lane {
             threads,
             inside: Inside {
                 session: None,
+                inline: false,
                 ..inside
             },
             pending,

@@ -27,6 +27,12 @@ pub trait ServerConfig: Clone + fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// A field that cannot be obeyed.
     fn builder(&self) -> Result<ServerBuilder>;
+
+    /// Whether peers can be asked about stages of a pipeline.
+    #[doc(hidden)]
+    fn has_hello(&self) -> bool {
+        true
+    }
 }
 
 /// A configuration of clients that are told a host and a port when they start.
@@ -36,6 +42,12 @@ pub trait ClientConfig: Clone + fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// A field that cannot be obeyed, or a host that is none.
     fn builder(&self, client_id: &str, host: &str, port: u16) -> Result<ClientBuilder>;
+
+    /// Whether peers can be asked about stages of a pipeline.
+    #[doc(hidden)]
+    fn has_hello(&self) -> bool {
+        true
+    }
 }
 
 /// The refusal of a field.
@@ -132,6 +144,10 @@ impl ServerConfig for server_config {
     fn builder(&self) -> Result<ServerBuilder> {
         self.builder_at(Endpoint::tcp(&self.bind_address, self.port)?)
     }
+
+    fn has_hello(&self) -> bool {
+        self.codec == CodecKind::Msgi
+    }
 }
 
 impl server_config {
@@ -224,6 +240,10 @@ impl AsMut<client_config> for client_config {
 impl ClientConfig for client_config {
     fn builder(&self, client_id: &str, host: &str, port: u16) -> Result<ClientBuilder> {
         self.builder_to(client_id, Endpoint::tcp(host, port)?)
+    }
+
+    fn has_hello(&self) -> bool {
+        self.codec == CodecKind::Msgi
     }
 }
 

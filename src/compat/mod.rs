@@ -59,9 +59,11 @@
 use std::sync::Arc;
 
 mod architecture;
+mod bridge;
 mod callback;
 mod client;
 mod config;
+mod container;
 mod handlers;
 mod logger;
 mod manager;
@@ -76,9 +78,13 @@ mod udp;
 mod websocket;
 
 pub use self::architecture::{MessagingClient, MessagingServer, session_id};
+pub use self::bridge::{
+    OrDefault, bridge_config, connection_pooling, messaging_bridge, performance_metrics,
+};
 pub use self::callback::{Task, thread_pool_interface};
 pub use self::client::{classic_client, messaging_client};
 pub use self::config::{ClientConfig, ServerConfig, client_config, server_config};
+pub use self::container::{container_system, value_container, value_factory, value_types};
 pub use self::logger::{
     basic_logger, log_level, logger_interface, logger_system_adapter, set_global_logger,
 };
@@ -106,6 +112,9 @@ pub type MessagingSession = messaging_session;
 
 /// A set of sessions, by the name of the third generation.
 pub type SessionManager = session_manager;
+
+/// A bridge, by a name in the style of the third generation.
+pub type MessagingBridge = messaging_bridge;
 
 /// A server over TLS, by a name in the style of the third generation.
 pub type SecureMessagingServer = secure_messaging_server;
@@ -141,14 +150,35 @@ pub fn make_messaging_client(client_id: impl Into<String>) -> Arc<messaging_clie
     Arc::new(messaging_client::new(client_id))
 }
 
+/// The namespace of the classic containers, as the oldest programs know it.
+pub use self::container_system as container_module;
+
+/// The namespace in which the classic documents have the bridge, and the classic names beside it.
+pub mod integration {
+    pub use super::messaging_bridge;
+
+    /// The classic names.
+    pub mod compat {
+        pub use super::super::{
+            make_messaging_client, make_messaging_server, messaging_client, messaging_server,
+            messaging_session, network_module,
+        };
+    }
+}
+
 /// The namespace of the oldest programs.
 pub mod network_module {
     use std::sync::Arc;
 
     pub use super::{
-        client_config, messaging_client, messaging_server, messaging_session, server_config,
-        session_manager, session_state,
+        bridge_config, client_config, messaging_bridge, messaging_client, messaging_server,
+        messaging_session, server_config, session_manager, session_state,
     };
+
+    /// Makes a bridge that can be shared.
+    pub fn create_bridge(bridge_id: impl Into<String>) -> Arc<messaging_bridge> {
+        Arc::new(messaging_bridge::new(bridge_id))
+    }
 
     /// Makes a server that can be shared.
     pub fn create_server(server_id: impl Into<String>) -> Arc<messaging_server> {

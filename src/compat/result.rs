@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use crate::container::{DecodeError, EncodeError, GetError};
 use crate::error::{CloseReason, ConfigError, ConnectError, ErrorCode, SendError, ServerError};
 use crate::group::{GroupError, GroupNameError};
 
@@ -122,7 +123,10 @@ from_native!(
     ConnectError,
     SendError,
     GroupError,
-    GroupNameError
+    GroupNameError,
+    EncodeError,
+    DecodeError,
+    GetError
 );
 
 /// The text that classic disconnect handlers get: what the closing side said, else the code's name.

@@ -3,9 +3,11 @@
 
 use std::future::Future;
 use std::sync::{Mutex, OnceLock, mpsc};
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
+use super::callback::Inside;
 use super::result::error;
 use crate::error::ErrorCode;
 use crate::session::shared::lock;
@@ -51,10 +53,15 @@ pub(super) fn runtime() -> Result<&'static Runtime, error> {
 /// another runtime.
 ///
 /// # Errors
-/// The runtime cannot be started, or the future panicked.
+/// `not_supported` in a callback that runs where bytes are moved, which waiting would stop. The runtime
+/// cannot be started, or the future panicked.
 pub(super) fn wait<T: Send + 'static>(
     future: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, error> {
+    if Inside::is_inline() {
+        let text = "a callback that runs inline cannot wait";
+        return Err(error::new(ErrorCode::NotSupported, text));
+    }
     let (done, result) = mpsc::sync_channel(1);
     runtime()?.spawn(async move {
         // Nobody has gone: the caller blocks.
@@ -62,4 +69,33 @@ pub(super) fn wait<T: Send + 'static>(
     });
     let cut_off = |_| error::new(ErrorCode::ShuttingDown, "the operation was cut off");
     result.recv().map_err(cut_off)
+}
+
+/// Sends something that may have to wait for room: within `timeout` when there is one.
+///
+/// # Errors
+/// What the sending says, and `queue_full` when there is no room in time, or no room in a callback that
+/// runs where bytes are moved.
+pub(super) fn wait_for_room<T, E>(
+    timeout: Option<Duration>,
+    sending: impl Future<Output = Result<T, E>> + Send + 'static,
+) -> Result<T, error>
+where
+    T: Send + 'static,
+    E: Into<error> + Send + 'static,
+{
+    if Inside::is_inline() {
+        let text = "there is no room, and a callback that runs inline cannot wait for it";
+        return Err(error::new(ErrorCode::QueueFull, text));
+    }
+    let Some(timeout) = timeout else {
+        return wait(sending)?.map_err(Into::into);
+    };
+    match wait(async move { tokio::time::timeout(timeout, sending).await })? {
+        Ok(result) => result.map_err(Into::into),
+        Err(_elapsed) => {
+            let text = format!("there was no room within {timeout:?}");
+            Err(error::new(ErrorCode::QueueFull, text))
+        }
+    }
 }

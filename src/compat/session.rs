@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use super::callback::{Lane, PendingGuard, Slot};
+use super::bridge::Member;
+use super::callback::{Inside, Lane, PendingGuard, Slot};
 use super::result::{VoidResult, error};
 use super::runtime;
 use crate::error::{CloseReason, ErrorCode, SendError};
@@ -85,10 +86,12 @@ pub struct messaging_session {
     on_state_change: Arc<Slot<OnStateChange>>,
     watched: AtomicBool,
     lane: Arc<Lane>,
+    /// Set when a bridge has made the server.
+    member: Option<Arc<Member>>,
 }
 
 impl messaging_session {
-    pub(super) fn new(session: Session, lane: Arc<Lane>) -> Arc<Self> {
+    pub(super) fn new(session: Session, lane: Arc<Lane>, member: Option<Arc<Member>>) -> Arc<Self> {
         Arc::new(messaging_session {
             session,
             data: Mutex::default(),
@@ -97,6 +100,7 @@ impl messaging_session {
             on_state_change: Arc::default(),
             watched: AtomicBool::new(false),
             lane,
+            member,
         })
     }
 
@@ -120,7 +124,7 @@ impl messaging_session {
     /// `connection_closed` when the session is closing or has ended, `message_too_large`,
     /// `not_supported` when the codec cannot carry the message.
     pub fn send_message(&self, message: impl AsRef<[u8]>) -> VoidResult {
-        send(&self.session, message.as_ref())
+        self.deliver(message.as_ref())
     }
 
     /// The same as [`send_message`](Self::send_message). Raw data are a message too: the codec of the
@@ -145,7 +149,7 @@ impl messaging_session {
     /// # Errors
     /// As [`send_message`](Self::send_message).
     pub fn send_packet(&self, data: Vec<u8>) -> VoidResult {
-        send(&self.session, data)
+        self.deliver(data)
     }
 
     /// The same as [`send_packet`](Self::send_packet). It returns when the message is queued, and like
@@ -155,6 +159,22 @@ impl messaging_session {
     /// As [`send_message`](Self::send_message).
     pub fn async_send(&self, data: Vec<u8>) -> VoidResult {
         self.send_packet(data)
+    }
+
+    /// Sends, and blocks while there is no room, within the time of the bridge if there is one.
+    pub(super) fn deliver(&self, message: impl Outgoing) -> VoidResult {
+        let Some(member) = &self.member else {
+            return send(&self.session, message);
+        };
+        match self.session.try_send(message) {
+            Err(error) if error.is_full() => {
+                let (session, message) = (self.session.clone(), error.into_message());
+                let sending = async move { session.send(message).await };
+                let sent = runtime::wait_for_room(Some(member.message_timeout()), sending);
+                member.sent(sent, !Inside::is_inline())
+            }
+            result => member.sent(result.map_err(Into::into), false),
+        }
     }
 
     /// Sends a message if that is possible without blocking; otherwise gives it back.
@@ -422,7 +442,7 @@ pub(super) fn send(session: &Session, message: impl Outgoing) -> VoidResult {
 /// Sends a message for which there is no room.
 pub(super) fn wait_to_send(session: &Session, message: Message) -> VoidResult {
     let session = session.clone();
-    Ok(runtime::wait(async move { session.send(message).await })??)
+    runtime::wait_for_room(None, async move { session.send(message).await })
 }
 
 /// The classic refusal for an id that nobody has.

@@ -200,6 +200,9 @@ impl DecodeError {
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inner = &*self.0;
+        if inner.code == ErrorCode::NotSupported {
+            return write!(f, "the {} format can only be written", inner.format);
+        }
         write!(f, "{} at byte {}", inner.what, inner.position)?;
         if !inner.path.0.is_empty() {
             write!(f, " (\"{}\")", inner.path.0.escape_debug())?;

@@ -39,10 +39,10 @@
 //! | null pointer to a container | as null | yes | yes | no | no | no |
 //! | array | yes | yes | yes | no | no | no |
 //! | names | any | in UTF-8 | once in a container | letters, digits, `_` | in UTF-8 | names of XML elements |
-//! | header | any | in UTF-8 | in UTF-8 | as strings | in UTF-8 | what XML can carry |
+//! | header | any | in UTF-8 | in UTF-8 | as strings, without spaces around | in UTF-8 | what XML can carry |
 //!
-//! `xml` is only written. What a format cannot carry is an [`EncodeError`], which names the value and the formats that can carry it. Two
-//! things change on the way through MessagePack, because it has no place for them: the type of an integer, not its
+//! `xml` is only written. What a format cannot carry is an [`EncodeError`], which names the value and the formats that
+//! can carry it. Two things change on the way through MessagePack, because it has no place for them: the type of an integer, not its
 //! number, and a container that is a null pointer, which becomes null.
 //!
 //! # Reading MessagePack

@@ -18,6 +18,7 @@ use crate::hub::{Hub, Role};
 use crate::message::Message;
 use crate::pipeline::Pipeline;
 use crate::session::Session;
+use crate::session::round_trips::RoundTrips;
 use crate::tls::TlsServer;
 use crate::transport::proxy_protocol::ProxyProtocol;
 use crate::transport::udp::UdpConfig;
@@ -46,6 +47,7 @@ pub struct ServerBuilder {
     group_guard: Option<Arc<dyn GroupGuard>>,
     execution: Option<Arc<Execution>>,
     pipeline: Option<Pipeline>,
+    round_trips: Option<Arc<RoundTrips>>,
 }
 
 impl ServerBuilder {
@@ -68,6 +70,7 @@ impl ServerBuilder {
             group_guard: None,
             execution: None,
             pipeline: None,
+            round_trips: None,
         }
     }
 
@@ -269,6 +272,18 @@ impl ServerBuilder {
         self
     }
 
+    /// Sets the timeout of requests and leaves the others.
+    pub(crate) fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.request = timeout;
+        self
+    }
+
+    /// Records the times of PINGs and requests.
+    pub(crate) fn round_trips(mut self, round_trips: Arc<RoundTrips>) -> Self {
+        self.round_trips = Some(round_trips);
+        self
+    }
+
     /// Checks the configuration and makes the server, which does nothing before
     /// [`start`](Server::start).
     ///
@@ -336,7 +351,8 @@ impl ServerBuilder {
             self.authenticator,
             self.group_guard,
         )
-        .with_pipeline(self.pipeline);
+        .with_pipeline(self.pipeline)
+        .with_round_trips(self.round_trips);
         Ok(Server {
             inner: Arc::new(Inner {
                 hub: Arc::new(hub),

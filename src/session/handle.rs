@@ -243,7 +243,9 @@ impl Session {
         let limit = shared.limits().pending_requests;
         let (id, answer) = lock(&shared.extra().requests).open(limit)?;
         let _forget = ForgetRequest { shared, id };
+        let times = shared.hub().round_trips.as_deref();
         let exchange = async {
+            let asked_at = times.map(|_| Instant::now());
             let message = Some(message);
             let sent = Sending {
                 session: self,
@@ -255,16 +257,26 @@ impl Session {
             if let Err(error) = sent {
                 return Err(RequestError::with_code(error.code(), error.to_string()));
             }
-            answer.await.unwrap_or_else(|_| {
-                Err(RequestError::with_code(
+            let Ok(answer) = answer.await else {
+                return Err(RequestError::with_code(
                     ErrorCode::ConnectionClosed,
                     "the session ended before the answer came",
-                ))
-            })
+                ));
+            };
+            // A close fails all that wait; that is no answer.
+            if let (Some(times), Some(at)) = (times, asked_at)
+                && shared.close_reason().is_none()
+            {
+                times.record(at.elapsed());
+            }
+            answer
         };
         tokio::time::timeout(timeout, exchange)
             .await
             .unwrap_or_else(|_| {
+                if let Some(times) = times {
+                    times.record_timeout();
+                }
                 Err(RequestError::with_code(
                     ErrorCode::RequestTimeout,
                     format!("no answer within {timeout:?}"),

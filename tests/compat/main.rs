@@ -13,9 +13,11 @@ use std::time::{Duration, Instant};
 use network_system::compat::*;
 
 mod anywhere;
+mod bridge;
 mod callbacks;
 mod codecs;
 mod connections;
+mod containers;
 mod generations;
 mod lifecycle;
 mod logging;

@@ -24,7 +24,7 @@ fn rust_text(name: &str) -> Option<Container> {
             .with("count", 42)
             .with("name", "Alice")
             .with("ok", true)
-            .with("pi", 3.141_592_653_589_793),
+            .with("pi", std::f64::consts::PI),
         // It leaves out the types that it has no symbol for.
         "numbers" => header()
             .with("l", Value::Long(-4))
@@ -128,7 +128,7 @@ fn what_the_python_port_writes_is_read_right_or_refused() {
                 .with("count", 42)
                 .with("name", "Alice")
                 .with("ok", true)
-                .with("pi", 3.141_592_653_589_793)
+                .with("pi", std::f64::consts::PI)
                 .with("big", 1_099_511_627_776_i64),
             "bytes" => header().with("b", b"Hello"),
             "item_terminator" => header().with("v", "x];[evil,4,666"),

@@ -25,6 +25,7 @@ mod opening;
 mod pipeline;
 mod proxies;
 mod requests;
+mod routes;
 mod shutdown;
 mod suite;
 mod table;

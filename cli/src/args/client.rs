@@ -6,6 +6,7 @@ use clap::Args;
 use network_system::Proxy;
 use network_system::tls::TlsVersion;
 
+use super::pipeline::PipelineArgs;
 use super::values::{Toggle, origin, tls_version};
 use crate::units::Size;
 
@@ -66,6 +67,9 @@ pub(crate) struct ClientArgs {
     #[arg(long, value_name = "on|off", value_enum, hide_possible_values = true,
         default_value_t = Toggle::Off, help_heading = "WebSocket")]
     pub(crate) compression: Toggle,
+
+    #[command(flatten)]
+    pub(crate) pipeline: PipelineArgs,
 
     /// Connect through a proxy: http://, socks5:// or socks5h:// with USER:PASSWORD@HOST:PORT; `env` for
     /// the one that https_proxy or all_proxy names

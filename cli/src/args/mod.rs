@@ -9,6 +9,7 @@ mod cert;
 mod client;
 mod connect;
 mod listen;
+mod pipeline;
 mod serve;
 mod values;
 
@@ -19,6 +20,7 @@ pub(crate) use self::cert::{CertArgs, CertKind};
 pub(crate) use self::client::{ClientArgs, ProxyChoice};
 pub(crate) use self::connect::ConnectArgs;
 pub(crate) use self::listen::{Descriptor, Listen, Which};
+pub(crate) use self::pipeline::{Fate, PipelineArgs, Require, StageName};
 pub(crate) use self::serve::{ClientAuthMode, HandlerName, ServeArgs};
 pub(crate) use self::values::cores;
 

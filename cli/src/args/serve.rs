@@ -16,6 +16,7 @@ use network_system::{
 };
 
 use super::listen::{Listen, listen};
+use super::pipeline::PipelineArgs;
 use super::values::{
     Off, Toggle, allowed_origin, count, dashboard, multicast_group, network, rate, tls_version,
     when_full, workers,
@@ -161,6 +162,9 @@ pub(crate) struct ServeArgs {
     /// GROUP%INTERFACE
     #[arg(long, value_name = "GROUP", value_parser = multicast_group, help_heading = "UDP")]
     pub(crate) multicast: Vec<MulticastGroup>,
+
+    #[command(flatten)]
+    pub(crate) pipeline: PipelineArgs,
 
     /// Connections at a time
     #[arg(long, value_name = "N", default_value_t = Limits::default().max_connections,

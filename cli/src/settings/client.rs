@@ -5,7 +5,7 @@ use network_system::websocket::{Deflate, Speak, WebSocketClient};
 use network_system::{Address, ClientBuilder, Endpoint, Proxy, UdpOptions};
 use serde_json::json;
 
-use super::datagram_size;
+use super::{PipelineSettings, datagram_size};
 use crate::args::{ClientArgs, ProxyChoice};
 use crate::exit::Failure;
 use crate::output::Output;
@@ -18,6 +18,7 @@ pub(crate) struct ClientSettings {
     websocket: WebSocketClient,
     proxy: Option<Proxy>,
     udp: UdpOptions,
+    pipeline: Option<PipelineSettings>,
     /// Nobody vouches for the server, neither an authority nor a pin.
     is_blind: bool,
 }
@@ -30,6 +31,7 @@ impl ClientSettings {
             websocket: websocket(args, url)?,
             proxy: proxy(args, url)?,
             udp: udp(args, url)?,
+            pipeline: PipelineSettings::new(&args.pipeline)?,
             is_blind: args.insecure && args.pin.is_empty(),
         })
     }
@@ -57,6 +59,9 @@ impl ClientSettings {
         }
         if let Some(proxy) = &self.proxy {
             builder = builder.proxy(proxy.clone());
+        }
+        if let Some(settings) = &self.pipeline {
+            builder = builder.pipeline(settings.pipeline.clone());
         }
         builder
     }

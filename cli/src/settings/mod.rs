@@ -3,9 +3,11 @@
 //! The keys of a configuration file are the options of `serve`. The file is turned into arguments that
 //! stand before those of the user; so its values are parsed, and refused, by the same definitions.
 //!
-//! - [`serve`]: what a server works with; [`client`]: what the clients of `connect` and `bench` do.
+//! - [`serve`]: what a server works with; [`client`]: what the clients of `connect` and `bench` do;
+//!   [`pipeline`]: stages and their keys, for both.
 
 mod client;
+mod pipeline;
 mod serve;
 
 use std::ffi::OsString;
@@ -18,6 +20,7 @@ use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches};
 use network_system::{CodecKind, Endpoint};
 
 pub(crate) use self::client::{ClientSettings, is_websocket};
+pub(crate) use self::pipeline::{KeyFile, PipelineSettings};
 pub(crate) use self::serve::{ServeSettings, TlsSettings};
 use crate::args::Cli;
 use crate::exit::Failure;

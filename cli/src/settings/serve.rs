@@ -9,7 +9,7 @@ use network_system::{
     Address, Endpoint, Host, Limits, ProxyProtocol, SocketOptions, Timeouts, UdpOptions,
 };
 
-use super::{A_YEAR, MESSAGE_SIZE_MAX, has_hello, out_of_range, within_a_year};
+use super::{A_YEAR, MESSAGE_SIZE_MAX, PipelineSettings, has_hello, out_of_range, within_a_year};
 use crate::args::{ClientAuthMode, HandlerName, Listen, ServeArgs, cores};
 use crate::exit::{ExitStatus, Failure};
 
@@ -26,6 +26,7 @@ pub(crate) struct ServeSettings {
     pub(crate) websocket: WebSocketServer,
     pub(crate) udp: UdpOptions,
     pub(crate) proxy_protocol: Option<ProxyProtocol>,
+    pub(crate) pipeline: Option<PipelineSettings>,
     /// There when a listener needs it.
     pub(crate) tls: Option<TlsSettings>,
     pub(crate) goaway: Option<Duration>,
@@ -36,9 +37,11 @@ pub(crate) struct ServeSettings {
 
 impl ServeSettings {
     pub(crate) fn new(mut args: ServeArgs) -> Result<Self, Failure> {
+        let pipeline = PipelineSettings::new(&args.pipeline)?;
         let mut listen = std::mem::take(&mut args.listen);
         if listen.is_empty() {
-            listen = default_listeners(args.token.is_some())?;
+            let needs_hello = pipeline.as_ref().is_some_and(|known| known.needs_hello);
+            listen = default_listeners(args.token.is_some() || needs_hello)?;
         }
         let tls = TlsSettings::new(&args, &listen)?;
         let websocket = websocket(&args);
@@ -128,6 +131,7 @@ impl ServeSettings {
             websocket,
             udp,
             proxy_protocol,
+            pipeline,
             tls,
             pin_workers: args.pin_workers.is_on(),
             goaway: Some(args.goaway.0).filter(|retry| !retry.is_zero()),
@@ -141,8 +145,8 @@ impl ServeSettings {
 }
 
 /// Where a server listens that is not told. A token needs hello, which plain datagrams do not have.
-fn default_listeners(has_token: bool) -> Result<Vec<Listen>, Failure> {
-    let udp = match has_token {
+fn default_listeners(needs_hello: bool) -> Result<Vec<Listen>, Failure> {
+    let udp = match needs_hello {
         true => "udp://127.0.0.1:7602?codec=msgi",
         false => "udp://127.0.0.1:7602",
     };

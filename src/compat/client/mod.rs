@@ -8,11 +8,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use self::adapter::Adapter;
+use super::bridge::{Member, Source};
 use super::callback::{Inside, Lane, Pending, Threads, Unique};
 use super::config::{ClientConfig, client_config};
 use super::handlers::Handlers;
 use super::result::{VoidResult, error};
 use super::runtime;
+use tokio::task::JoinHandle;
+
 use crate::client::{Client, ClientBuilder, ClientState};
 use crate::config::Timeouts;
 use crate::endpoint::CodecKind;
@@ -44,6 +47,8 @@ pub struct classic_client<C: Clone> {
     owner: Unique,
     config: Mutex<C>,
     pub(super) handlers: Arc<Handlers<Session>>,
+    /// Set when a bridge has made the client.
+    pub(super) member: Option<Arc<Member>>,
     /// The native client of the last start.
     current: Mutex<Option<Current>>,
 }
@@ -88,7 +93,16 @@ impl<C: ClientConfig> classic_client<C> {
     /// connection, `connection_failed` also when the client is connected already,
     /// `invalid_configuration` with the field and what is valid. Nothing is left running then.
     pub fn start_client(&self, host: &str, port: u16) -> VoidResult {
-        self.start(self.get_config().builder(&self.id, host, port)?)
+        let config = self.get_config();
+        let Some(member) = &self.member else {
+            return self.start(config.builder(&self.id, host, port)?);
+        };
+        member.admit()?;
+        let builder = member.client(config.builder(&self.id, host, port)?, config.has_hello())?;
+        self.start(builder)
+            .inspect_err(|error| member.not_connected(error))?;
+        // The bridge may have stopped meanwhile, without this client.
+        member.admit().inspect_err(|_| drop(self.stop_client()))
     }
 }
 
@@ -100,8 +114,20 @@ impl<C: Clone> classic_client<C> {
             owner: Unique::new(),
             config: Mutex::new(config),
             handlers: Arc::default(),
+            member: None,
             current: Mutex::new(None),
         }
+    }
+
+    /// A client that a bridge makes.
+    pub(super) fn of_bridge(client_id: impl Into<String>, config: C, member: Arc<Member>) -> Self {
+        let mut client = Self::with_config(client_id, config);
+        client.member = Some(member);
+        client
+    }
+
+    pub(super) fn unique(&self) -> Unique {
+        self.owner
     }
 
     // Lifecycle
@@ -110,19 +136,25 @@ impl<C: Clone> classic_client<C> {
     pub(super) fn start(&self, builder: ClientBuilder) -> VoidResult {
         let pending = Pending::new();
         let run = Unique::new();
-        let threads = Threads::default();
+        let threads = match &self.member {
+            Some(member) => member.threads(),
+            None => Threads::default(),
+        };
         let inside = Inside {
             owner: self.owner,
             run,
             session: None,
+            inline: threads.is_inline(),
         };
-        let builder = builder
-            .handler(Adapter {
-                inside,
-                handlers: Arc::clone(&self.handlers),
-                lane: Lane::new(threads.clone(), inside, pending.clone()),
-            })
-            .executor(threads);
+        let mut builder = builder.handler(Adapter {
+            inside,
+            handlers: Arc::clone(&self.handlers),
+            lane: Lane::new(threads.clone(), inside, pending.clone()),
+            member: self.member.clone(),
+        });
+        if !threads.is_inline() {
+            builder = builder.executor(threads);
+        }
         let client = builder.build()?;
         let replaced = {
             let mut current = lock(&self.current);
@@ -138,6 +170,9 @@ impl<C: Clone> classic_client<C> {
             })
         };
         drop(replaced);
+        if let Some(member) = &self.member {
+            member.follow(Source::Client(client.clone()));
+        }
         Ok(runtime::wait(async move { client.connect().await })??)
     }
 
@@ -150,6 +185,10 @@ impl<C: Clone> classic_client<C> {
     /// # Errors
     /// Only when the process has no means to wait.
     pub fn stop_client(&self) -> VoidResult {
+        if Inside::is_inline() {
+            let _beside = self.stop_beside();
+            return Ok(());
+        }
         let Some(current) = lock(&self.current).clone() else {
             return Ok(());
         };
@@ -185,13 +224,26 @@ impl<C: Clone> classic_client<C> {
         })
     }
 
+    /// Begins to stop, and returns what ends when the client has stopped; `None` when it is not started.
+    pub(super) fn stop_beside(&self) -> Option<JoinHandle<()>> {
+        let Current {
+            client, pending, ..
+        } = lock(&self.current).clone()?;
+        let within = Timeouts::default().drain;
+        let runtime = runtime::runtime().ok()?;
+        Some(runtime.spawn(async move {
+            client.stop().await;
+            let _late = tokio::time::timeout(within, pending.none()).await;
+        }))
+    }
+
     /// Blocks until the client has stopped, or has lost its connection for good; returns at once when
     /// it is not started.
     ///
     /// In a callback of the client itself it returns at once too: the client cannot stop before the
     /// callback has returned.
     pub fn wait_for_stop(&self) {
-        if Inside::is_of(self.owner) {
+        if Inside::is_of(self.owner) || Inside::is_inline() {
             return;
         }
         // A disconnect handler may have started it again.
@@ -284,15 +336,26 @@ impl<C: Clone> classic_client<C> {
             Some(current) => current.client.clone(),
             None => {
                 let text = "the client is not connected";
-                return Err(error::new(ErrorCode::ConnectionClosed, text));
+                let refused = error::new(ErrorCode::ConnectionClosed, text);
+                return self.sent(Err(refused), false);
             }
         };
+        let timeout = self.member.as_ref().map(|member| member.message_timeout());
         match client.try_send(message) {
             Err(error) if error.is_full() => {
                 let message = error.into_message();
-                Ok(runtime::wait(async move { client.send(message).await })??)
+                let sending = async move { client.send(message).await };
+                let sent = runtime::wait_for_room(timeout, sending);
+                self.sent(sent, !Inside::is_inline())
             }
-            result => Ok(result?),
+            result => self.sent(result.map_err(Into::into), false),
+        }
+    }
+
+    fn sent(&self, result: VoidResult, waited: bool) -> VoidResult {
+        match &self.member {
+            Some(member) => member.sent(result, waited),
+            None => result,
         }
     }
 }
@@ -322,6 +385,9 @@ impl<C: Clone> Drop for classic_client<C> {
     fn drop(&mut self) {
         // There is nobody to tell.
         let _ = self.stop_client();
+        if let Some(member) = &self.member {
+            member.retire();
+        }
     }
 }
 

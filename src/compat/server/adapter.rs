@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use crate::compat::bridge::Member;
 use crate::compat::callback::{Inside, Lane, Pending, Threads, Unique};
 use crate::compat::handlers::Handlers;
 use crate::compat::session::messaging_session;
@@ -19,6 +20,7 @@ pub(super) struct Adapter {
     run: Unique,
     threads: Threads,
     handlers: Arc<Handlers<Arc<messaging_session>>>,
+    member: Option<Arc<Member>>,
     sessions: Mutex<Sessions>,
     pending: Pending,
 }
@@ -58,12 +60,14 @@ impl Adapter {
         owner: Unique,
         threads: Threads,
         handlers: Arc<Handlers<Arc<messaging_session>>>,
+        member: Option<Arc<Member>>,
     ) -> Self {
         Adapter {
             owner,
             run: Unique::new(),
             threads,
             handlers,
+            member,
             sessions: Mutex::default(),
             pending: Pending::new(),
         }
@@ -82,6 +86,7 @@ impl Adapter {
             owner: self.owner,
             run: self.run,
             session: Some(session.id()),
+            inline: self.threads.is_inline(),
         }
     }
 
@@ -91,7 +96,7 @@ impl Adapter {
             self.inside(session),
             self.pending.clone(),
         );
-        messaging_session::new(session.clone(), lane)
+        messaging_session::new(session.clone(), lane, self.member.clone())
     }
 
     /// The classic session. It is kept if `keep` says so or the session is connected: only then the
@@ -121,17 +126,26 @@ impl Adapter {
 
     fn connect(&self, session: &Session) {
         let classic = self.find_or_make(session, true);
-        let call = || self.handlers.on_connect(&classic);
+        let call = || {
+            if let Some(member) = &self.member {
+                member.connection(session, true);
+            }
+            self.handlers.on_connect(&classic);
+        };
         self.inside(session).call(call);
     }
 
     fn message(&self, session: &Session, message: &Message) {
         let classic = self.find(session);
-        self.inside(session)
-            .call(|| match classic.message_handler() {
+        self.inside(session).call(|| {
+            if let Some(member) = &self.member {
+                member.message(message);
+            }
+            match classic.message_handler() {
                 Some(handler) => handler(message.payload()),
                 None => self.handlers.on_message(&classic, message),
-            });
+            }
+        });
     }
 
     fn disconnect(&self, session: &Session, reason: &CloseReason) {
@@ -144,7 +158,12 @@ impl Adapter {
         }
         let classic = self.find(session);
         let _ended = Ended(self, session);
-        let call = || self.handlers.on_disconnect(&classic, reason);
+        let call = || {
+            if let Some(member) = &self.member {
+                member.connection(session, false);
+            }
+            self.handlers.on_disconnect(&classic, reason);
+        };
         self.inside(session).call(call);
     }
 }
@@ -169,6 +188,10 @@ impl Handler for Hand {
     fn on_error(&self, session: &Session, code: ErrorCode, text: &str) {
         let classic = self.0.find(session);
         let lane = Arc::clone(classic.lane());
+        let member = self.0.member.as_ref();
+        if let Some(callback) = member.and_then(|member| member.about_error(code, text)) {
+            lane.push(session, callback);
+        }
         let callback = match classic.error_handler() {
             Some(handler) => {
                 let text = text.to_owned();

@@ -15,12 +15,15 @@ use std::time::Duration;
 
 use self::adapter::{Adapter, Hand};
 use self::run::Run;
+use super::bridge::{Member, Source};
 use super::callback::{Inside, Threads, Unique, thread_pool_interface};
 use super::config::{ServerConfig, server_config};
 use super::handlers::Handlers;
 use super::result::{Result, VoidResult, error};
 use super::runtime;
 use super::session::messaging_session;
+use tokio::task::JoinHandle;
+
 use crate::config::Timeouts;
 use crate::endpoint::CodecKind;
 use crate::error::ErrorCode;
@@ -79,6 +82,8 @@ pub struct classic_server<C: ServerConfig> {
     config: Mutex<C>,
     pub(super) handlers: Arc<Handlers<Arc<messaging_session>>>,
     threads: Threads,
+    /// Set when a bridge has made the server.
+    pub(super) member: Option<Arc<Member>>,
     stage: Mutex<Stage>,
     /// What the runs before the current one have counted.
     carried: Mutex<server_statistics>,
@@ -114,9 +119,21 @@ impl<C: ServerConfig> classic_server<C> {
             config: Mutex::new(config),
             handlers: Arc::default(),
             threads: Threads::new(pool),
+            member: None,
             stage: Mutex::new(Stage::Idle),
             carried: Mutex::default(),
         }
+    }
+
+    /// A server that a bridge makes.
+    pub(super) fn of_bridge(server_id: impl Into<String>, config: C, member: Arc<Member>) -> Self {
+        let mut server = Self::with_config(server_id, config);
+        server.member = Some(member);
+        server
+    }
+
+    pub(super) fn unique(&self) -> Unique {
+        self.owner
     }
 
     // Lifecycle
@@ -132,6 +149,7 @@ impl<C: ServerConfig> classic_server<C> {
     /// `server_already_running`, `bind_failed`, `invalid_configuration` or `not_supported` with the field
     /// and what is valid. Nothing is left running then.
     pub fn start_server(&self, listen_on: impl ListenOn<C>) -> VoidResult {
+        self.admit()?;
         let previous = {
             let mut stage = lock(&self.stage);
             let previous = match &*stage {
@@ -151,20 +169,37 @@ impl<C: ServerConfig> classic_server<C> {
             Err(error) => (previous.map_or(Stage::Idle, Stage::Started), Err(error)),
         };
         *lock(&self.stage) = stage;
-        result
+        result?;
+        // The bridge may have stopped meanwhile, without this server.
+        self.admit().inspect_err(|_| drop(self.stop_server()))
+    }
+
+    fn admit(&self) -> VoidResult {
+        match &self.member {
+            Some(member) => member.admit(),
+            None => Ok(()),
+        }
     }
 
     fn start(&self, config: &C, previous: Option<&Run>) -> Result<Arc<Run>> {
+        let threads = match &self.member {
+            Some(member) => member.threads(),
+            None => self.threads.clone(),
+        };
         let adapter = Arc::new(Adapter::new(
             self.owner,
-            self.threads.clone(),
+            threads.clone(),
             Arc::clone(&self.handlers),
+            self.member.clone(),
         ));
-        let server = config
-            .builder()?
-            .handler(Hand(Arc::clone(&adapter)))
-            .executor(self.threads.clone())
-            .build()?;
+        let mut builder = config.builder()?.handler(Hand(Arc::clone(&adapter)));
+        if let Some(member) = &self.member {
+            builder = member.server(builder, config.has_hello())?;
+        }
+        if !threads.is_inline() {
+            builder = builder.executor(threads);
+        }
+        let server = builder.build()?;
         if let Some(previous) = previous
             && !Inside::is_of(self.owner)
         {
@@ -173,6 +208,9 @@ impl<C: ServerConfig> classic_server<C> {
         }
         let started = server.clone();
         runtime::wait(async move { started.start().await })??;
+        if let Some(member) = &self.member {
+            member.follow(Source::Server(server.clone()));
+        }
         if let Some(previous) = previous {
             let mut carried = lock(&self.carried);
             *carried = carried.and(&previous.server);
@@ -206,6 +244,10 @@ impl<C: ServerConfig> classic_server<C> {
             .filter(|run| run.is_running())
             .ok_or_else(|| error::new(ErrorCode::ServerNotStarted, "the server is not running"))?;
         run.stopping.send_replace(true);
+        if Inside::is_inline() {
+            let _beside = self.stop_beside();
+            return Ok(());
+        }
         let report = self.stop(Arc::clone(&run));
         if !Inside::is_of(self.owner) {
             let pending = run.adapter.pending().clone();
@@ -216,15 +258,21 @@ impl<C: ServerConfig> classic_server<C> {
                 );
         }
         run.stopped.store(true, Ordering::Release);
-        let report = report?;
-        if report.aborted > 0 {
-            events::sessions_cut_off {
-                server: &*self.id,
-                sessions: report.aborted,
-            }
-            .emit();
-        }
+        cut_off(&self.id, report?);
         Ok(())
+    }
+
+    /// Begins to stop, and returns what ends when the server has stopped; `None` when it does not run.
+    pub(super) fn stop_beside(&self) -> Option<JoinHandle<()>> {
+        let run = self.run().filter(|run| run.is_running())?;
+        run.stopping.send_replace(true);
+        let id = self.id.clone();
+        let runtime = runtime::runtime().ok()?;
+        Some(runtime.spawn(async move {
+            if let Ok(report) = run.stop().await {
+                cut_off(&id, report);
+            }
+        }))
     }
 
     fn stop(&self, run: Arc<Run>) -> Result<StopReport> {
@@ -249,6 +297,9 @@ impl<C: ServerConfig> classic_server<C> {
     /// In a callback of the server itself it returns when a stop has begun.
     pub fn wait_for_stop(&self) {
         let Some(run) = self.run() else { return };
+        if Inside::is_inline() {
+            return;
+        }
         let inside = Inside::is_of(self.owner);
         let result = runtime::wait(async move {
             if inside {
@@ -341,6 +392,16 @@ impl<C: ServerConfig + AsMut<server_config>> classic_server<C> {
     }
 }
 
+fn cut_off(id: &str, report: StopReport) {
+    if report.aborted > 0 {
+        events::sessions_cut_off {
+            server: id,
+            sessions: report.aborted,
+        }
+        .emit();
+    }
+}
+
 fn already_running() -> error {
     error::new(
         ErrorCode::ServerAlreadyRunning,
@@ -352,6 +413,9 @@ impl<C: ServerConfig> Drop for classic_server<C> {
     fn drop(&mut self) {
         // That it does not run is as good.
         let _ = self.stop_server();
+        if let Some(member) = &self.member {
+            member.retire();
+        }
     }
 }
 

@@ -7,7 +7,9 @@ use tokio::sync::watch;
 
 use super::adapter::Adapter;
 use crate::compat::callback::Unique;
-use crate::server::Server;
+use crate::config::Timeouts;
+use crate::error::ServerError;
+use crate::server::{Server, StopReport};
 use crate::session::SessionId;
 
 /// From a start to the end of its stop.
@@ -37,6 +39,15 @@ impl Run {
 
     pub(super) fn is_running(&self) -> bool {
         !self.stopped.load(Ordering::Acquire) && self.server.is_running()
+    }
+
+    /// Stops in order, side callbacks included.
+    pub(super) async fn stop(&self) -> Result<StopReport, ServerError> {
+        let report = self.server.stop().await;
+        let within = Timeouts::default().drain;
+        let _late = tokio::time::timeout(within, self.adapter.pending().none()).await;
+        self.stopped.store(true, Ordering::Release);
+        report
     }
 
     /// Waits until every session has closed but those whose callbacks wait in a stop.

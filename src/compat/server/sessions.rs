@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{classic_server, server_statistics};
+use crate::compat::callback::Inside;
 use crate::compat::config::ServerConfig;
 use crate::compat::result::{Result, VoidResult, error};
 use crate::compat::runtime;
@@ -31,9 +32,7 @@ impl<C: ServerConfig> classic_server<C> {
     }
 
     pub(in crate::compat) fn broadcast(&self, message: Message) -> VoidResult {
-        let server = self.server()?;
-        runtime::wait(async move { server.broadcast(message).await })??;
-        Ok(())
+        self.send_to_many(None, message)
     }
 
     /// Sends a message to the sessions in a group, as [`broadcast_message`](Self::broadcast_message). A
@@ -43,11 +42,30 @@ impl<C: ServerConfig> classic_server<C> {
     /// As [`broadcast_message`](Self::broadcast_message), and `request_failed` when the name is empty or
     /// longer than 128 bytes.
     pub fn broadcast_to_group(&self, group_id: &str, message: impl AsRef<[u8]>) -> VoidResult {
-        let server = self.server()?;
-        let group = GroupName::new(group_id)?;
         let message = Message::binary(message.as_ref().to_vec());
-        runtime::wait(async move { server.broadcast_to(&group, message, &[]).await })??;
-        Ok(())
+        self.send_to_many(Some(GroupName::new(group_id)?), message)
+    }
+
+    fn send_to_many(&self, group: Option<GroupName>, message: Message) -> VoidResult {
+        let server = self.server()?;
+        if Inside::is_inline() {
+            return self.sent(send_to_each(&server, group.as_ref(), &message), false);
+        }
+        let timeout = self.member.as_ref().map(|member| member.message_timeout());
+        let sending = async move {
+            match group {
+                None => server.broadcast(message).await,
+                Some(group) => server.broadcast_to(&group, message, &[]).await,
+            }
+        };
+        self.sent(runtime::wait_for_room(timeout, sending).map(drop), true)
+    }
+
+    fn sent(&self, result: VoidResult, waited: bool) -> VoidResult {
+        match &self.member {
+            Some(member) => member.sent(result, waited),
+            None => result,
+        }
     }
 
     fn server(&self) -> Result<Server> {
@@ -164,4 +182,24 @@ impl<C: ServerConfig> classic_server<C> {
             run.server.reset_stats();
         }
     }
+}
+
+/// Sends a message to one session after the other without waiting for any.
+fn send_to_each(server: &Server, group: Option<&GroupName>, message: &Message) -> VoidResult {
+    let sessions = match group {
+        None => server.sessions(),
+        Some(group) => {
+            let members = server.members(group).into_iter();
+            members.filter_map(|id| server.session(id)).collect()
+        }
+    };
+    let mut result = Ok(());
+    for session in sessions {
+        match session.try_send(message.clone()) {
+            // One that is closing does not matter.
+            Err(error) if error.code() != ErrorCode::ConnectionClosed => result = Err(error.into()),
+            _ => {}
+        }
+    }
+    result
 }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -232,6 +233,9 @@ impl Driver {
             .micros()
             .saturating_sub(self.ping_sent)
             .max(1);
+        if let Some(round_trips) = &self.shared.hub().round_trips {
+            round_trips.record(Duration::from_micros(micros));
+        }
         let micros = u32::try_from(micros).unwrap_or(u32::MAX);
         self.shared
             .counters

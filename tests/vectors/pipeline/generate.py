@@ -1,19 +1,27 @@
 #!/usr/bin/env python3
 """Makes the test vectors of the pipeline's stages, without any code of this project.
 
-    python3 -m venv venv && venv/bin/pip install cryptography
+    python3 -m venv venv && venv/bin/pip install cryptography lz4 zstandard
     venv/bin/python generate.py            # writes the files next to this script
     venv/bin/python generate.py --check    # fails when a file is not what the script makes
 
-Everything is made from fixed labels, so that each run gives the same files.
+Everything is made from fixed labels, so that each run gives the same files. Compressed bytes are the exception: they
+differ from version to version of the libraries, so the check decompresses them instead.
 """
 
+import base64
+import gzip
 import hashlib
+import hmac
+import io
 import json
 import pathlib
 import struct
 import sys
+import zlib
 
+import lz4.block
+import zstandard
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -135,17 +143,228 @@ def encryption():
     return {"cases": cases}
 
 
-FILES = {"encryption.json": encryption}
+# --- Compression ---
+
+TEXT = "".join(f'{{"id":{i},"name":"station-{i * 7919 % 100}","ok":true}},' for i in range(30)).encode()
+# A message is a pattern so many times.
+SHRINKING = {
+    "text": (TEXT, 1),
+    "one byte": (b"x", 1_024),
+    "not ASCII": ("naïve ☃ ".encode(), 100),
+    "long": (TEXT, 60),
+}
+AS_THEY_ARE = [(b"", 1), (b"\x00", 1), (b"\x01", 1), (b"hello", 1), (sample("noise", 64), 1), (b"x", 1_023)]
+
+
+def zstd_frame(message, level=3, size=True, checksum=False):
+    compressor = zstandard.ZstdCompressor(
+        level=level, write_content_size=size, write_checksum=checksum, write_dict_id=False
+    )
+    return compressor.compress(message)
+
+
+def zstd_stream(message):
+    """As an encoder makes it that does not know how long the message becomes: with a window of its own."""
+    stream = zstandard.ZstdCompressor(level=3).compressobj()
+    return stream.compress(message[:100]) + stream.compress(message[100:]) + stream.flush()
+
+
+def gzip_member(message, level=6, name=""):
+    output = io.BytesIO()
+    with gzip.GzipFile(name, "wb", level, output, mtime=0) as member:
+        member.write(message)
+    return output.getvalue()
+
+
+def deflated(message, level=6, window=15):
+    stream = zlib.compressobj(level, zlib.DEFLATED, window)
+    return stream.compress(message) + stream.flush()
+
+
+COMPRESSORS = {
+    "lz4": {
+        "fast": lambda m: lz4.block.compress(m, store_size=False),
+        "high": lambda m: lz4.block.compress(m, mode="high_compression", store_size=False),
+    },
+    "zstd": {
+        "level 1": lambda m: zstd_frame(m, 1),
+        "level 19": lambda m: zstd_frame(m, 19),
+        "with checksum": lambda m: zstd_frame(m, checksum=True),
+        "without length": lambda m: zstd_frame(m, size=False),
+        "of a stream": zstd_stream,
+    },
+    "gzip": {
+        "level 1": lambda m: gzip_member(m, 1),
+        "level 9": lambda m: gzip_member(m, 9),
+        "with a name": lambda m: gzip_member(m, name="name"),
+    },
+    "deflate": {
+        "level 1": lambda m: deflated(m, 1),
+        "level 9": lambda m: deflated(m, 9),
+        "stored": lambda m: deflated(m, 0),
+        "small window": lambda m: deflated(m, 9, 9),
+    },
+}
+
+
+def inflate(wrapper, data):
+    stream = zlib.decompressobj(wrapper)
+    message = stream.decompress(data)
+    assert stream.eof and not stream.unused_data
+    return message
+
+
+DECOMPRESSORS = {
+    "lz4": lambda data, length: lz4.block.decompress(data, uncompressed_size=length),
+    "zstd": lambda data, length: zstandard.ZstdDecompressor().decompress(data, max_output_size=length),
+    "gzip": lambda data, _: inflate(31, data),
+    "deflate": lambda data, _: inflate(15, data),
+}
+
+
+def head(length):
+    return b"\x01" + struct.pack(">I", length)
+
+
+def refused_by_all(data, length):
+    """What no stage takes; `data` is what it has made of a message of this length."""
+    whole = head(length) + data
+    return {
+        "nothing": (b"", "pipeline_failed"),
+        "unknown flag": (b"\x02" + whole[1:], "pipeline_failed"),
+        "no length": (whole[:4], "pipeline_failed"),
+        "no data": (whole[:5], "pipeline_failed"),
+        "cut short": (whole[:-1], "pipeline_failed"),
+        "a byte behind it": (whole + b"\x00", "pipeline_failed"),
+        "longer than it says": (head(length - 1) + data, "pipeline_failed"),
+        "shorter than it says": (head(length + 1) + data, "pipeline_failed"),
+        "says more than the limit": (head(2**32 - 1) + data, "message_too_large"),
+        "as it is, over the limit": (b"\x00" * 2_002, "message_too_large"),
+    }
+
+
+def refused_by(stage, data, length):
+    half = {"zstd": zstd_frame, "gzip": gzip_member, "deflate": deflated}.get(stage)
+    skipped = struct.pack("<II", 0x184D2A50, 3) + b"abc"
+    damaged = bytearray(data)
+    damaged[-1] ^= 1
+    cases = {}
+    if half:
+        cases["two in a row"] = head(length) + half(b"x" * (length // 2)) + half(b"x" * (length // 2))
+    if stage in ("gzip", "deflate"):
+        cases["wrong checksum"] = head(length) + bytes(damaged)
+    if stage == "zstd":
+        cases["wrong checksum"] = head(length) + zstd_frame(b"x" * length, checksum=True)[:-1] + b"?"
+        cases["a frame to be skipped before it"] = head(length) + skipped + data
+        cases["a frame to be skipped behind it"] = head(length) + data + skipped
+        # Three bytes in one raw block, for a dictionary with the id 5.
+        cases["dictionary"] = head(3) + bytes.fromhex("28b52ffd210503190000616263")
+    if stage == "lz4":
+        cases["a match before the beginning"] = head(length) + bytes.fromhex("10780500") + data
+        cases["an offset of zero"] = head(length) + bytes.fromhex("10780000") + data
+    return {name: (encoded, "pipeline_failed") for name, encoded in cases.items()}
+
+
+def compression():
+    decodes, refused = [], []
+    for stage, variants in COMPRESSORS.items():
+        for name, compress in variants.items():
+            for kind, (pattern, times) in SHRINKING.items():
+                if (name, kind) == ("stored", "long"):
+                    continue  # It would be most of the file.
+                message = pattern * times
+                encoded = head(len(message)) + compress(message)
+                decodes.append(
+                    {
+                        "name": f"{stage}, {name}: {kind}",
+                        "stage": stage,
+                        "pattern": pattern.hex(),
+                        "times": times,
+                        "encoded": encoded.hex(),
+                    }
+                )
+        length = 1_024
+        data = next(iter(variants.values()))(b"x" * length)
+        for name, (encoded, code) in {
+            **refused_by_all(data, length),
+            **refused_by(stage, data, length),
+        }.items():
+            refused.append(
+                {
+                    "name": f"{stage}: {name}",
+                    "stage": stage,
+                    "limit": 2_000,
+                    "encoded": encoded.hex(),
+                    "code": code,
+                }
+            )
+    plain = [
+        {"pattern": pattern.hex(), "times": times, "encoded": (b"\x00" + pattern * times).hex()}
+        for pattern, times in AS_THEY_ARE
+    ]
+    return {"threshold": 1_024, "plain": plain, "decodes": decodes, "refused": refused}
+
+
+def without_compressed(vectors):
+    """The part that is the same with each version of the libraries; decompresses the rest."""
+    for case in vectors["decodes"]:
+        message = bytes.fromhex(case["pattern"]) * case["times"]
+        encoded = bytes.fromhex(case.pop("encoded"))
+        assert encoded[:5] == head(len(message)), case["name"]
+        assert DECOMPRESSORS[case["stage"]](encoded[5:], len(message)) == message, case["name"]
+    for case in vectors["refused"]:
+        del case["encoded"]
+    return vectors
+
+
+# --- HMAC ---
+
+
+def tag(secret, message):
+    return hmac.new(secret, message, hashlib.sha256).digest()
+
+
+def authentication():
+    secrets = [sample(f"hmac {length}", length) for length in (16, 32, 64, 65, 200)]
+    stages, refused, texts = [], [], []
+    for secret in secrets:
+        for message in messages():
+            encoded = message + tag(secret, message)
+            stages.append({"secret": secret.hex(), "message": message.hex(), "encoded": encoded.hex()})
+    secret, message = secrets[1], b"hello"
+    signed = message + tag(secret, message)
+    for name, encoded in {
+        "nothing": b"",
+        "too short": signed[-31:],
+        "another message": b"jello" + signed[5:],
+        "another tag": signed[:-1] + bytes([signed[-1] ^ 0x80]),
+        "another secret": message + tag(secrets[2], message),
+        "cut short": signed[:-1],
+        "a byte behind it": signed + b"\x00",
+        "the tag before it": signed[5:] + message,
+    }.items():
+        refused.append({"name": name, "secret": secret.hex(), "encoded": encoded.hex()})
+    for key in ("", "key", "secret_key", "naïve ☃", "k" * 100):
+        for text in ("", "hello", "a|b|", "naïve ☃"):
+            signature = base64.b64encode(tag(key.encode(), text.encode())).decode()
+            texts.append({"key": key, "message": text, "signed": f"{text}|{signature}"})
+    return {"stage": stages, "refused": refused, "text": texts}
+
+
+FILES = {"encryption.json": encryption, "compression.json": compression, "hmac.json": authentication}
+# What is compared where that is not all.
+COMPARED = {"compression.json": without_compressed}
 
 
 def main():
     check = "--check" in sys.argv[1:]
     for name, make in FILES.items():
-        text = json.dumps(make(), indent=1, ensure_ascii=False) + "\n"
-        path = HERE / name
+        made, path = make(), HERE / name
         if not check:
-            path.write_text(text, encoding="utf-8")
-        elif path.read_text(encoding="utf-8") != text:
+            path.write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            continue
+        compared = COMPARED.get(name, lambda vectors: vectors)
+        if compared(json.loads(path.read_text(encoding="utf-8"))) != compared(made):
             sys.exit(f"{name} is not what this script makes")
 
 

@@ -61,6 +61,11 @@ impl Talk {
             details.push(format!("subprotocol {subprotocol}"));
             event["subprotocol"] = json!(subprotocol);
         }
+        let stages = session.pipeline();
+        if !stages.is_empty() {
+            details.push(stages.join(", "));
+            event["pipeline"] = json!(stages);
+        }
         let mut text = format!("connected to {url}");
         if !details.is_empty() {
             text += &format!(" ({})", details.join("; "));

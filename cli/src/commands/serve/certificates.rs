@@ -65,12 +65,9 @@ impl Certificates {
         self.has_files
     }
 
-    /// Reads the files again. When something is wrong with them, what was read before stays.
+    /// Reads the files again, if there are any. When something is wrong with them, what was read before stays.
     pub(super) async fn reload(&self) {
         let Some(tls) = self.tls.clone().filter(|_| self.has_files) else {
-            let text = "SIGHUP: there are no certificate files to read again";
-            self.output
-                .note(&json!({ "event": "nothing_to_reload", "text": text }), text);
             return;
         };
         let reading = tls.clone();

@@ -1,9 +1,11 @@
 //! `netsys serve`: runs a server until a signal stops it.
 //!
-//! - [`certificates`]: what it shows on TLS; [`descriptors`]: sockets of systemd's.
+//! - [`certificates`]: what it shows on TLS; [`descriptors`]: sockets of systemd's; [`reload`]: what it reads
+//!   again on SIGHUP.
 
 mod certificates;
 mod descriptors;
+mod reload;
 
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ use serde_json::json;
 
 use self::certificates::Certificates;
 use self::descriptors::Place;
+use self::reload::Reload;
 use super::limits;
 use super::signals::{Hangup, Signals};
 use crate::args::{HandlerName, ServeArgs};
@@ -51,7 +54,12 @@ async fn serve(
     output: Output,
 ) -> Result<ExitStatus, Failure> {
     let mut signals = Signals::new()?;
-    let mut hangup = Hangup::new(certificates.has_files())?;
+    let keys = settings
+        .pipeline
+        .as_ref()
+        .and_then(|known| known.keys.clone());
+    let reload = Reload::new(keys, output);
+    let mut hangup = Hangup::new(certificates.has_files() || reload.has_keys())?;
     let server = build(settings, places, &certificates)?;
     server.start().await?;
     for url in server.urls() {
@@ -61,7 +69,7 @@ async fn serve(
     loop {
         tokio::select! {
             () = signals.next() => break,
-            () = hangup.next() => certificates.reload().await,
+            () = hangup.next() => reload.all(&certificates).await,
         }
     }
     let sessions = server.session_count();
@@ -117,6 +125,9 @@ fn build(
     }
     if let Some(proxies) = settings.proxy_protocol {
         builder = builder.proxy_protocol(proxies);
+    }
+    if let Some(settings) = settings.pipeline {
+        builder = builder.pipeline(settings.pipeline);
     }
     if let Some(retry) = settings.goaway {
         builder = builder.goaway(retry);

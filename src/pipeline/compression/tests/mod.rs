@@ -1,3 +1,5 @@
+mod vectors;
+
 use std::time::Instant;
 
 use proptest::prelude::*;
