@@ -175,13 +175,6 @@ impl DecodeError {
         self
     }
 
-    /// The input of the error begins at `start` of a larger one.
-    #[cold]
-    pub(crate) fn shifted(mut self, start: usize) -> Self {
-        self.0.position += start;
-        self
-    }
-
     /// `invalid_frame`, or `not_supported` for a format that can only be written.
     pub fn code(&self) -> ErrorCode {
         self.0.code

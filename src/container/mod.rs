@@ -42,8 +42,8 @@
 //! | header | any | in UTF-8 | in UTF-8 | as strings, without spaces around | in UTF-8 | what XML can carry |
 //!
 //! `xml` is only written. What a format cannot carry is an [`EncodeError`], which names the value and the formats that
-//! can carry it. Two things change on the way through MessagePack, because it has no place for them: the type of an integer, not its
-//! number, and a container that is a null pointer, which becomes null.
+//! can carry it. Two things change on the way through MessagePack, because it has no place for them: the type of an
+//! integer, not its number, and a container that is a null pointer, which becomes null.
 //!
 //! # Reading MessagePack
 //!
