@@ -8,6 +8,7 @@ mod bench;
 mod cert;
 mod client;
 mod connect;
+mod container;
 mod listen;
 mod pipeline;
 mod serve;
@@ -19,6 +20,7 @@ pub(crate) use self::bench::{BenchArgs, BenchMode};
 pub(crate) use self::cert::{CertArgs, CertKind};
 pub(crate) use self::client::{ClientArgs, ProxyChoice};
 pub(crate) use self::connect::ConnectArgs;
+pub(crate) use self::container::{ContainerAction, ContainerArgs, ContainerInput, FormatName};
 pub(crate) use self::listen::{Descriptor, Listen, Which};
 pub(crate) use self::pipeline::{Fate, PipelineArgs, Require, StageName};
 pub(crate) use self::serve::{ClientAuthMode, HandlerName, ServeArgs};
@@ -88,6 +90,7 @@ pub(crate) enum Command {
     Connect(Box<ConnectArgs>),
     Bench(Box<BenchArgs>),
     Cert(CertArgs),
+    Container(ContainerArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }

@@ -4,6 +4,7 @@ mod bench;
 mod cert;
 mod completions;
 mod connect;
+mod container;
 mod limits;
 mod man;
 mod serve;
@@ -34,6 +35,10 @@ pub(crate) fn run(args: Cli) -> Result<ExitStatus, Failure> {
         Command::Cert(args) => {
             let output = output(&global, args.json);
             cert::run(&args, output)
+        }
+        Command::Container(args) => {
+            let output = output(&global, args.action.input().json);
+            container::run(&args, output)
         }
         Command::Completions(args) => completions::run(args, Output::plain()),
         Command::Man(args) => man::run(args, Output::plain()),

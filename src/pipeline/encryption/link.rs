@@ -36,7 +36,7 @@ pub(super) struct LinkCipher {
 pub(super) struct Direction {
     pub(super) salt: [u8; SALT],
     /// Whether the salt stands before the next frame.
-    is_salt_due: bool,
+    pub(super) is_salt_due: bool,
     pub(super) keys: DirectionKeys,
 }
 

@@ -160,8 +160,8 @@ fn lost_messages_are_skipped_up_to_sixty_three_at_a_time() {
         for taken in [63_usize, 64, 70, 134] {
             let message = decode(&mut server, &frames[taken]).unwrap();
             assert_eq!(message, (taken as u32).to_be_bytes());
-            for late in 0..=taken {
-                refuses(&mut server, &frames[late]);
+            for late in &frames[..=taken] {
+                refuses(&mut server, late);
             }
         }
         refuses(&mut server, &frames[134 + 65]);
