@@ -163,6 +163,12 @@ events! {
         /// The application's handler of state changes panicked.
         state_handler_panicked: ERROR "the state handler panicked" {}
     }
+    "executor" {
+        /// An executor dropped a handler without running it: its session ends.
+        handler_not_run: ERROR limited "the executor dropped a handler" { session }
+        /// A task that an application has posted to a thread pool panicked.
+        call_panicked: ERROR limited "a call on a thread pool panicked" {}
+    }
     "worker" {
         /// A worker has begun.
         worker_started: DEBUG "worker started" { worker }

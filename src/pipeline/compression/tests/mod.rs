@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 mod vectors;
 
 use std::time::Instant;
