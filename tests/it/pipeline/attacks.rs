@@ -105,6 +105,8 @@ async fn ciphertext_that_was_tampered_with_ends_the_session(over: Over) {
         let (code, text) = peer.peer.expect_error_and_end().await;
         assert_eq!(code, ErrorCode::PipelineFailed.as_i32(), "{name}: {text}");
         assert!(text.starts_with("aes-256-gcm: "), "{name}: {text}");
+        // The server waits a second for it otherwise.
+        drop(peer);
         let reason = events.disconnected().await;
         assert_eq!(reason.code(), Some(ErrorCode::PipelineFailed), "{name}");
         other.is_unharmed().await;
@@ -436,6 +438,7 @@ async fn a_stage_that_panics_ends_its_session_only() {
             let (code, text) = peer.expect_error_and_end().await;
             assert_eq!(code, -646, "{received}: {text}");
             assert_eq!(text, "numbered: the stage panicked");
+            drop(peer);
             let reason = events.disconnected().await;
             assert_eq!(reason.code(), Some(ErrorCode::PipelineFailed));
         }
