@@ -3,8 +3,10 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::thread;
+use std::time::Duration;
 
 use proptest::prelude::*;
+use tokio::time::Instant;
 
 use super::*;
 use crate::pipeline::encryption::link::FRAMES_MAX;
@@ -206,6 +208,8 @@ fn nothing_is_lost_or_reordered_when_the_key_changes_under_load() {
     const LINKS: usize = 6;
     let keys = Keys::new(0, secret(100));
     let is_over = AtomicBool::new(false);
+    // A link that does not follow must fail the test, not hang it.
+    let latest = Instant::now() + Duration::from_secs(60);
     let seen: [AtomicU32; LINKS] = std::array::from_fn(|_| AtomicU32::new(0));
     thread::scope(|scope| {
         let mut receivers = Vec::new();
@@ -240,7 +244,8 @@ fn nothing_is_lost_or_reordered_when_the_key_changes_under_load() {
             keys.add(id, secret(100 + id as u8)).unwrap();
             keys.activate(id).unwrap();
             while !seen.iter().all(|seen| seen.load(Ordering::Relaxed) == id) {
-                if receivers.iter().any(|receiver| receiver.is_finished()) {
+                let has_failed = receivers.iter().any(|receiver| receiver.is_finished());
+                if has_failed || Instant::now() > latest {
                     break 'changes;
                 }
                 thread::yield_now();
