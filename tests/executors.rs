@@ -641,6 +641,45 @@ async fn a_session_that_is_cut_off_takes_its_task_back() {
     assert!(!called.load(Ordering::Relaxed));
 }
 
+#[tokio::test]
+async fn what_a_handler_logs_on_an_executor_is_inside_the_span_of_its_session() {
+    #[derive(Clone, Default)]
+    struct Text(Arc<Mutex<Vec<u8>>>);
+    impl std::io::Write for Text {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let text = Text::default();
+    let written = text.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_writer(move || written.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    // Tasks of this thread, the only one with the subscriber.
+    let server =
+        server()
+            .executor(Runtime::current())
+            .on_message(|session: Session, _| async move {
+                tokio::task::yield_now().await;
+                tracing::info!("handling");
+                session.send("handled").await.unwrap();
+            });
+    let server = start(server).await;
+    let client = connect(&server).await;
+    let mut messages = client.messages().unwrap();
+    client.send("to be logged").await.unwrap();
+    promptly(messages.next()).await.unwrap();
+    let text = String::from_utf8(text.0.lock().unwrap().clone()).unwrap();
+    let line = text.lines().find(|line| line.contains("handling")).unwrap();
+    assert!(line.contains("session{session="), "{line}");
+    promptly(server.stop()).await.unwrap();
+}
+
 /// Handlers of single sessions run on the executor too.
 #[tokio::test]
 async fn a_sessions_own_handler_runs_on_the_executor() {

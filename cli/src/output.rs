@@ -1,11 +1,16 @@
 //! The one place that prints: data to stdout, everything else to stderr.
 
+use std::fmt;
 use std::io::{self, Write};
 
-use serde_json::{Value, json};
-use tracing::Metadata;
+use serde_json::{Map, Value, json};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::registry::Registry;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// The event by which the library warns that the certificate of a server is not verified.
@@ -95,18 +100,78 @@ impl Output {
 
     /// Sends the library's log to stderr.
     pub(crate) fn install_log(self, level: LevelFilter) {
-        // It warns of each connection that is not verified; the program has said so once.
-        let is_new = |event: &Metadata<'_>| event.name() != UNVERIFIED;
-        let builder = tracing_subscriber::fmt()
-            .with_max_level(level)
-            .with_writer(io::stderr)
-            .with_ansi(false);
+        // It warns of each connection that is not verified; the program has said so once. Each event of a
+        // session has its id, so that spans would only repeat it.
+        let is_new = |data: &Metadata<'_>| data.is_event() && data.name() != UNVERIFIED;
         if self.json {
-            builder.json().finish().with(filter_fn(is_new)).init();
+            let objects = Registry::default().with(level).with(JsonLines);
+            objects.with(filter_fn(is_new)).init();
         } else {
-            let plain = builder.with_target(false).finish();
+            let plain = tracing_subscriber::fmt()
+                .with_max_level(level)
+                .with_writer(io::stderr)
+                .with_ansi(false)
+                .with_target(false)
+                .finish();
             plain.with(filter_fn(is_new)).init();
         }
+    }
+}
+
+/// The library's log as objects like those of the program: `event` is the name of the event.
+struct JsonLines;
+
+impl<S: Subscriber> Layer<S> for JsonLines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let metadata = event.metadata();
+        let mut time = String::new();
+        // Without a time there is still the rest.
+        let _ = SystemTime.format_time(&mut Writer::new(&mut time));
+        // Events without a name have their place in the code instead.
+        let name = Some(metadata.name()).filter(|name| !name.contains(' '));
+        let mut fields = Fields(Map::new());
+        fields.put("event", name.unwrap_or("log"));
+        fields.put("time", time);
+        fields.put("level", metadata.level().as_str().to_ascii_lowercase());
+        fields.put("target", metadata.target());
+        event.record(&mut fields);
+        stderr_line(&Value::Object(fields.0).to_string());
+    }
+}
+
+/// Writes the fields of an event into an object.
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn put(&mut self, name: &str, value: impl Into<Value>) {
+        let name = if name == "message" { "text" } else { name };
+        self.0.insert(name.into(), value.into());
+    }
+}
+
+impl Visit for Fields {
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field.name(), value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field.name(), value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field.name(), value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field.name(), value);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field.name(), value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.put(field.name(), format!("{value:?}"));
     }
 }
 

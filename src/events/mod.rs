@@ -163,6 +163,12 @@ events! {
         /// The application's handler of state changes panicked.
         state_handler_panicked: ERROR "the state handler panicked" {}
     }
+    "executor" {
+        /// An executor dropped a handler without running it: its session ends.
+        handler_not_run: ERROR limited "the executor dropped a handler" { session }
+        /// A task that an application has posted to a thread pool panicked.
+        call_panicked: ERROR limited "a call on a thread pool panicked" {}
+    }
     "worker" {
         /// A worker has begun.
         worker_started: DEBUG "worker started" { worker }
@@ -223,13 +229,13 @@ events! {
         /// There is no runtime to watch the states of a session.
         states_unwatched: ERROR limited "states are not watched" { error }
         /// A bridge has made a server or client, while its debug logging is on.
-        bridge_made: DEBUG "a bridge made something" { bridge, kind, id }
+        bridge_made: INFO "a bridge made something" { bridge, kind, id }
         /// A bridge has been started or stopped, while its debug logging is on.
-        bridge_state: DEBUG "a bridge changed its state" { bridge, state }
+        bridge_state: INFO "a bridge changed its state" { bridge, state }
         /// A connection of a bridge has opened or ended, while its debug logging is on.
-        bridge_connection: DEBUG "a connection of a bridge" { bridge, endpoint, connected }
+        bridge_connection: INFO "a connection of a bridge" { bridge, endpoint, connected }
         /// Something went wrong on a session of a bridge, while its debug logging is on.
-        bridge_error: DEBUG "an error on a bridge" { bridge, code }
+        bridge_error: INFO "an error on a bridge" { bridge, code }
     }
 }
 

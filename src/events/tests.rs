@@ -64,7 +64,9 @@ fn nothing_is_logged_but_by_this_module() {
                 look(&path, found);
                 continue;
             }
-            if path.ends_with("events/mod.rs") || path.ends_with("tests.rs") {
+            // The stage that logs messages has a level of the application's choice.
+            let may = ["events/mod.rs", "pipeline/log/mod.rs", "tests.rs"];
+            if may.iter().any(|end| path.ends_with(end)) {
                 continue;
             }
             let text = fs::read_to_string(&path).unwrap();

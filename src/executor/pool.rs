@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use super::{Executor, Room, Task};
+use crate::events;
 use crate::session::shared::lock;
 
 /// A pool of threads with a bounded queue, for handlers that block or compute for long.
@@ -225,7 +226,7 @@ impl Queue {
                 Job::Call(call) => call(),
             };
             if catch_unwind(AssertUnwindSafe(run)).is_err() {
-                tracing::error!("a call on a thread pool panicked");
+                events::call_panicked {}.emit();
             }
         }
     }

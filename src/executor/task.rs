@@ -13,8 +13,10 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
 use tokio::runtime::Handle;
+use tracing::Span;
 
 use super::service::Execution;
+use crate::events;
 use crate::handler::BoxFuture;
 use crate::session::current;
 use crate::session::shared::{Shared, lock};
@@ -83,6 +85,8 @@ struct Job<T> {
     session: Arc<Shared>,
     /// Where the handler's timers and sockets are.
     runtime: Option<Handle>,
+    /// What is logged meanwhile belongs to the session, if somebody listens.
+    span: Option<Span>,
     execution: Arc<Execution>,
     stage: Mutex<Stage<T>>,
 }
@@ -138,7 +142,10 @@ impl<T: Send + 'static> Job<T> {
         handler: &mut BoxFuture<'static, T>,
         context: &mut Context<'_>,
     ) -> Poll<Result<T, Lost>> {
-        let poll = || handler.as_mut().poll(context);
+        let poll = || match &self.span {
+            None => handler.as_mut().poll(context),
+            Some(span) => span.in_scope(|| handler.as_mut().poll(context)),
+        };
         let polled = current::run_elsewhere(&self.session, || catch_unwind(AssertUnwindSafe(poll)));
         match polled {
             Ok(Poll::Pending) => Poll::Pending,
@@ -281,10 +288,13 @@ impl<T: Send + 'static> Handover<T> {
             handler,
             woken: true,
         };
+        // Handlers begin in a turn of their session, which is inside its span.
+        let span = Some(Span::current()).filter(|span| !span.is_disabled());
         Handover {
             job: Arc::new(Job {
                 session,
                 runtime: Handle::try_current().ok(),
+                span,
                 execution,
                 stage: Mutex::new(stage),
             }),
@@ -350,7 +360,7 @@ impl<T: Send + 'static> Future for Handover<T> {
             Some(Err(lost)) => {
                 if let Lost::Dropped = lost {
                     let session = self.job.session.id().as_u64();
-                    tracing::error!(session, "the executor dropped a handler");
+                    events::handler_not_run { session }.emit();
                 }
                 // Ends the session as a panic here would, without a second report of the same panic.
                 resume_unwind(Box::new("a handler failed on its executor"))

@@ -85,6 +85,15 @@ impl Pipeline {
             if accepted.contains(&index) {
                 return Err(format!("the server agreed to the stage {name} twice").into());
             }
+            let kind = self.inner.stages[usize::from(index)].definition.kind;
+            if kind != StageKind::Custom
+                && self
+                    .chosen(&accepted)
+                    .any(|other| other.definition.kind == kind)
+            {
+                let text = format!("the server agreed to {name} and another stage of {kind:?}");
+                return Err(text.into());
+            }
             accepted.push(index);
         }
         self.check_required(&accepted)?;

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use super::agreement::Agreed;
 use super::{
     Configured, Direction, DirectionStats, LinkContext, OnFailure, Pipeline, Stage, StageError,
@@ -23,6 +25,10 @@ struct LinkStage {
     stage: Box<dyn Stage>,
     /// Whether it leaves messages as they are, so that they need not be copied for it.
     is_observer: bool,
+    /// Whether it is the application's own.
+    is_custom: bool,
+    /// Whether it has panicked: what it remembers of the link may be wrong from then on.
+    is_broken: bool,
     sent: DirectionStats,
     received: DirectionStats,
 }
@@ -80,13 +86,41 @@ impl fmt::Display for PipelineFailure {
 
 impl LinkStage {
     fn observe(&mut self, direction: Direction, message: &[u8]) {
-        self.stage.observe(direction, message);
+        // What an onlooker does wrong is no reason to stop.
+        let _ = shielded(|| self.stage.observe(direction, message));
         let stats = match direction {
             Direction::Sent => &mut self.sent,
             Direction::Received => &mut self.received,
         };
         stats.count(message.len(), message.len());
     }
+
+    fn encode(&mut self, message: &[u8], output: &mut Vec<u8>) -> Result<(), StageError> {
+        shielded(|| self.stage.encode(message, output)).unwrap_or_else(|_| Err(self.panicked()))
+    }
+
+    fn decode(
+        &mut self,
+        encoded: &[u8],
+        limit: usize,
+        output: &mut Vec<u8>,
+    ) -> Result<(), StageError> {
+        shielded(|| self.stage.decode(encoded, limit, output))
+            .unwrap_or_else(|_| Err(self.panicked()))
+    }
+
+    #[cold]
+    fn panicked(&mut self) -> StageError {
+        self.is_broken = true;
+        StageError::new(PANICKED)
+    }
+}
+
+const PANICKED: &str = "the stage panicked";
+
+/// Calls into a stage, which may be the application's: a panic there ends no more than the session.
+fn shielded<T>(call: impl FnOnce() -> T) -> std::thread::Result<T> {
+    catch_unwind(AssertUnwindSafe(call))
 }
 
 impl LinkPipeline {
@@ -98,11 +132,14 @@ impl LinkPipeline {
     ) -> Result<Self, PipelineFailure> {
         let make = |index: &u8| {
             let Configured { definition, .. } = &pipeline.inner.stages[usize::from(*index)];
-            match (definition.make)(context) {
+            let made = shielded(|| (definition.make)(context));
+            match made.unwrap_or_else(|_| Err(StageError::new(PANICKED))) {
                 Ok(stage) => Ok(LinkStage {
                     index: *index,
                     stage,
                     is_observer: definition.kind == StageKind::Observer,
+                    is_custom: definition.kind == StageKind::Custom,
+                    is_broken: false,
                     sent: DirectionStats::default(),
                     received: DirectionStats::default(),
                 }),
@@ -122,6 +159,7 @@ impl LinkPipeline {
     /// What becomes of the session when a message is refused.
     pub(crate) fn on_failure(&self) -> OnFailure {
         match self.is_lossy {
+            _ if self.stages.iter().any(|stage| stage.is_broken) => OnFailure::Disconnect,
             true => OnFailure::Drop,
             false => self.pipeline.on_failure(),
         }
@@ -226,17 +264,21 @@ impl LinkPipeline {
             } else {
                 limit + super::OVERHEAD_MAX
             };
-            let out = if is_last { &mut *output } else { &mut *back };
-            let start = if is_last { before } else { 0 };
+            // What stands in `output` belongs to other messages: only stages of this crate get at it.
+            let is_direct = is_last && !stage.is_custom;
+            let out = if is_direct { &mut *output } else { &mut *back };
+            let start = if is_direct { before } else { 0 };
             out.truncate(start);
-            let decoded = stage.stage.decode(input, most, out);
-            let len = out.len() - start.min(out.len());
+            let decoded = stage.decode(input, most, out);
+            let len = out.len() - start;
             let error = match decoded {
                 Ok(()) if len > most => StageError::too_large(len, most),
                 Ok(()) => {
                     stage.received.count(len, input.len());
-                    if !is_last {
-                        std::mem::swap(front, back);
+                    match (is_last, is_direct) {
+                        (false, _) => std::mem::swap(front, back),
+                        (true, false) => output.extend_from_slice(back),
+                        (true, true) => {}
                     }
                     continue;
                 }
@@ -276,14 +318,27 @@ impl LinkPipeline {
             .sum()
     }
 
-    /// What came is longer than any message can be made.
-    pub(crate) fn refuse_length(&self, len: usize, limit: usize) -> PipelineFailure {
-        let stage = match self.stages.last() {
+    /// What the stages have made of a message cannot stand on the link.
+    #[cold]
+    pub(crate) fn refuse_result(&self, text: &'static str) -> PipelineFailure {
+        PipelineFailure {
+            stage: self.last_name(),
+            error: StageError::new(text),
+        }
+    }
+
+    /// The name of the stage that is next to the link.
+    fn last_name(&self) -> Cow<'static, str> {
+        match self.stages.last() {
             Some(stage) => self.definition(stage.index).definition.name.clone(),
             None => "pipeline".into(),
-        };
+        }
+    }
+
+    /// What came is longer than any message can be made.
+    pub(crate) fn refuse_length(&self, len: usize, limit: usize) -> PipelineFailure {
         PipelineFailure {
-            stage,
+            stage: self.last_name(),
             error: StageError::too_large(len, limit),
         }
     }
@@ -329,7 +384,7 @@ fn encode(
         let input = if is_first { message } else { &front[..] };
         let output = if is_last { &mut *result } else { &mut *back };
         output.clear();
-        let encoded = stage.stage.encode(input, output);
+        let encoded = stage.encode(input, output);
         encoded.map_err(|error| (stage.index, error))?;
         stage.sent.count(input.len(), output.len());
         if !is_last {

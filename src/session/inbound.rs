@@ -45,8 +45,6 @@ pub(crate) enum Visit {
     Next,
     /// The frames after this one are forgotten.
     Forget,
-    /// The frames after this one are left as they are.
-    Leave,
 }
 
 /// What became of a frame in [`Inbound::rebuild`].
@@ -251,13 +249,6 @@ impl Inbound {
                 match visit(&span, payload, source) {
                     Visit::Next => continue,
                     Visit::Forget => break,
-                    Visit::Leave => {
-                        self.spans.drain(kept..=index);
-                        if !self.owned.is_empty() {
-                            self.owned.drain(kept..=index);
-                        }
-                        return;
-                    }
                 }
             }
             self.spans[kept] = span;

@@ -241,6 +241,11 @@ pub(crate) trait Link: Send {
         Bytes::new()
     }
 
+    /// How long the payload of a client's hello is at least; spaces are added to a shorter one.
+    fn least_hello(&self) -> usize {
+        0
+    }
+
     /// Receives what is there: at most about `room` bytes, which is at least 1.
     fn poll_receive(
         &mut self,

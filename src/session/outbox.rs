@@ -142,6 +142,13 @@ impl Outbox {
         self.push(Entry::Frame(frame));
     }
 
+    /// Queues a frame before all others.
+    pub(crate) fn push_first(&mut self, frame: Frame) {
+        let entry = Entry::Frame(frame);
+        self.bytes += entry.len();
+        self.entries.push_front(entry);
+    }
+
     fn push(&mut self, entry: Entry) {
         self.bytes += entry.len();
         self.entries.push_back(entry);

@@ -413,6 +413,12 @@ impl Shared {
         self.schedule();
     }
 
+    /// Queues a frame of the protocol that comes before everything which waits.
+    pub(crate) fn push_first(&self, frame: Frame) {
+        self.with_outbox(|outbox| outbox.push_first(frame));
+        self.schedule();
+    }
+
     /// Moves queued frames to `output` until that holds `most` bytes.
     pub(crate) fn drain_outbox(&self, output: &mut Output, most: usize) {
         if !self.has_queued() {

@@ -86,7 +86,7 @@ fn a_factory_makes_each_type_from_its_text_or_says_why_not() {
         (int_value, "4x"),
         (uint_value, "-1"),
         (bool_value, "yes"),
-        (null_value, "null"),
+        (null_value, "nothing"),
     ] {
         let refused = value_factory::create("x", wrong, text).expect_err("it does not fit");
         assert_eq!(refused.code, error_codes::request_failed);

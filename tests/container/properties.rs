@@ -74,14 +74,14 @@ fn headers() -> impl Strategy<Value = Header> {
                 message_type,
                 version,
             ] = fields.try_into().expect("six");
-            let mut header = Header::default();
-            header.source = source;
-            header.source_sub = source_sub;
-            header.target = target;
-            header.target_sub = target_sub;
-            header.message_type = message_type;
-            header.version = version;
-            header
+            Header {
+                source,
+                source_sub,
+                target,
+                target_sub,
+                message_type,
+                version,
+            }
         }),
     ]
 }

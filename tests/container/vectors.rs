@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 
 /// The golden vectors of the C++ family. They are not part of this project but stand beside it; none on a machine
 /// without them, which is fine unless it is one that decides about changes.
-pub fn golden() -> Option<Json> {
+pub(crate) fn golden() -> Option<Json> {
     let path =
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/vectors/container/manifest.json");
     match std::fs::read(&path) {
@@ -26,33 +26,33 @@ pub fn golden() -> Option<Json> {
 }
 
 /// The bytes of a form of a vector.
-pub fn bytes(form: &Json) -> Bytes {
+pub(crate) fn bytes(form: &Json) -> Bytes {
     let text = form["base64"].as_str().expect("every form has its bytes");
     STANDARD.decode(text).expect("base64").into()
 }
 
 /// A list in the manifest.
-pub fn list<'a>(json: &'a Json, key: &str) -> &'a [Json] {
+pub(crate) fn list<'a>(json: &'a Json, key: &str) -> &'a [Json] {
     json[key].as_array().map_or(&[], Vec::as_slice)
 }
 
 /// A text in the manifest.
-pub fn text<'a>(json: &'a Json, key: &str) -> &'a str {
+pub(crate) fn text<'a>(json: &'a Json, key: &str) -> &'a str {
     json[key].as_str().unwrap_or_default()
 }
 
 /// The container that a vector describes.
-pub fn model(json: &Json) -> Container {
+pub(crate) fn model(json: &Json) -> Container {
     Container::from_typed_json(json).unwrap_or_else(|error| panic!("{error}: {json}"))
 }
 
 /// Reads with the default options.
-pub fn decode(format: Format, input: &Bytes) -> Result<Container, DecodeError> {
+pub(crate) fn decode(format: Format, input: &Bytes) -> Result<Container, DecodeError> {
     Container::decode(format, input)
 }
 
 /// Reads text of a dialect.
-pub fn decode_text(
+pub(crate) fn decode_text(
     dialect: network_system::container::TextDialect,
     input: &Bytes,
 ) -> Result<Container, DecodeError> {
@@ -61,7 +61,7 @@ pub fn decode_text(
 }
 
 /// The same container with every integer as one type, for formats that do not carry the types of integers.
-pub fn with_plain_integers(container: &Container) -> Container {
+pub(crate) fn with_plain_integers(container: &Container) -> Container {
     let values = container
         .iter()
         .map(|(name, value)| (name.clone(), plain(value)))
@@ -82,14 +82,14 @@ fn plain(value: &Value) -> Value {
 
 /// The lines of a test, and what was not as it should be.
 #[derive(Default)]
-pub struct Report {
+pub(crate) struct Report {
     lines: usize,
     failures: Vec<String>,
 }
 
 impl Report {
     /// One vector: what it is, what the program that it comes from does, what happens here, and whether it should.
-    pub fn line(
+    pub(crate) fn line(
         &mut self,
         vector: &str,
         form: &str,
@@ -106,7 +106,7 @@ impl Report {
     }
 
     /// Fails with the lines that should not be, or when there were fewer lines than there are vectors.
-    pub fn finish(self, at_least: usize) {
+    pub(crate) fn finish(self, at_least: usize) {
         println!("{} lines", self.lines);
         assert!(
             self.failures.is_empty(),
@@ -120,7 +120,7 @@ impl Report {
 }
 
 /// What reading gave, in words.
-pub fn outcome(read: &Result<Container, DecodeError>, model: &Container) -> String {
+pub(crate) fn outcome(read: &Result<Container, DecodeError>, model: &Container) -> String {
     match read {
         Ok(container) if container == model => "exact".into(),
         Ok(container) if with_plain_integers(container) == with_plain_integers(model) => {

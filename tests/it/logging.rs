@@ -6,7 +6,7 @@ use network_system::tls::{TlsIdentity, TlsServer};
 use network_system::websocket::WebSocketClient;
 use network_system::{
     Authenticator, BoxFuture, Client, Credentials, ErrorCode, Message, QueuePolicy,
-    ReconnectPolicy, RequestError, Server, Session,
+    ReconnectPolicy, RequestError, Server, Session, executor,
 };
 use tokio::net::{TcpStream, UdpSocket};
 use tracing::Level;
@@ -168,6 +168,25 @@ async fn a_refused_hello_and_a_failed_request_are_logged_by_their_codes() {
     let failed = heard.first("request_failed").await;
     assert_eq!(failed.field("code"), code(ErrorCode::RequestFailed));
     assert!(!format!("{:?}", heard.all()).contains("what-was-asked"));
+    net.stop().await;
+}
+
+#[tokio::test]
+async fn a_handler_on_an_executor_is_inside_the_span_of_its_session() {
+    let (heard, _guard) = hear(Level::DEBUG);
+    let net = serve(Over::Mem, |builder| {
+        builder.executor(executor::Runtime::current()).on_message(
+            |_: Session, _: Message| async move {
+                tokio::task::yield_now().await;
+                tracing::info!(name: "elsewhere", target: "application", "handling");
+            },
+        )
+    })
+    .await;
+    let (mut peer, session) = net.pair().await;
+    peer.data("go").await;
+    let logged = heard.first("elsewhere").await;
+    assert_eq!(logged.spans[0]["session"], session.id().to_string());
     net.stop().await;
 }
 

@@ -330,6 +330,16 @@ fn with_json_every_line_is_an_object() {
             .find(|line| line["event"] == "stopped")
             .unwrap();
         assert_eq!(stopped["messages_received"], 1);
+        // The log is among them, by the names of its events.
+        let opened = lines
+            .iter()
+            .find(|line| line["event"] == "session_opened")
+            .unwrap();
+        assert_eq!(
+            (&opened["level"], &opened["side"]),
+            (&"debug".into(), &"server".into())
+        );
+        assert!(opened["session"].is_u64() && opened["time"].is_string());
     }
 }
 

@@ -399,8 +399,8 @@ impl messaging_bridge {
         report::report(&self.shared, &self.get_config())
     }
 
-    /// Sets whether the bridge logs what it makes, starts and stops, its connections and errors, at level
-    /// debug. Whether that is shown is up to the logger. Default off.
+    /// Sets whether the bridge logs what it makes, starts and stops, its connections and errors. Who asks for
+    /// it wants to see it: it is at level info, which loggers show by default. Default off.
     pub fn enable_debug_logging(&self, enable: bool) {
         self.shared.set_debug(enable);
     }

@@ -4,6 +4,7 @@
 //! family would lose, cut off or change. The reader goes through the text once. It takes what the family's readers
 //! take and get right, and refuses what they skip, wrap or guess.
 
+mod escapes;
 mod read;
 mod write;
 

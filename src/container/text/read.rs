@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::super::c_numbers::{self, Refused, is_space};
 use super::super::{Container, DecodeError, DecodeOptions, Format, Header, Text, Value, ValueType};
 use super::TextDialect;
+use super::escapes::{from_hex, unescape_legacy, unescape_python};
 
 pub(in super::super) fn decode(
     input: &Bytes,
@@ -302,7 +303,7 @@ impl<'a> Reader<'a> {
             ValueType::Double => number(c_numbers::read_f64(bytes).map(Value::Double)),
             ValueType::String => Ok(Value::String(match item.dialect {
                 TextDialect::CppLegacy if bytes.contains(&b'<') => unescape_legacy(bytes).into(),
-                TextDialect::Python => self.unescape_python(item),
+                TextDialect::Python if bytes.contains(&b']') => unescape_python(bytes).into(),
                 _ => self.text(item.start, item.end),
             })),
             ValueType::Bytes => match item.dialect {
@@ -327,25 +328,6 @@ impl<'a> Reader<'a> {
                 wrong("what is in it is not in the text: its writer has left it out")
             }
         }
-    }
-
-    fn unescape_python(&self, item: &Item) -> Text {
-        let bytes = self.bytes(item);
-        if !bytes.windows(2).any(|pair| pair == b"];") {
-            return self.text(item.start, item.end);
-        }
-        let mut plain = Vec::with_capacity(bytes.len());
-        let mut rest = bytes;
-        while let [first, after @ ..] = rest {
-            if rest.starts_with(b"\\];") {
-                plain.extend_from_slice(b"];");
-                rest = &rest[3..];
-            } else {
-                plain.push(*first);
-                rest = after;
-            }
-        }
-        plain.into()
     }
 
     /// Goes over the braces that open a section, and counts them. Builds of the C++ library differ in their number.
@@ -479,39 +461,4 @@ fn close(open: &mut Vec<Open>) -> Option<(Text, Value)> {
         }
     };
     Some((complete.item.name, value))
-}
-
-/// The four characters that the older C++ library escapes.
-fn unescape_legacy(bytes: &[u8]) -> Vec<u8> {
-    const LENGTH: usize = "</0x0A;>".len();
-    let mut plain = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let [first, after @ ..] = rest {
-        let escaped = match rest.first_chunk::<LENGTH>() {
-            Some(b"</0x0A;>") => Some(b'\r'),
-            Some(b"</0x0B;>") => Some(b'\n'),
-            Some(b"</0x0C;>") => Some(b' '),
-            Some(b"</0x0D;>") => Some(b'\t'),
-            _ => None,
-        };
-        plain.push(escaped.unwrap_or(*first));
-        rest = if escaped.is_some() {
-            &rest[LENGTH..]
-        } else {
-            after
-        };
-    }
-    plain
-}
-
-fn from_hex(digits: &[u8]) -> Option<Vec<u8>> {
-    let (pairs, rest) = digits.as_chunks::<2>();
-    if !rest.is_empty() {
-        return None;
-    }
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    pairs
-        .iter()
-        .map(|[high, low]| Some((digit(*high)? << 4 | digit(*low)?) as u8))
-        .collect()
 }

@@ -9,7 +9,7 @@ use super::stage::{Direction, Stage, StageDefinition, StageError, StageKind};
 
 /// A stage that logs each message and leaves it as it is.
 ///
-/// It makes an event of `tracing` with the target `network_system::message` and these fields:
+/// It makes an event of `tracing` with the name `message`, the target `network_system::message` and these fields:
 ///
 /// | field | what |
 /// |---|---|
@@ -106,6 +106,7 @@ impl Stage for LogStage {
         macro_rules! event {
             ($level:ident) => {
                 tracing::event!(
+                    name: "message",
                     target: "network_system::message",
                     Level::$level,
                     session = self.session,

@@ -180,14 +180,19 @@ impl Driver {
 
     /// Deals with what comes up to welcome, and leaves what comes after it: that may have gone through stages.
     pub(super) fn take_welcome(&mut self, frames: &mut Inbound, turn: &mut TurnContext<'_>) {
-        frames.take_urgent(|span, payload, source| {
-            self.on_urgent(span, payload, source, turn);
-            match (self.read_ended, &self.phase) {
-                (true, _) => Visit::Forget,
-                (false, Phase::Opening) => Visit::Next,
-                _ => Visit::Leave,
+        while matches!(self.phase, Phase::Opening)
+            && let Some((span, payload)) = frames.first()
+        {
+            if span.frame_type.is_ordered() {
+                return self.on_no_welcome(frames, turn);
             }
-        });
+            let payload = Bytes::copy_from_slice(payload);
+            self.on_urgent(&span, &payload, &payload, turn);
+            match self.read_ended {
+                false => frames.skip_one(),
+                true => *frames = Inbound::default(),
+            }
+        }
     }
 
     fn on_urgent(

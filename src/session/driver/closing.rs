@@ -94,6 +94,10 @@ impl Driver {
         }
         self.set_state(State::Disconnecting);
         let deadline = self.drain_deadline(now);
+        if matches!(self.phase, Phase::Greeting) {
+            // What an authenticator has sent is for a peer that was let in.
+            self.shared.clear_outbox();
+        }
         let was_linked = !matches!(self.phase, Phase::Connecting(_));
         let goodbye = match was_linked {
             true => goodbye,
@@ -243,6 +247,15 @@ impl Driver {
             let _ = shielded(|| drop(running));
         }
         self.begin_error(reason, now);
+    }
+
+    /// A close in order has lost a message: the peer is told that in place of the goodbye.
+    pub(super) fn fail_goodbye(&mut self, code: ErrorCode, text: &str) {
+        if let Phase::Closing(closing) = &mut self.phase
+            && matches!(closing.goodbye, Goodbye::Disconnect(..))
+        {
+            closing.goodbye = Goodbye::Error(code, text.to_owned(), None);
+        }
     }
 
     /// What the peer sent is not of the protocol. Frames before it are still handled.

@@ -297,7 +297,8 @@ impl Driver {
             if self.finished {
                 return Turn::Finished;
             }
-            if !self.blocked && self.shared.has_queued() && self.link.is_some() {
+            let may_write = !self.blocked && !self.is_greeting();
+            if may_write && self.shared.has_queued() && self.link.is_some() {
                 if budget == 0 {
                     self.shared.schedule();
                     return Turn::Waiting;
@@ -354,7 +355,8 @@ impl Driver {
         if incoming.is_some() || self.has_lane_work() {
             let before = output.remaining();
             let shared = Arc::clone(&self.shared);
-            let direct = !self.blocked && self.link.is_some();
+            // Before welcome nothing leaves: what is sent then waits behind it.
+            let direct = !self.blocked && self.link.is_some() && !self.is_greeting();
             let polled = current::enter(&shared, output, direct, || {
                 self.run_lane(context, turn, incoming);
             });
@@ -415,7 +417,7 @@ impl Driver {
                 if unblocked && !self.welcome_queued {
                     push_urgent(&mut self.urgent, framing, &mut output);
                 }
-                if output.remaining() < DRAIN_CHUNK {
+                if output.remaining() < DRAIN_CHUNK && !self.is_greeting() {
                     self.shared.drain_outbox(&mut output, DRAIN_CHUNK);
                 }
                 self.welcome_queued &= self.shared.has_queued();
@@ -470,6 +472,11 @@ impl Driver {
             self.congested = false;
             self.shared.schedule();
         }
+    }
+
+    /// Whether the peer's hello is being examined.
+    fn is_greeting(&self) -> bool {
+        matches!(self.phase, Phase::Greeting)
     }
 
     fn push_urgent(&mut self, output: &mut Output) {

@@ -68,7 +68,10 @@ impl Driver {
                 if let Some(limit) = established.message_limit {
                     self.shared.lower_message_limit(limit as u64);
                 }
-                if !established.is_empty() {
+                // Stages lengthen messages, which then may not fit the link any more.
+                let is_narrow =
+                    established.message_limit.is_some() && self.shared.hub().pipeline.is_some();
+                if !established.is_empty() || is_narrow {
                     let _ = self.shared.extra().established.set(established);
                 }
                 self.liveness.received = turn.now;
@@ -98,17 +101,21 @@ impl Driver {
             let mut hello = opened.hello.clone();
             self.offer_pipeline(&mut hello);
             let nonce = hello.nonce;
-            let payload = self.push_control(&Control::Hello(Box::new(hello)));
+            let mut payload = Control::Hello(Box::new(hello)).to_bytes();
+            let least = self.link.as_ref().map_or(0, |link| link.least_hello());
+            if payload.len() < least {
+                let spaces = vec![b' '; least - payload.len()];
+                payload = [&payload[..], &spaces].concat().into();
+            }
+            self.shared.push_protocol_frame(control_frame(&payload));
             self.remember_hello(payload, nonce);
         }
     }
 
-    /// Queues a CONTROL frame; returns its payload.
-    pub(super) fn push_control(&self, control: &Control) -> Bytes {
-        let payload = control.to_bytes();
-        let frame = Frame::new(FrameType::CONTROL, false, 0, payload.clone());
+    /// Queues a CONTROL frame.
+    pub(super) fn push_control(&self, control: &Control) {
+        let frame = control_frame(&control.to_bytes());
         self.shared.push_protocol_frame(frame);
-        payload
     }
 
     /// What arrives before the session is open.
@@ -317,20 +324,19 @@ impl Driver {
             ..Welcome::default()
         };
         self.agree_pipeline(&mut welcome);
-        let control = Control::Welcome(Box::new(welcome.clone()));
+        let payload = Control::Welcome(Box::new(welcome.clone())).to_bytes();
         let agreed = self
             .greeted
             .as_mut()
             .map(|known| std::mem::take(&mut known.agreed));
-        if let Err(text) =
-            self.begin_agreed(agreed.unwrap_or_default(), &welcome, &control.to_bytes())
-        {
+        if let Err(text) = self.begin_agreed(agreed.unwrap_or_default(), &welcome, &payload) {
             self.read_ended = true;
             self.fail(ErrorCode::PipelineFailed, text.into(), now);
             return false;
         }
         self.welcome_queued = true;
-        self.push_control(&control);
+        // The authenticator may have sent something already.
+        self.shared.push_first(control_frame(&payload));
         true
     }
 
@@ -482,7 +488,7 @@ impl Driver {
                 }
             }
         };
-        let _ = self.push_control(&match result {
+        self.push_control(&match result {
             Ok(()) => Control::Joined { group },
             Err((code, text)) => refused_change(&group, code, text),
         });
@@ -501,11 +507,15 @@ impl Driver {
                 Ok(())
             }
         };
-        let _ = self.push_control(&match result {
+        self.push_control(&match result {
             Ok(()) => Control::Left { group },
             Err((code, text)) => refused_change(&group, code, text),
         });
     }
+}
+
+fn control_frame(payload: &Bytes) -> Frame {
+    Frame::new(FrameType::CONTROL, false, 0, payload.clone())
 }
 
 /// Bytes of a name that a refusal repeats. As JSON it can grow sixfold, and a CONTROL frame has 64 KiB.

@@ -32,6 +32,8 @@ pub(super) struct Staging {
     pub(super) waiting: Option<Received>,
     /// Why a message could not be sent, when that ends the session.
     pub(super) failed: Option<PipelineFailure>,
+    /// Whether that was so: nothing that was sent later may leave without it.
+    has_gap: bool,
     keeps_text: bool,
     /// Whether there are stages that change messages.
     is_agreed: bool,
@@ -165,9 +167,9 @@ impl Driver {
         };
         let link = LinkPipeline::new(pipeline, &agreed, &context)
             .map_err(|failure| failure.to_string())?;
-        if is_lossy {
+        if let Some(room) = self.datagram_room() {
             // A datagram does not grow.
-            let room = self.shared.message_limit().saturating_sub(link.overhead());
+            let room = room.saturating_sub(link.overhead());
             self.shared.lower_message_limit(room as u64);
         }
         let names = pipeline.wire_names(&agreed);
@@ -179,8 +181,15 @@ impl Driver {
             pipeline: link,
             waiting: None,
             failed: None,
+            has_gap: false,
         }));
         Ok(())
+    }
+
+    /// The longest message that the link takes whatever the limits, where there is such a length.
+    fn datagram_room(&self) -> Option<usize> {
+        let established = self.shared.extra_if_any()?.established.get()?;
+        established.message_limit
     }
 
     /// Sends what was collected through the stages.
@@ -197,13 +206,24 @@ impl Driver {
                 output.place(framing, frame);
                 continue;
             }
+            if staging.has_gap {
+                continue;
+            }
             frame.text &= staging.keeps_text;
-            if staging.pipeline.has_done_all(frame.stages_done) {
+            if staging.pipeline.has_done_all(frame.stages_done)
+                && framing.refuses(frame.frame_type, &frame.payload).is_none()
+            {
                 output.place(framing, frame);
                 continue;
             }
             let done = usize::from(frame.stages_done);
-            match staging.pipeline.encode(&frame.payload, done, most, scratch) {
+            let encoded = staging.pipeline.encode(&frame.payload, done, most, scratch);
+            let refusal = framing.refuses(frame.frame_type, &scratch.result);
+            let encoded = encoded.and_then(|()| match refusal {
+                None => Ok(()),
+                Some(text) => Err(staging.pipeline.refuse_result(text)),
+            });
+            match encoded {
                 Ok(()) if scratch.result.len() < SHARE_THRESHOLD && !framing.is_values() => {
                     let Frame {
                         frame_type,
@@ -224,6 +244,7 @@ impl Driver {
                         let answer = Frame::new(FrameType::FAILURE, false, frame.id, payload);
                         output.place(framing, answer);
                     }
+                    staging.has_gap = staging.pipeline.on_failure() == OnFailure::Disconnect;
                     refused.push((frame.frame_type, frame.id, failure));
                 }
             }
@@ -242,15 +263,20 @@ impl Driver {
             let error = RequestError::with_code(failure.code(), failure.to_string());
             self.complete_request(id, Err(error));
         }
-        if let Some(staging) = &mut self.staging
-            && staging.pipeline.on_failure() == OnFailure::Disconnect
-        {
+        let is_closing = self.is_closing();
+        let Some(staging) = &mut self.staging else {
+            return;
+        };
+        if staging.has_gap && !is_closing {
             // The session ends in its next turn, not in the middle of writing.
             staging.failed.get_or_insert(failure);
             self.shared.schedule();
-        } else {
-            self.report_error(failure.code(), &failure.to_string());
+            return;
         }
+        if staging.has_gap {
+            self.fail_goodbye(failure.code(), &failure.to_string());
+        }
+        self.report_error(failure.code(), &failure.to_string());
     }
 
     /// Ends the session when a message could not be sent and that is to be its end.
@@ -258,6 +284,10 @@ impl Driver {
         if let Some(staging) = &mut self.staging
             && let Some(failure) = staging.failed.take()
         {
+            if self.is_closing() {
+                self.fail_goodbye(failure.code(), &failure.to_string());
+                self.report_error(failure.code(), &failure.to_string());
+            }
             self.fail(failure.code(), failure.to_string(), now);
         }
     }

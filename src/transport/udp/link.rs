@@ -289,7 +289,6 @@ impl UdpLink {
     }
 
     fn encode(&self, frame: &Frame, size: usize, into: &mut Vec<u8>) {
-        let end = into.len() + size;
         if self.framing.has_hello() {
             into.extend_from_slice(&msgi::header(frame.frame_type, size - msgi::HEADER));
             if frame.frame_type.has_id() {
@@ -297,7 +296,6 @@ impl UdpLink {
             }
         }
         into.extend_from_slice(&frame.payload);
-        into.resize(end, b' ');
     }
 
     /// How long the datagram of a frame is.
@@ -311,11 +309,7 @@ impl UdpLink {
         } else {
             0
         };
-        let size = msgi::HEADER + id + payload;
-        match self.hello && frame.frame_type == FrameType::CONTROL {
-            true => size.max(HELLO_SIZE.min(self.config.options.datagram_size)),
-            false => size,
-        }
+        msgi::HEADER + id + payload
     }
 
     /// Messages are refused before they get here, so this is a frame of the protocol.
@@ -427,6 +421,10 @@ impl Link for UdpLink {
         };
         established.message_limit = Some(self.config.options.datagram_size - overhead);
         Poll::Ready(Ok(()))
+    }
+
+    fn least_hello(&self) -> usize {
+        HELLO_SIZE.min(self.config.options.datagram_size) - msgi::HEADER
     }
 
     fn poll_receive(

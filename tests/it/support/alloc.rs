@@ -8,6 +8,7 @@ use std::cell::Cell;
 thread_local! {
     static LARGEST: Cell<usize> = const { Cell::new(0) };
     static HELD: Cell<isize> = const { Cell::new(0) };
+    static PEAK: Cell<isize> = const { Cell::new(0) };
 }
 
 struct Counting;
@@ -18,7 +19,10 @@ static COUNTING: Counting = Counting;
 fn note(grown: isize, size: usize) {
     // The thread may be ending; then nobody asks any more.
     let _ = LARGEST.try_with(|largest| largest.set(largest.get().max(size)));
-    let _ = HELD.try_with(|held| held.set(held.get() + grown));
+    let _ = HELD.try_with(|held| {
+        held.set(held.get() + grown);
+        let _ = PEAK.try_with(|peak| peak.set(peak.get().max(held.get())));
+    });
 }
 
 // SAFETY: every call is handed on to the system's allocator as it is.
@@ -57,4 +61,14 @@ pub fn largest() -> usize {
 /// Bytes that this thread has allocated and not freed.
 pub fn held() -> isize {
     HELD.get()
+}
+
+/// Forgets the peak of this thread.
+pub fn reset_peak() {
+    PEAK.set(HELD.get());
+}
+
+/// The most that this thread has held since the last reset. A buffer that grows counts as one.
+pub fn peak() -> isize {
+    PEAK.get()
 }

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::DefaultGuard;
-use tracing::{Level, Metadata, Subscriber};
+use tracing::{Level, Subscriber};
+use tracing_subscriber::Registry;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 
 /// Fields as they are written.
 pub type Fields = BTreeMap<String, String>;
@@ -34,23 +37,20 @@ impl Logged {
 #[derive(Default)]
 struct State {
     logged: Vec<Logged>,
-    spans: BTreeMap<u64, Fields>,
-    entered: Vec<u64>,
+    open_spans: usize,
 }
 
 /// What was heard.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Heard(Arc<Mutex<State>>);
 
 /// Hears everything of the library and the tests on this thread, up to a level, while the guard lives.
 pub fn hear(most: Level) -> (Heard, DefaultGuard) {
-    let heard = Heard(Arc::default());
-    let collector = Collector {
-        heard: heard.clone(),
-        next: AtomicU64::new(1),
-        most,
-    };
-    (heard, tracing::subscriber::set_default(collector))
+    let heard = Heard::default();
+    let subscriber = Registry::default()
+        .with(LevelFilter::from_level(most))
+        .with(Collector(heard.clone()));
+    (heard, tracing::subscriber::set_default(subscriber))
 }
 
 impl Heard {
@@ -72,74 +72,51 @@ impl Heard {
 
     /// How many spans there are.
     pub fn open_spans(&self) -> usize {
-        self.0.lock().unwrap().spans.len()
+        self.0.lock().unwrap().open_spans
     }
 }
 
-struct Collector {
-    heard: Heard,
-    next: AtomicU64,
-    most: Level,
-}
+struct Collector(Heard);
 
-impl Subscriber for Collector {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= self.most
-    }
-
-    fn new_span(&self, span: &Attributes<'_>) -> Id {
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Collector {
+    fn on_new_span(&self, span: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let mut fields = Writer(Fields::new());
         fields
             .0
             .insert("span".into(), span.metadata().name().into());
         span.record(&mut fields);
-        self.heard.0.lock().unwrap().spans.insert(id, fields.0);
-        Id::from_u64(id)
+        context.span(id).unwrap().extensions_mut().insert(fields.0);
+        self.0.0.lock().unwrap().open_spans += 1;
     }
 
-    fn record(&self, span: &Id, values: &Record<'_>) {
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
         let mut fields = Writer(Fields::new());
         values.record(&mut fields);
-        let mut state = self.heard.0.lock().unwrap();
-        state
-            .spans
-            .get_mut(&span.into_u64())
-            .unwrap()
-            .append(&mut fields.0);
+        let span = context.span(id).unwrap();
+        let mut known = span.extensions_mut();
+        known.get_mut::<Fields>().unwrap().append(&mut fields.0);
     }
 
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
+    fn on_event(&self, event: &tracing::Event<'_>, context: Context<'_, S>) {
         let mut fields = Writer(Fields::new());
         event.record(&mut fields);
+        let scope = context.event_scope(event).into_iter();
+        let spans = scope.flat_map(|scope| scope.from_root());
         let metadata = event.metadata();
-        let mut state = self.heard.0.lock().unwrap();
-        let spans = state.entered.iter().map(|id| state.spans[id].clone());
         let logged = Logged {
             name: metadata.name(),
             target: metadata.target(),
             level: *metadata.level(),
             fields: fields.0,
-            spans: spans.collect(),
+            spans: spans
+                .map(|span| span.extensions().get::<Fields>().unwrap().clone())
+                .collect(),
         };
-        state.logged.push(logged);
+        self.0.0.lock().unwrap().logged.push(logged);
     }
 
-    fn enter(&self, span: &Id) {
-        self.heard.0.lock().unwrap().entered.push(span.into_u64());
-    }
-
-    fn exit(&self, span: &Id) {
-        let left = self.heard.0.lock().unwrap().entered.pop();
-        assert_eq!(left, Some(span.into_u64()));
-    }
-
-    fn try_close(&self, span: Id) -> bool {
-        let mut state = self.heard.0.lock().unwrap();
-        state.spans.remove(&span.into_u64());
-        true
+    fn on_close(&self, _: Id, _: Context<'_, S>) {
+        self.0.0.lock().unwrap().open_spans -= 1;
     }
 }
 

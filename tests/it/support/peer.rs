@@ -180,6 +180,13 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// The other end of a connection.
+    pub fn of(stream: TcpStream) -> Self {
+        Peer {
+            wire: Wire::stream(Box::new(stream)),
+        }
+    }
+
     pub async fn connect(url: &str) -> Self {
         within("connect", Peer::try_connect(url)).await.unwrap()
     }
