@@ -17,6 +17,8 @@ pub(crate) struct LinkPipeline {
     pipeline: Pipeline,
     stages: Vec<LinkStage>,
     is_lossy: bool,
+    /// Whether a stage has counted a message that a later one refused, and that the other side will miss.
+    is_out_of_step: bool,
 }
 
 struct LinkStage {
@@ -153,6 +155,7 @@ impl LinkPipeline {
             pipeline: pipeline.clone(),
             stages: agreed.iter().map(make).collect::<Result<_, _>>()?,
             is_lossy: context.is_lossy,
+            is_out_of_step: false,
         })
     }
 
@@ -160,6 +163,7 @@ impl LinkPipeline {
     pub(crate) fn on_failure(&self) -> OnFailure {
         match self.is_lossy {
             _ if self.stages.iter().any(|stage| stage.is_broken) => OnFailure::Disconnect,
+            false if self.is_out_of_step => OnFailure::Disconnect,
             true => OnFailure::Drop,
             false => self.pipeline.on_failure(),
         }
@@ -224,6 +228,15 @@ impl LinkPipeline {
         if failed.is_none() && scratch.result.len() > most {
             let error = StageError::too_large(scratch.result.len(), most);
             failed = self.stages.last().map(|stage| (stage.index, error));
+        }
+        if let Some((refused_by, _)) = &failed {
+            let before = self
+                .stages
+                .iter()
+                .take_while(|stage| stage.index != *refused_by);
+            self.is_out_of_step |= before.skip(done).any(|stage| {
+                !stage.is_observer && !self.definition(stage.index).definition.is_shareable
+            });
         }
         self.outcome(failed)
     }

@@ -466,6 +466,11 @@ impl Driver {
             self.fail(ErrorCode::PipelineFailed, text.into(), turn.now);
             return;
         }
+        if self.shared.peer.transport.is_lossy() {
+            // An address that has not answered is sent little, and the server may have much to say.
+            let answer = Frame::new(FrameType::HEARTBEAT, false, 0, Bytes::new());
+            self.shared.push_protocol_frame(answer);
+        }
         self.open(turn.now);
     }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use network_system::pipeline::{Encryption, HmacSha256, OnFailure, StageDefinition};
+use network_system::pipeline::{
+    CustomStage, Encryption, HmacSha256, OnFailure, Stage, StageDefinition, StageError,
+};
 use network_system::{Client, ErrorCode, Message, Server, Session};
 use tokio::net::TcpListener;
 
@@ -105,6 +107,8 @@ async fn ciphertext_that_was_tampered_with_ends_the_session(over: Over) {
         let (code, text) = peer.peer.expect_error_and_end().await;
         assert_eq!(code, ErrorCode::PipelineFailed.as_i32(), "{name}: {text}");
         assert!(text.starts_with("aes-256-gcm: "), "{name}: {text}");
+        // The server waits a second for it otherwise.
+        drop(peer);
         let reason = events.disconnected().await;
         assert_eq!(reason.code(), Some(ErrorCode::PipelineFailed), "{name}");
         other.is_unharmed().await;
@@ -436,6 +440,7 @@ async fn a_stage_that_panics_ends_its_session_only() {
             let (code, text) = peer.expect_error_and_end().await;
             assert_eq!(code, -646, "{received}: {text}");
             assert_eq!(text, "numbered: the stage panicked");
+            drop(peer);
             let reason = events.disconnected().await;
             assert_eq!(reason.code(), Some(ErrorCode::PipelineFailed));
         }
@@ -489,5 +494,56 @@ async fn a_stage_that_cannot_be_made_ends_the_connection_only() {
         made.load(std::sync::atomic::Ordering::Relaxed) == 3
     })
     .await;
+    net.stop().await;
+}
+
+/// Refuses the second message that is sent.
+#[derive(Clone)]
+struct Fussy(usize);
+
+impl Stage for Fussy {
+    fn encode(&mut self, message: &[u8], output: &mut Vec<u8>) -> Result<(), StageError> {
+        self.0 += 1;
+        if self.0 == 2 {
+            return Err(StageError::new("not this one"));
+        }
+        output.extend_from_slice(message);
+        Ok(())
+    }
+
+    fn decode(
+        &mut self,
+        encoded: &[u8],
+        _limit: usize,
+        output: &mut Vec<u8>,
+    ) -> Result<(), StageError> {
+        output.extend_from_slice(encoded);
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_was_counted_and_not_sent_ends_the_session_whatever_is_configured() {
+    // Encryption has counted it, so that the other side would refuse everything after it.
+    let stages = || {
+        with_fate(
+            OnFailure::Drop,
+            vec![
+                Encryption::aes_256_gcm(&keys(1, 1)).into(),
+                CustomStage::new("fussy", Fussy(0)).into(),
+            ],
+        )
+    };
+    let net = serve(Over::Tcp, |builder| builder.pipeline(stages())).await;
+    let client = Client::builder().endpoint(&net.url).pipeline(stages());
+    let client = client.build().unwrap();
+    within("connect", client.connect()).await.unwrap();
+    let session = client.session().unwrap();
+    for message in ["one", "two", "three"] {
+        session.send(message).await.unwrap();
+    }
+    let reason = within("the end", session.closed()).await;
+    assert_eq!(reason.code(), Some(ErrorCode::PipelineFailed), "{reason}");
+    within("stop", client.stop()).await;
     net.stop().await;
 }
