@@ -2,9 +2,8 @@
 
 mod vectors;
 
-use std::time::Instant;
-
 use proptest::prelude::*;
+use tokio::time::Instant;
 
 use super::*;
 use crate::error::ErrorCode;
