@@ -13,8 +13,9 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::Registry;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// The event by which the library warns that the certificate of a server is not verified.
-const UNVERIFIED: &str = "tls_unverified";
+/// Events of the library about which the program has words of its own: it says once that certificates are not
+/// verified, and more about certificates that were read again, or not.
+const SAID: &[&str] = &["tls_unverified", "tls_reloaded", "tls_reload_failed"];
 
 /// How to print.
 #[derive(Clone, Copy, Debug)]
@@ -100,9 +101,8 @@ impl Output {
 
     /// Sends the library's log to stderr.
     pub(crate) fn install_log(self, level: LevelFilter) {
-        // It warns of each connection that is not verified; the program has said so once. Each event of a
-        // session has its id, so that spans would only repeat it.
-        let is_new = |data: &Metadata<'_>| data.is_event() && data.name() != UNVERIFIED;
+        // Each event of a session has its id, so that spans would only repeat it.
+        let is_new = |data: &Metadata<'_>| data.is_event() && !SAID.contains(&data.name());
         if self.json {
             let objects = Registry::default().with(level).with(JsonLines);
             objects.with(filter_fn(is_new)).init();

@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 use std::collections::HashSet;
 use std::fmt::Write;
 use std::fs;
