@@ -19,12 +19,12 @@ type Filter = dyn Fn(&[u8]) -> Result<Vec<u8>> + Send + Sync;
 /// happens to every message of a session is a native [`Pipeline`](crate::pipeline::Pipeline).
 ///
 /// ```
-/// use network_system::compat::{ErrorCode, error, message_pipeline};
+/// use network_system::compat::{error, error_codes, message_pipeline};
 ///
 /// let mut pipeline = message_pipeline::new();
 /// pipeline.add_text_filter(|message| message.trim().to_owned());
 /// pipeline.add_filter(|message| match message.is_empty() {
-///     true => error(ErrorCode::PipelineFailed.as_i32(), "there is nothing in it"),
+///     true => error(error_codes::pipeline_failed, "there is nothing in it"),
 ///     false => Ok(message.to_ascii_uppercase()),
 /// });
 /// assert_eq!(pipeline.process(" hello ").unwrap(), b"HELLO");
