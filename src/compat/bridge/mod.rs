@@ -235,7 +235,7 @@ impl messaging_bridge {
     /// ```
     ///
     /// # Errors
-    /// None so far.
+    /// As [`set_config`](Self::set_config); the keys are then as they were.
     pub fn set_encryption_keys(&self, keys: Keys) -> VoidResult {
         let mut setup = lock(&self.setup);
         let config = setup.settings.config.clone();

@@ -42,6 +42,7 @@ impl<C: ServerConfig> classic_server<C> {
     /// As [`broadcast_message`](Self::broadcast_message), and `request_failed` when the name is empty or
     /// longer than 128 bytes.
     pub fn broadcast_to_group(&self, group_id: &str, message: impl AsRef<[u8]>) -> VoidResult {
+        let _running = self.server()?;
         let message = Message::binary(message.as_ref().to_vec());
         self.send_to_many(Some(GroupName::new(group_id)?), message)
     }
