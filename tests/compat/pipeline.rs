@@ -93,7 +93,7 @@ fn the_segmented_buffer_has_its_classic_names() {
     assert!(pipeline.empty());
     pipeline.write(b"borrowed, ");
     pipeline.write("borrowed, ");
-    pipeline.write(&b"x, ".to_vec());
+    pipeline.write(b"x, ".to_vec());
     pipeline.write(vec![b'y', b',', b' ']);
     pipeline.write(String::from("given"));
     assert_eq!(*pipeline.peek(100), *b"borrowed, borrowed, x, y, given");

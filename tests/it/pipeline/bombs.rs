@@ -13,7 +13,9 @@ use crate::support::{Frame, Net, Over, alloc, kind, limits, serve};
 /// The message limit of these tests.
 const LIMIT: usize = 1024 * 1024;
 
-const ALGORITHMS: [(&str, fn() -> Compression); 4] = [
+type MakeCompression = fn() -> Compression;
+
+const ALGORITHMS: [(&str, MakeCompression); 4] = [
     ("lz4", Compression::lz4),
     ("zstd", Compression::zstd),
     ("gzip", Compression::gzip),
