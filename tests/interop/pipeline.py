@@ -40,9 +40,9 @@ class Compression:
         self.compress, self.decompress = compress, decompress
 
     def encode(self, message):
-        if len(message) < 100:
-            return b'\0' + message
-        return b'\1' + struct.pack('>I', len(message)) + self.compress(message)
+        compressed = b'\1' + struct.pack('>I', len(message)) + self.compress(message)
+        plain = b'\0' + message
+        return compressed if len(compressed) < len(plain) else plain
 
     def decode(self, encoded):
         if encoded[0] == 0:

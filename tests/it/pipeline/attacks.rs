@@ -375,6 +375,7 @@ async fn what_a_stage_of_this_side_refuses_is_not_sent_and_what_follows_depends(
             // Nothing that was sent later arrives without it.
             let (code, text) = peer.expect_error_and_end().await;
             assert_eq!((code, text.as_str()), (-646, "numbered: this is not said"));
+            peer.shutdown().await;
             let reason = within("the end", session.closed()).await;
             assert_eq!(reason.code(), Some(ErrorCode::PipelineFailed));
         }

@@ -95,6 +95,8 @@ async fn what_waits_for_a_handler_is_handled_before_a_goodbye(over: Over) {
     crate::support::settle().await;
     gate.add_permits(MANY as usize);
     expect_many(&mut events).await;
+    peer.expect(kind::DISCONNECT).await;
+    drop(peer);
     let reason = events.disconnected().await;
     assert_eq!(
         (reason.closed_by(), reason.text()),
@@ -122,6 +124,8 @@ async fn what_waits_while_reading_is_paused_is_handled_before_a_goodbye(over: Ov
     for number in 3..MANY {
         assert_eq!(events.message().await.payload(), long(number));
     }
+    peer.expect(kind::DISCONNECT).await;
+    drop(peer);
     assert_eq!(events.disconnected().await.text(), "enough");
     net.stop().await;
 }
@@ -150,6 +154,7 @@ async fn what_waits_for_a_handler_is_handled_before_an_error(over: Over) {
     gate.add_permits(1_000);
     expect_many(&mut events).await;
     assert_eq!(peer.expect_error_and_end().await.0, -646);
+    drop(peer);
     assert_eq!(
         events.disconnected().await.code(),
         Some(ErrorCode::PipelineFailed)
@@ -245,7 +250,8 @@ async fn what_comes_before_welcome_ends_the_attempt(over: Over) {
         ],
     ] {
         let stages = requiring(vec![Numbered::stage(7).into()]);
-        let (result, client, _, _) = answered(frames, stages).await;
+        let (result, client, _, peer) = answered(frames, stages).await;
+        drop(peer);
         assert_eq!(result, Err(ErrorCode::InvalidFrame));
         within("stop", client.stop()).await;
     }
@@ -311,6 +317,7 @@ async fn a_welcome_that_is_not_what_was_offered_ends_the_attempt() {
             -646,
             "{text}"
         );
+        drop(peer);
         within("stop", client.stop()).await;
     }
     for chosen in ["[]", r#"["zstd"]"#, r#"["lz4","chacha20-poly1305"]"#] {
