@@ -17,6 +17,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// verified, and more about certificates that were read again, or not.
 const SAID: &[&str] = &["tls_unverified", "tls_reloaded", "tls_reload_failed"];
 
+/// The target of the library's lines about single messages.
+const MESSAGES: &str = "network_system::message";
+
 /// How to print.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Output {
@@ -99,21 +102,29 @@ impl Output {
         }
     }
 
-    /// Sends the library's log to stderr.
-    pub(crate) fn install_log(self, level: LevelFilter) {
+    /// Sends the library's log to stderr, up to this level, and the line of each message if that is wanted.
+    pub(crate) fn install_log(self, level: LevelFilter, messages: bool) {
+        let most = match messages {
+            true => level.max(LevelFilter::INFO),
+            false => level,
+        };
         // Each event of a session has its id, so that spans would only repeat it.
-        let is_new = |data: &Metadata<'_>| data.is_event() && !SAID.contains(&data.name());
+        let is_wanted = move |data: &Metadata<'_>| {
+            data.is_event()
+                && !SAID.contains(&data.name())
+                && (*data.level() <= level || (messages && data.target() == MESSAGES))
+        };
         if self.json {
-            let objects = Registry::default().with(level).with(JsonLines);
-            objects.with(filter_fn(is_new)).init();
+            let objects = Registry::default().with(most).with(JsonLines);
+            objects.with(filter_fn(is_wanted)).init();
         } else {
             let plain = tracing_subscriber::fmt()
-                .with_max_level(level)
+                .with_max_level(most)
                 .with_writer(io::stderr)
                 .with_ansi(false)
                 .with_target(false)
                 .finish();
-            plain.with(filter_fn(is_new)).init();
+            plain.with(filter_fn(is_wanted)).init();
         }
     }
 }

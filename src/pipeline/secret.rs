@@ -61,6 +61,9 @@ pub enum KeyError {
         /// The id.
         id: u32,
     },
+    /// A ring is to hold no key.
+    #[error("there is no key, and a ring has at least one")]
+    NoKeys,
     /// The ring holds as many keys as it may.
     #[error("the ring holds {limit} keys already, remove one first")]
     TooManyKeys {
@@ -134,6 +137,19 @@ impl Secret {
         Secret::wiped(bytes)
     }
 
+    /// The bytes in hexadecimal, as [`from_hex`](Self::from_hex) reads them: for bringing a new secret to the other
+    /// side. Whoever sees the text has the secret; the caller keeps it safe, and wipes it.
+    pub fn to_hex(&self) -> String {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        // As large as it becomes: growing would leave digits behind.
+        let mut text = String::with_capacity(2 * self.bytes.len());
+        for byte in self.bytes.iter() {
+            text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+            text.push(char::from(DIGITS[usize::from(byte & 15)]));
+        }
+        text
+    }
+
     fn wiped(bytes: Zeroizing<Vec<u8>>) -> Result<Self, KeyError> {
         match bytes.len() {
             len if len < Secret::MIN_BYTES => Err(KeyError::ShortSecret { bytes: len }),
@@ -188,6 +204,7 @@ mod tests {
         let text = "000102030405060708090a0B0c0D0e0F";
         let secret = Secret::from_hex(text).unwrap();
         assert_eq!(secret.as_bytes(), (0..16).collect::<Vec<u8>>());
+        assert_eq!(secret.to_hex(), text.to_lowercase());
         for bad in [
             "0",
             "0x000102030405060708090a0b0c0d0e0f",

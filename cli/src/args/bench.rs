@@ -26,6 +26,7 @@ counts from the time at which a message should have left. Without, an answer mak
 
 --json writes one object:
   url, mode, connections, threads, size, window, rate   what was asked for; null where without meaning
+  pipeline                                              the stages that were agreed on, in order
   warmup_seconds, duration_seconds                      duration as measured
   connected                                             connections that were made for the run
   messages, bytes                                       round trips (echo), sent (oneway), received
@@ -36,6 +37,8 @@ counts from the time at which a message should have left. Without, an answer mak
   latency_us                                            count, min, mean, p50, p90, p99, p99_9, max;
                                                         null for oneway and idle
 
+Messages are all the same byte, which compression likes more than what others send.
+
 Examples:
   netsys bench tcp://127.0.0.1:7600
   netsys bench tcp://127.0.0.1:7600 --connections 100 --window 64 --threads 2
@@ -43,6 +46,7 @@ Examples:
   netsys bench tls://127.0.0.1:7643 --ca certs/ca.pem --mode connect
   netsys bench wss://127.0.0.1:7644 --insecure --plain --connections 100
   netsys bench udp://127.0.0.1:7602 --window 16
+  netsys bench tcp://127.0.0.1:7600 --pipeline aes-256-gcm --pipeline-keys keys --size 1KiB
   netsys bench unix:///run/netsys.sock --mode connect --json -";
 
 /// Measures a server under load

@@ -78,7 +78,7 @@ pub(crate) struct ContainerInput {
     pub(crate) from: Option<FormatName>,
 
     /// The longest input; 0 for no limit
-    #[arg(long, value_name = "SIZE", default_value = "64M")]
+    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
     pub(crate) limit: Size,
 
     /// How deep containers and arrays may be nested, 1 to 128

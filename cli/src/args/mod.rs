@@ -9,6 +9,7 @@ mod cert;
 mod client;
 mod connect;
 mod container;
+mod key;
 mod listen;
 mod pipeline;
 mod serve;
@@ -21,6 +22,7 @@ pub(crate) use self::cert::{CertArgs, CertKind};
 pub(crate) use self::client::{ClientArgs, ProxyChoice};
 pub(crate) use self::connect::ConnectArgs;
 pub(crate) use self::container::{ContainerAction, ContainerArgs, ContainerInput, FormatName};
+pub(crate) use self::key::KeyArgs;
 pub(crate) use self::listen::{Descriptor, Listen, Which};
 pub(crate) use self::pipeline::{Fate, PipelineArgs, Require, StageName};
 pub(crate) use self::serve::{ClientAuthMode, HandlerName, ServeArgs};
@@ -90,6 +92,7 @@ pub(crate) enum Command {
     Connect(Box<ConnectArgs>),
     Bench(Box<BenchArgs>),
     Cert(CertArgs),
+    Key(KeyArgs),
     Container(ContainerArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
@@ -114,7 +117,7 @@ Examples:
   netsys man | man -l -
   netsys man serve > /usr/local/share/man/man1/netsys-serve.1")]
 pub(crate) struct ManArgs {
-    /// The command; without it, the page of the program
+    /// The command, such as `serve` or `container show`; without it, the page of the program
     #[arg(value_name = "COMMAND")]
-    pub(crate) command: Option<String>,
+    pub(crate) command: Vec<String>,
 }

@@ -32,12 +32,13 @@ pub(crate) struct PipelineArgs {
     )]
     pub(crate) pipeline_require: Option<Require>,
 
-    /// The keys of encryption: a line for each with its number and at least 16 bytes in hexadecimal. The
-    /// first is used, all are understood
+    /// The keys of encryption, as `netsys key --id N` makes them: a line for each with its number and at
+    /// least 16 bytes in hexadecimal. The first is used, all are understood; read again on SIGHUP
     #[arg(long, value_name = "FILE", help_heading = "Pipeline")]
     pub(crate) pipeline_keys: Option<PathBuf>,
 
-    /// The keys of hmac-sha256: a line for each in hexadecimal. The first is used, all are understood
+    /// The keys of hmac-sha256, as `netsys key` makes them: a line for each in hexadecimal. The first is
+    /// used, all are understood
     #[arg(long, value_name = "FILE", help_heading = "Pipeline")]
     pub(crate) hmac_keys: Option<PathBuf>,
 
@@ -51,7 +52,7 @@ pub(crate) struct PipelineArgs {
     pub(crate) pipeline_threshold: Option<Size>,
 
     /// Take a peer that says no hello to use all stages as well: on ?codec=length, plain WebSocket, plain
-    /// datagrams [default: off]
+    /// datagrams. Both sides need it [default: off]
     #[arg(
         long,
         value_name = "on|off",
@@ -73,7 +74,7 @@ pub(crate) struct PipelineArgs {
     )]
     pub(crate) pipeline_failure: Option<Fate>,
 
-    /// Log each message, without its payload; seen with -v
+    /// Log each message to stderr, without its payload
     #[arg(long, value_name = "on|off", value_enum, hide_possible_values = true,
         default_value_t = Toggle::Off, help_heading = "Pipeline")]
     pub(crate) log_messages: Toggle,

@@ -5,14 +5,16 @@ mod cert;
 mod completions;
 mod connect;
 mod container;
+mod key;
 mod limits;
 mod man;
+mod reload;
 mod serve;
 mod signals;
 
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::args::{Cli, Command, GlobalArgs, LogLevel};
+use crate::args::{Cli, Command, GlobalArgs, LogLevel, PipelineArgs};
 use crate::exit::{ExitStatus, Failure};
 use crate::output::Output;
 
@@ -21,15 +23,15 @@ pub(crate) fn run(args: Cli) -> Result<ExitStatus, Failure> {
     let Cli { global, command } = args;
     match command {
         Command::Serve(args) => {
-            let output = output(&global, args.json);
+            let output = logging(&global, args.json, &args.pipeline);
             serve::run(*args, output)
         }
         Command::Connect(args) => {
-            let output = output(&global, args.json);
+            let output = logging(&global, args.json, &args.client.pipeline);
             connect::run(*args, output)
         }
         Command::Bench(args) => {
-            let output = output(&global, false);
+            let output = logging(&global, false, &args.client.pipeline);
             bench::run(*args, output)
         }
         Command::Cert(args) => {
@@ -40,17 +42,28 @@ pub(crate) fn run(args: Cli) -> Result<ExitStatus, Failure> {
             let output = output(&global, args.action.input().json);
             container::run(&args, output)
         }
+        Command::Key(args) => key::run(&args, Output::plain()),
         Command::Completions(args) => completions::run(args, Output::plain()),
         Command::Man(args) => man::run(args, Output::plain()),
     }
 }
 
 fn output(global: &GlobalArgs, json: bool) -> Output {
+    install(global, json, false)
+}
+
+/// For commands that may be asked to log each message. Whoever wants to hear nothing does not hear that.
+fn logging(global: &GlobalArgs, json: bool, pipeline: &PipelineArgs) -> Output {
+    let is_silent = global.quiet || matches!(global.log, Some(LogLevel::Off));
+    install(global, json, pipeline.log_messages.is_on() && !is_silent)
+}
+
+fn install(global: &GlobalArgs, json: bool, messages: bool) -> Output {
     let output = Output {
         json,
         quiet: global.quiet,
     };
-    output.install_log(level(global));
+    output.install_log(level(global), messages);
     output
 }
 

@@ -5,7 +5,7 @@ use network_system::websocket::{Deflate, Speak, WebSocketClient};
 use network_system::{Address, ClientBuilder, Endpoint, Proxy, UdpOptions};
 use serde_json::json;
 
-use super::{PipelineSettings, datagram_size};
+use super::{KeyFile, PipelineSettings, datagram_size};
 use crate::args::{ClientArgs, ProxyChoice};
 use crate::exit::Failure;
 use crate::output::Output;
@@ -26,12 +26,17 @@ pub(crate) struct ClientSettings {
 impl ClientSettings {
     /// `resumes` says whether later connections may take up the TLS session of earlier ones.
     pub(crate) fn new(args: &ClientArgs, url: &Endpoint, resumes: bool) -> Result<Self, Failure> {
+        let pipeline = PipelineSettings::new(&args.pipeline)?;
+        if let Some(pipeline) = &pipeline {
+            let is_plain = args.plain && is_websocket(url);
+            pipeline.check_client(url, is_plain, args.msgi || !is_websocket(url))?;
+        }
         Ok(ClientSettings {
             tls: tls(args, url, resumes)?,
             websocket: websocket(args, url)?,
             proxy: proxy(args, url)?,
             udp: udp(args, url)?,
-            pipeline: PipelineSettings::new(&args.pipeline)?,
+            pipeline,
             is_blind: args.insecure && args.pin.is_empty(),
         })
     }
@@ -48,6 +53,15 @@ impl ClientSettings {
 
     pub(crate) fn datagram_size(&self) -> usize {
         self.udp.datagram_size
+    }
+
+    pub(crate) fn has_pipeline(&self) -> bool {
+        self.pipeline.is_some()
+    }
+
+    /// The keys of encryption, if there is any.
+    pub(crate) fn keys(&self) -> Option<&KeyFile> {
+        self.pipeline.as_ref()?.keys.as_ref()
     }
 
     pub(crate) fn apply(&self, builder: ClientBuilder) -> ClientBuilder {

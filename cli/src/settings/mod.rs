@@ -4,9 +4,10 @@
 //! stand before those of the user; so its values are parsed, and refused, by the same definitions.
 //!
 //! - [`serve`]: what a server works with; [`client`]: what the clients of `connect` and `bench` do;
-//!   [`pipeline`]: stages and their keys, for both.
+//!   [`pipeline`]: stages, and [`keys`]: their keys, for both.
 
 mod client;
+mod keys;
 mod pipeline;
 mod serve;
 
@@ -20,7 +21,8 @@ use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches};
 use network_system::{CodecKind, Endpoint};
 
 pub(crate) use self::client::{ClientSettings, is_websocket};
-pub(crate) use self::pipeline::{KeyFile, PipelineSettings};
+pub(crate) use self::keys::KeyFile;
+pub(crate) use self::pipeline::PipelineSettings;
 pub(crate) use self::serve::{ServeSettings, TlsSettings};
 use crate::args::Cli;
 use crate::exit::Failure;

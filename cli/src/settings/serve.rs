@@ -40,8 +40,13 @@ impl ServeSettings {
         let pipeline = PipelineSettings::new(&args.pipeline)?;
         let mut listen = std::mem::take(&mut args.listen);
         if listen.is_empty() {
-            let needs_hello = pipeline.as_ref().is_some_and(|known| known.needs_hello);
-            listen = default_listeners(args.token.is_some() || needs_hello)?;
+            let suits = |known: &PipelineSettings| known.suits_plain_datagrams();
+            let is_plain = args.token.is_none() && pipeline.as_ref().is_none_or(suits);
+            listen = default_listeners(!is_plain)?;
+        }
+        if let Some(pipeline) = &pipeline {
+            let endpoints = listen.iter().map(Listen::endpoint);
+            pipeline.check(endpoints.map(|endpoint| (endpoint, has_hello(endpoint))))?;
         }
         let tls = TlsSettings::new(&args, &listen)?;
         let websocket = websocket(&args);
@@ -144,7 +149,8 @@ impl ServeSettings {
     }
 }
 
-/// Where a server listens that is not told. A token needs hello, which plain datagrams do not have.
+/// Where a server listens that is not told. A token and most pipelines need hello, which plain datagrams do
+/// not have.
 fn default_listeners(needs_hello: bool) -> Result<Vec<Listen>, Failure> {
     let udp = match needs_hello {
         true => "udp://127.0.0.1:7602?codec=msgi",

@@ -1,6 +1,7 @@
 //! What the program prints about itself.
 
 use crate::program::{Running, run, text};
+use crate::usage::check;
 
 #[test]
 fn help_of_each_command_has_examples() {
@@ -8,7 +9,16 @@ fn help_of_each_command_has_examples() {
     assert_eq!(top.status.code(), Some(0));
     let top = text(&top.stdout);
     assert!(top.contains("Exit codes:"), "{top}");
-    for command in ["serve", "connect", "bench", "cert", "completions", "man"] {
+    for command in [
+        "serve",
+        "connect",
+        "bench",
+        "cert",
+        "key",
+        "container",
+        "completions",
+        "man",
+    ] {
         assert!(top.contains(&format!("  {command}")), "{top}");
         let help = run(&[command, "--help"], b"");
         assert_eq!(help.status.code(), Some(0), "{command}");
@@ -22,21 +32,35 @@ fn completions_know_every_option() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = run(&["completions", shell], b"");
         assert_eq!(script.status.code(), Some(0), "{shell}");
-        assert!(
-            text(&script.stdout).contains("max-connections-per-ip"),
-            "{shell}"
-        );
+        let script = text(&script.stdout);
+        for word in ["max-connections-per-ip", "pipeline-keys", "container"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
     }
 }
 
 #[test]
 fn manual_pages_are_pages() {
-    for arguments in [&["man"][..], &["man", "serve"]] {
+    for arguments in [
+        &["man"][..],
+        &["man", "serve"],
+        &["man", "key"],
+        &["man", "container", "convert"],
+    ] {
         let page = run(arguments, b"");
         assert_eq!(page.status.code(), Some(0));
         assert!(text(&page.stdout).contains(".TH netsys"), "{arguments:?}");
     }
-    assert!(text(&run(&["man", "serve"], b"").stdout).contains("first\\-byte\\-timeout"));
+    for (command, option) in [
+        (&["man", "serve"][..], "first\\-byte\\-timeout"),
+        (&["man", "connect"], "pipeline\\-keys"),
+        (&["man", "container", "show"], "depth"),
+    ] {
+        assert!(text(&run(command, b"").stdout).contains(option), "{option}");
+    }
+    check(&["man", "x"], &["`x`", "container"]);
+    check(&["man", "container", "x"], &["`x`", "show"]);
+    check(&["man", "key", "x"], &["no commands"]);
 }
 
 #[test]

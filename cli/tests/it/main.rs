@@ -9,8 +9,10 @@ mod activation;
 mod bench;
 mod cert;
 mod connect;
+mod container;
 mod documents;
 mod peer;
+mod pipeline;
 mod program;
 mod serve;
 #[cfg(unix)]

@@ -20,6 +20,8 @@ use crate::pipeline::{KeyError, Secret};
 /// 2. [`activate`](Self::activate) it, on both sides, in any order;
 /// 3. [`remove`](Self::remove) the old one, when nothing that was sent with it can still be on its way.
 ///
+/// [`replace`](Self::replace) is all of that at once, for keys that are read from a file again.
+///
 /// Links make keys of their own from a secret, see [`Encryption`](super::Encryption). Secrets are overwritten
 /// when they are removed, or dropped with the last handle; a link's own keys when the link ends, or with its
 /// next message after the removal.
@@ -152,6 +154,51 @@ impl Keys {
         Ok(())
     }
 
+    /// Holds these keys and no others from now on. The first is used for sending. Keys that are there already
+    /// stay as they are; links go on with them.
+    ///
+    /// # Errors
+    /// There is no key or more than [`Keys::MAX`], or one could not be [added](Self::add). Nothing has changed
+    /// then.
+    pub fn replace(&self, keys: &[(u32, Secret)]) -> Result<(), KeyError> {
+        let Some((active, secret)) = keys.first() else {
+            return Err(KeyError::NoKeys);
+        };
+        if keys.len() > Keys::MAX {
+            return Err(KeyError::TooManyKeys { limit: Keys::MAX });
+        }
+        let ring = &mut *self.write();
+        let (mut ids, mut secrets) = (HashSet::new(), HashSet::new());
+        let mut added = Vec::new();
+        for (id, secret) in keys {
+            let used_secret = ring.fingerprint.hash_one(secret.as_bytes());
+            let is_held = ring.keys.get(id).is_some_and(|held| held.is_same(secret));
+            if !ids.insert(*id) || (!is_held && ring.used_ids.contains(id)) {
+                return Err(KeyError::ReusedId { id: *id });
+            }
+            if !secrets.insert(used_secret)
+                || (!is_held && ring.used_secrets.contains(&used_secret))
+            {
+                return Err(KeyError::ReusedSecret { id: *id });
+            }
+            if !is_held {
+                added.push((*id, used_secret));
+            }
+        }
+        if ring.used_ids.len() + added.len() > Keys::LIFETIME_MAX {
+            let limit = Keys::LIFETIME_MAX;
+            return Err(KeyError::Exhausted { limit });
+        }
+        for (id, used_secret) in added {
+            ring.used_ids.insert(id);
+            ring.used_secrets.insert(used_secret);
+        }
+        ring.keys = keys.iter().cloned().collect();
+        ring.active = (*active, secret.clone());
+        self.changed(ring);
+        Ok(())
+    }
+
     /// The id of the key that is used for sending.
     pub fn active(&self) -> u32 {
         self.ring().active.0
@@ -215,6 +262,45 @@ mod tests {
 
     fn secret(number: u32) -> Secret {
         Secret::new(u128::from(number).to_be_bytes()).unwrap()
+    }
+
+    #[test]
+    fn replacing_takes_all_keys_or_none() {
+        let keys = Keys::new(1, secret(1));
+        keys.replace(&[(2, secret(2)), (1, secret(1))]).unwrap();
+        assert_eq!((keys.active(), keys.ids()), (2, vec![1, 2]));
+        let generation = keys.generation();
+        let many: Vec<_> = (10..75).map(|id| (id, secret(id))).collect();
+        for (wrong, error) in [
+            (vec![], KeyError::NoKeys),
+            (
+                vec![(3, secret(3)), (1, secret(4))],
+                KeyError::ReusedId { id: 1 },
+            ),
+            (
+                vec![(3, secret(3)), (3, secret(4))],
+                KeyError::ReusedId { id: 3 },
+            ),
+            (
+                vec![(3, secret(3)), (4, secret(1))],
+                KeyError::ReusedSecret { id: 4 },
+            ),
+            (
+                vec![(3, secret(3)), (4, secret(3))],
+                KeyError::ReusedSecret { id: 4 },
+            ),
+            (many.clone(), KeyError::TooManyKeys { limit: Keys::MAX }),
+        ] {
+            assert_eq!(keys.replace(&wrong), Err(error));
+            assert_eq!((keys.active(), keys.ids()), (2, vec![1, 2]));
+        }
+        assert_eq!(keys.generation(), generation, "no link has to look");
+        // What was refused was not taken, not even in part.
+        keys.replace(&[(3, secret(5)), (2, secret(2))]).unwrap();
+        assert_eq!(keys.add(1, secret(1)), Err(KeyError::ReusedId { id: 1 }));
+        // A full ring can be exchanged for another.
+        keys.replace(&many[..Keys::MAX]).unwrap();
+        assert_eq!((keys.active(), keys.ids().len()), (10, Keys::MAX));
     }
 
     #[test]

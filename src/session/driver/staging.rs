@@ -338,6 +338,10 @@ impl Driver {
         received.frames = decoded;
         if ends {
             if let Some((_, failure)) = refused.pop() {
+                if self.is_closing() {
+                    // The close goes on with its own reason, and the message is lost all the same.
+                    self.report_error(failure.code(), &failure.to_string());
+                }
                 received.then = Then::Invalid(ProtocolError {
                     code: failure.code(),
                     text: failure.to_string().into(),

@@ -123,6 +123,8 @@ impl Thread {
         while let Some(attempt) = attempts.join_next().await {
             match attempt {
                 Ok(Ok(connection)) => {
+                    let stages = || connection.session.pipeline().to_vec();
+                    self.run.stages.get_or_init(stages);
                     let _ = self.events.send(Event::Connected);
                     connections.push(connection);
                 }

@@ -124,6 +124,9 @@ impl Plan {
 /// What `codec=msgi` puts around a message in a datagram.
 const FRAME: usize = 18;
 
+/// The most that the stages of a pipeline add to a message.
+const STAGES: usize = 64;
+
 /// The payload of the largest datagram.
 const DATAGRAM_MAX: usize = 65_507;
 
@@ -133,7 +136,9 @@ fn fit_datagrams(
     args: &BenchArgs,
     size: usize,
 ) -> Result<(), Failure> {
-    let datagram = size + if has_hello(&args.url) { FRAME } else { 0 };
+    let frame = if has_hello(&args.url) { FRAME } else { 0 };
+    let stages = if client.has_pipeline() { STAGES } else { 0 };
+    let datagram = size + frame + stages;
     let most = match args.client.udp_datagram_size {
         Some(_) => client.datagram_size(),
         None => DATAGRAM_MAX,

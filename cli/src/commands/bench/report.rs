@@ -13,6 +13,8 @@ use crate::args::BenchMode;
 
 pub(super) struct Report {
     connected: usize,
+    /// The names of the stages that messages went through.
+    stages: Vec<String>,
     seconds: f64,
     pub(super) messages: u64,
     pub(super) errors: u64,
@@ -46,6 +48,7 @@ impl Report {
                 BenchMode::Connect => messages as usize,
                 _ => connected,
             },
+            stages: run.stages.get().cloned().unwrap_or_default(),
             seconds,
             messages,
             errors: errors(recorders),
@@ -92,6 +95,7 @@ impl Report {
             "size": size,
             "window": plan.has_window().then_some(plan.window),
             "rate": plan.rate,
+            "pipeline": self.stages,
             "warmup_seconds": plan.warmup.as_secs_f64(),
             "duration_seconds": (self.seconds * 1e6).round() / 1e6,
             "connected": self.connected,
@@ -124,6 +128,9 @@ impl Report {
             Some(rate) => text += &format!(", {}/s asked for", grouped(rate as u64)),
             None if plan.has_window() => text += &format!(", window {}", plan.window),
             None => {}
+        }
+        if !self.stages.is_empty() {
+            text += &format!(", {}", self.stages.join(" + "));
         }
         text += &format!(", {:.1} s\n", self.seconds);
         let (done, unit) = match plan.mode {

@@ -16,6 +16,8 @@ pub(super) struct Run {
     stopped: AtomicBool,
     /// When it was ended before its time.
     ended: OnceLock<Instant>,
+    /// The stages that the first connection has agreed on; all others have the same server.
+    pub(super) stages: OnceLock<Vec<String>>,
     pub(super) broadcast: Broadcast,
 }
 
@@ -58,6 +60,7 @@ impl Run {
             measured: OnceLock::new(),
             stopped: AtomicBool::new(false),
             ended: OnceLock::new(),
+            stages: OnceLock::new(),
             broadcast: Broadcast::default(),
         }
     }

@@ -12,7 +12,7 @@ mod talk;
 
 use std::convert::Infallible;
 use std::io::{self, IsTerminal};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use network_system::{
@@ -25,12 +25,13 @@ use tokio::sync::{Notify, mpsc};
 use self::format::{Format, Style};
 use self::stdio::Input;
 use self::talk::{Receiver, Talk, request_text, send_text};
-use super::signals::Signals;
+use super::reload;
+use super::signals::{Hangup, Signals};
 use crate::args::ConnectArgs;
 use crate::exit::{ExitStatus, Failure};
 use crate::output::Output;
 use crate::settings::{
-    A_YEAR, ClientSettings, has_hello, is_websocket, message_size, within_a_year,
+    A_YEAR, ClientSettings, KeyFile, has_hello, is_websocket, message_size, within_a_year,
 };
 use crate::units::Span;
 
@@ -62,7 +63,9 @@ pub(crate) fn run(args: ConnectArgs, output: Output) -> Result<ExitStatus, Failu
         interactive: args.json || io::stderr().is_terminal(),
     };
     let arrived = Arc::new(Notify::new());
+    let refused = Arc::new(OnceLock::new());
     let receiver = Receiver {
+        refused: Arc::clone(&refused),
         printer: printer.clone(),
         talk,
         url: args.url.to_string(),
@@ -86,13 +89,21 @@ pub(crate) fn run(args: ConnectArgs, output: Output) -> Result<ExitStatus, Failu
         tokio::select! {
             status = conversation.run(input) => status,
             never = tell_round_trips(&client, args.ping, talk) => match never {},
+            error = read_keys_again(settings.keys(), output) => Err(error.into()),
         }
     });
     drop(client);
     drop(runtime);
     let written = writer.join().unwrap_or(Ok(()));
     match (status, written) {
-        (Ok(status), Ok(())) => Ok(status),
+        (Ok(status), Ok(())) => match refused.get() {
+            // Whether it was dropped, or came while the connection was being closed.
+            Some(text) if status == ExitStatus::Done => Err(Failure::new(
+                ExitStatus::Failed,
+                format_args!("{}: {text}", args.url),
+            )),
+            _ => Ok(status),
+        },
         (Err(failure), _) => Err(failure),
         (Ok(_), Err(error)) => Err(error.into()),
     }
@@ -333,10 +344,22 @@ fn ended(
     let error = reason.as_ref().and_then(CloseReason::code);
     // The server may say so only after everything was sent, and has taken none of it.
     let refused = error == Some(ErrorCode::TlsHandshakeFailed);
+    // Our own deadline for a server that does not close is no failure: all was sent. What could not be read
+    // of its answers is one.
+    let ran_out = matches!(
+        error,
+        Some(
+            ErrorCode::ConnectionTimeout
+                | ErrorCode::ConnectionClosed
+                | ErrorCode::IdleTimeout
+                | ErrorCode::HeartbeatTimeout
+                | ErrorCode::ShuttingDown
+        )
+    );
     match reason {
-        // Our own deadline for a server that does not close is no failure: all was sent.
         Some(reason)
-            if error.is_some() && (refused || !by_us || reason.closed_by() == ClosedBy::Remote) =>
+            if error.is_some()
+                && (!by_us || !ran_out || reason.closed_by() == ClosedBy::Remote) =>
         {
             let status = match refused {
                 true => ExitStatus::Tls,
@@ -372,6 +395,21 @@ async fn answers(arrived: &Notify, wait: Duration) {
     let next = || tokio::time::timeout(wait / 4, arrived.notified());
     let all = async { while next().await.is_ok() {} };
     let _ = tokio::time::timeout_at(until, all).await;
+}
+
+/// Reads the keys of encryption again on each SIGHUP. Without any, the signal ends the program.
+async fn read_keys_again(keys: Option<&KeyFile>, output: Output) -> io::Error {
+    let Some(keys) = keys else {
+        return std::future::pending().await;
+    };
+    let mut hangup = match Hangup::new(true) {
+        Ok(hangup) => hangup,
+        Err(error) => return error,
+    };
+    loop {
+        hangup.next().await;
+        reload::keys(keys.clone(), output).await;
+    }
 }
 
 /// Says how long PINGs take, if that was asked for.

@@ -1,6 +1,6 @@
 //! What the server says, and what is said about the connection.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use network_system::{
     ClientState, CloseReason, ClosedBy, ErrorCode, Handler, Message, RequestError, SendError,
@@ -91,6 +91,8 @@ pub(super) struct Receiver {
     pub(super) talk: Talk,
     pub(super) url: String,
     pub(super) arrived: Arc<Notify>,
+    /// Why a message did not get through the pipeline, for the first that did not.
+    pub(super) refused: Arc<OnceLock<String>>,
 }
 
 impl Handler for Receiver {
@@ -105,6 +107,12 @@ impl Handler for Receiver {
             .printer
             .send(self.talk.style.show("message", message.payload()))
             .await;
+    }
+
+    fn on_error(&self, _: &Session, code: ErrorCode, text: &str) {
+        if code == ErrorCode::PipelineFailed {
+            let _ = self.refused.set(format!("{}: {text}", code.name()));
+        }
     }
 
     async fn on_disconnect(&self, _: &Session, reason: &CloseReason) {

@@ -54,11 +54,7 @@ async fn serve(
     output: Output,
 ) -> Result<ExitStatus, Failure> {
     let mut signals = Signals::new()?;
-    let keys = settings
-        .pipeline
-        .as_ref()
-        .and_then(|known| known.keys.clone());
-    let reload = Reload::new(keys, output);
+    let reload = Reload::new(settings.pipeline.as_ref(), output);
     let mut hangup = Hangup::new(certificates.has_files() || reload.has_keys())?;
     let server = build(settings, places, &certificates)?;
     server.start().await?;

@@ -3,17 +3,23 @@
 use serde_json::json;
 
 use super::certificates::Certificates;
+use crate::commands::reload;
 use crate::output::Output;
-use crate::settings::KeyFile;
+use crate::settings::{KeyFile, PipelineSettings};
 
 pub(super) struct Reload {
     keys: Option<KeyFile>,
+    has_fixed_keys: bool,
     output: Output,
 }
 
 impl Reload {
-    pub(super) fn new(keys: Option<KeyFile>, output: Output) -> Self {
-        Reload { keys, output }
+    pub(super) fn new(pipeline: Option<&PipelineSettings>, output: Output) -> Self {
+        Reload {
+            keys: pipeline.and_then(|known| known.keys.clone()),
+            has_fixed_keys: pipeline.is_some_and(|known| known.has_fixed_keys),
+            output,
+        }
     }
 
     pub(super) fn has_keys(&self) -> bool {
@@ -22,37 +28,21 @@ impl Reload {
 
     /// Reads all files again. When something is wrong with one, what was read before stays.
     pub(super) async fn all(&self, certificates: &Certificates) {
-        if !certificates.has_files() && !self.has_keys() {
+        if self.has_fixed_keys {
+            let text = "SIGHUP: --hmac-keys is not read again, only at the start";
+            self.note("not_reloaded", text);
+        } else if !certificates.has_files() && !self.has_keys() {
             let text = "SIGHUP: there are no certificates and no keys to read again";
-            self.output
-                .note(&json!({ "event": "nothing_to_reload", "text": text }), text);
+            self.note("nothing_to_reload", text);
         }
         certificates.reload().await;
         if let Some(keys) = &self.keys {
-            self.keys(keys.clone()).await;
+            reload::keys(keys.clone(), self.output).await;
         }
     }
 
-    async fn keys(&self, keys: KeyFile) {
-        let read = tokio::task::spawn_blocking(move || keys.reload()).await;
-        let error = match read {
-            Ok(Ok(change)) => {
-                let event = json!({
-                    "event": "keys_reloaded", "active": change.active, "keys": change.ids
-                });
-                let all: Vec<_> = change.ids.iter().map(u32::to_string).collect();
-                let text = format!(
-                    "keys read again: {} is used, understood are {}",
-                    change.active,
-                    all.join(", ")
-                );
-                return self.output.note(&event, &text);
-            }
-            Ok(Err(error)) => error,
-            Err(error) => error.to_string(),
-        };
-        let text = format!("the keys stay as they are: {error}");
+    fn note(&self, event: &str, text: &str) {
         self.output
-            .problem(&json!({ "event": "reload_failed", "text": text }), &text);
+            .note(&json!({ "event": event, "text": text }), text);
     }
 }

@@ -1,12 +1,18 @@
 //! `netsys container`: shows, converts and checks value containers.
+//!
+//! - [`mod@detect`]: in which format one is.
 
+mod detect;
+
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 
 use bytes::Bytes;
-use network_system::container::{Container, DecodeOptions, Format};
+use network_system::container::{Container, DecodeOptions, Format, Value as ContainerValue};
 use serde_json::{Value, json};
 
+use self::detect::detect;
 use crate::args::{ContainerAction, ContainerArgs, ContainerInput, FormatName};
 use crate::exit::{ExitStatus, Failure};
 use crate::output::Output;
@@ -72,33 +78,6 @@ fn read(input: &ContainerInput) -> Result<Bytes, Failure> {
     Ok(Bytes::from(bytes))
 }
 
-/// Guesses from the first bytes, which is good enough for a person who is told so.
-fn detect(bytes: &Bytes, output: Output) -> Result<FormatName, Failure> {
-    let text = bytes.trim_ascii_start();
-    let from = match (bytes.first(), text.first()) {
-        (Some(0x80..=0x8f | 0xde | 0xdf), _) => FormatName::Msgpack,
-        (_, Some(b'{')) => match serde_json::from_slice::<Value>(text) {
-            Ok(object) if object.get("container").is_some() => FormatName::Json,
-            Ok(object) if object.get("values").is_some_and(Value::is_array) => FormatName::Typed,
-            _ => FormatName::CppJson,
-        },
-        (_, Some(b'<')) => FormatName::Xml,
-        (_, Some(b'@')) => FormatName::Text,
-        // The other begins with the length of its header, in JSON.
-        _ if bytes.get(4) == Some(&b'{') => FormatName::Binary,
-        _ => {
-            let text = "the first bytes do not say which format this is; name it with --from";
-            return Err(Failure::new(ExitStatus::Failed, text));
-        }
-    };
-    let name = from.name();
-    output.note(
-        &json!({ "event": "detected", "format": name }),
-        &format!("read as {name}"),
-    );
-    Ok(from)
-}
-
 fn decode(from: FormatName, bytes: &Bytes, input: &ContainerInput) -> Result<Container, Problem> {
     let Some(format) = library(from) else {
         let problem = |text: String| Problem {
@@ -107,7 +86,15 @@ fn decode(from: FormatName, bytes: &Bytes, input: &ContainerInput) -> Result<Con
         };
         let object: Value =
             serde_json::from_slice(bytes).map_err(|error| problem(error.to_string()))?;
-        return Container::from_typed_json(&object).map_err(|error| problem(error.to_string()));
+        let container =
+            Container::from_typed_json(&object).map_err(|error| problem(error.to_string()))?;
+        return match depth(&container) <= usize::from(input.depth) {
+            true => Ok(container),
+            false => Err(problem(format!(
+                "nested deeper than {} levels",
+                input.depth
+            ))),
+        };
     };
     let options = DecodeOptions::new().max_depth(input.depth.into());
     Container::decode_with(format, bytes, &options).map_err(|error| Problem {
@@ -150,6 +137,22 @@ fn encode(container: &Container, to: FormatName) -> Result<Vec<u8>, Problem> {
     })
 }
 
+/// Levels of containers and arrays. Readers have a limit, so that this needs none.
+fn depth(container: &Container) -> usize {
+    fn of(value: &ContainerValue) -> usize {
+        match value {
+            ContainerValue::Container(Some(container)) => depth(container),
+            ContainerValue::Array(elements) => 1 + elements.iter().map(of).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+    1 + container
+        .iter()
+        .map(|(_, value)| of(value))
+        .max()
+        .unwrap_or(0)
+}
+
 /// `None` for the form that only this program has.
 fn library(name: FormatName) -> Option<Format> {
     Some(match name {
@@ -171,10 +174,11 @@ fn show(container: &Container, output: Output) -> Result<ExitStatus, Failure> {
     let object = container
         .to_typed_json()
         .map_err(|error| Failure::new(ExitStatus::Failed, error))?;
-    match output.json {
-        true => output.line(object.to_string())?,
-        false => output.line(pretty(&object))?,
-    }
+    let text = match output.json {
+        true => object.to_string(),
+        false => pretty(&object),
+    };
+    output.line(escaped(&text).as_bytes())?;
     Ok(ExitStatus::Done)
 }
 
@@ -196,9 +200,9 @@ fn convert(container: &Container, to: FormatName, output: Output) -> Result<Exit
     } else if !io::stdout().is_terminal() {
         // As it is: a line feed at its end would be no part of it.
         output.bytes(&bytes)?;
-    } else if to.is_binary() {
+    } else if to.is_binary() || !is_harmless(&bytes) {
         return Err(Failure::usage(format_args!(
-            "{name} is no text for a terminal: send stdout to a file, or use --json"
+            "this {name} is no text for a terminal: send stdout to a file, or use --json"
         )));
     } else {
         output.line(&bytes)?;
@@ -268,6 +272,32 @@ fn tell(event: &str, problem: &Problem, output: Output) {
     object["event"] = event.into();
     object["text"] = problem.text.clone().into();
     output.problem(&object, &problem.text);
+}
+
+/// The same JSON without control characters that it may have and terminals may obey: DEL and C1.
+fn escaped(json: &str) -> Cow<'_, str> {
+    use std::fmt::Write as _;
+    let obeyed = |c: char| matches!(c, '\u{7f}'..='\u{9f}');
+    if !json.contains(obeyed) {
+        return json.into();
+    }
+    let mut text = String::with_capacity(json.len() + 64);
+    for c in json.chars() {
+        match obeyed(c) {
+            // Writing to a string does not fail.
+            true => drop(write!(text, "\\u{:04x}", u32::from(c))),
+            false => text.push(c),
+        }
+    }
+    text.into()
+}
+
+/// Whether a terminal shows these bytes and obeys none of them.
+fn is_harmless(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_ok_and(|text| {
+        let mut chars = text.chars();
+        chars.all(|c| !c.is_control() || matches!(c, '\n' | '\t'))
+    })
 }
 
 fn hex(bytes: &[u8]) -> String {
