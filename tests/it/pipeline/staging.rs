@@ -354,7 +354,9 @@ async fn the_longest_message_of_a_datagram_leaves_room_for_its_stages() {
     within("connect", client.connect()).await.unwrap();
     // Head and correlation id, and what the stages add.
     let longest = 1_000 - 18 - 1 - 20;
-    let noise: Vec<u8> = (0..longest).map(|at: usize| ((at * at) >> 3) as u8).collect();
+    let noise: Vec<u8> = (0..longest)
+        .map(|at: usize| ((at * at) >> 3) as u8)
+        .collect();
     client.send(noise.clone()).await.unwrap();
     assert_eq!(
         within("an echo", stream.next()).await.unwrap().payload(),
