@@ -383,11 +383,12 @@ impl Driver {
     /// Reading or writing failed: nothing more leaves.
     pub(super) fn on_broken_link(&mut self, error: &std::io::Error, code: ErrorCode, now: u64) {
         if self.is_closing() {
-            if self.write_failed
-                && let Some(code) = LinkError::code_of(error)
+            // Why nothing could be written any more, or nothing of it was taken: with TLS 1.3 a server judges
+            // its client's certificate when the client may have said all that it had to say.
+            if let Some(code) = LinkError::code_of(error)
+                && (self.write_failed || code == ErrorCode::TlsHandshakeFailed)
                 && let Phase::Closing(closing) = &mut self.phase
             {
-                // Why nothing could be written any more: the peer had said so before it ended.
                 let text = format!("the connection broke: {error}");
                 closing.reason = CloseReason::transport(code, text);
             }
