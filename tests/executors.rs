@@ -762,3 +762,94 @@ fn a_pool_without_threads_or_room_is_refused() {
         assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_awaits_an_answer_of_its_own_session_on_the_only_thread() {
+    let server = start(
+        server()
+            .executor(ThreadPool::single_thread(1).unwrap())
+            .on_message(|session: Session, message: Message| async move {
+                let answer = session.request(message, PROMPT).await.unwrap();
+                session.send(answer).await.unwrap();
+            }),
+    )
+    .await;
+    let client = Client::builder()
+        .endpoint(&server.urls()[0])
+        .reconnect(ReconnectPolicy::disabled())
+        .executor(ThreadPool::single_thread(1).unwrap())
+        .on_request(|_session: Session, request: Message| async move { Ok(request) })
+        .build()
+        .unwrap();
+    let mut messages = client.messages().unwrap();
+    client.connect().await.unwrap();
+    for number in 0..20 {
+        client.send(format!("{number}")).await.unwrap();
+    }
+    for number in 0..20 {
+        let message = promptly(messages.next()).await.unwrap();
+        assert_eq!(message.as_text().unwrap(), format!("{number}"));
+    }
+    promptly(server.stop()).await.unwrap();
+}
+
+/// Full for a while, and panics instead of taking the first task that it has room for.
+struct Panics {
+    pool: ThreadPool,
+    offers: AtomicUsize,
+}
+
+impl Executor for Panics {
+    fn execute(&self, task: Task) -> Result<(), Task> {
+        match self.offers.fetch_add(1, Ordering::SeqCst) {
+            0..3 => Err(task),
+            3 => panic!("an executor that fails"),
+            _ => self.pool.execute(task),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_executor_that_panics_ends_one_session_and_holds_up_no_other() {
+    let executor = Panics {
+        pool: ThreadPool::new(1, 1).unwrap(),
+        offers: AtomicUsize::new(0),
+    };
+    let server = start(server().executor(executor).on_message(
+        |session: Session, message: Message| async move {
+            session.send(message).await.unwrap();
+        },
+    ))
+    .await;
+    let (first, second) = (connect(&server).await, connect(&server).await);
+    first.send("lost").await.unwrap();
+    promptly(first.wait_for_stop()).await;
+    echoes(&second, 50).await;
+    promptly(server.stop()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pool_may_go_in_a_handler_that_it_runs() {
+    let pool = Arc::new(ThreadPool::single_thread(1).unwrap());
+    let kept = Mutex::new(Some(Arc::clone(&pool)));
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let server = start(server().executor(pool).on_message(
+        move |_session: Session, _message: Message| {
+            let pool = kept.lock().unwrap().take();
+            let tell = tell.clone();
+            async move {
+                if let Some(pool) = pool {
+                    pool.stop();
+                    drop(pool);
+                }
+                let _ = tell.send(());
+            }
+        },
+    ))
+    .await;
+    let client = connect(&server).await;
+    client.send("go").await.unwrap();
+    promptly(told.recv()).await.unwrap();
+    promptly(server.stop()).await.unwrap();
+    drop(server);
+}

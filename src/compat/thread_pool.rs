@@ -30,6 +30,10 @@ const QUEUE: usize = 1_024;
 ///
 /// The callbacks of each session run in order, on whichever thread. With one thread, no two callbacks run
 /// at the same time. While 1,024 callbacks wait, sessions wait too, and read no more.
+///
+/// A task of the application's that waits for callbacks keeps its thread meanwhile. On a pool of one thread, a task
+/// that stops a server whose callbacks run there leaves them none: the stop takes the 10 seconds after which it
+/// cuts off, and the disconnect handlers are not called. In a callback this does not happen.
 pub struct basic_thread_pool(ThreadPool);
 
 impl basic_thread_pool {

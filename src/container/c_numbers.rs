@@ -70,7 +70,7 @@ pub(super) fn read_integer<T: TryFrom<i128>>(text: &[u8]) -> Result<T, Refused> 
 ///
 /// # Errors
 /// The text is something else, or the number becomes infinite or zero without being it.
-pub(super) fn read_f64(text: &[u8]) -> Result<f64, Refused> {
+pub(crate) fn read_f64(text: &[u8]) -> Result<f64, Refused> {
     let (negative, digits) = sign(trim(text));
     let number = match Digits::of(digits)? {
         Digits::Infinite => f64::INFINITY,
@@ -85,7 +85,7 @@ pub(super) fn read_f64(text: &[u8]) -> Result<f64, Refused> {
 ///
 /// # Errors
 /// As of [`read_f64`].
-pub(super) fn read_f32(text: &[u8]) -> Result<f32, Refused> {
+pub(crate) fn read_f32(text: &[u8]) -> Result<f32, Refused> {
     let (negative, digits) = sign(trim(text));
     let number = match Digits::of(digits)? {
         Digits::Infinite => f32::INFINITY,

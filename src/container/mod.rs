@@ -68,7 +68,7 @@ mod string;
 mod structs;
 mod value;
 
-mod c_numbers;
+pub(crate) mod c_numbers;
 mod carriers;
 mod json_reader;
 mod json_writer;

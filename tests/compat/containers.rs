@@ -87,6 +87,8 @@ fn a_factory_makes_each_type_from_its_text_or_says_why_not() {
         (uint_value, "-1"),
         (bool_value, "yes"),
         (null_value, "nothing"),
+        (float_value, "1e39"),
+        (double_value, "1e400"),
     ] {
         let refused = value_factory::create("x", wrong, text).expect_err("it does not fit");
         assert_eq!(refused.code, error_codes::request_failed);
@@ -106,6 +108,10 @@ fn conversions_refuse_what_they_would_damage() {
     assert!(refused.message.contains("\"n\""), "{refused}");
     assert!(value::new("n", -1).to_ulong().is_err());
     assert!(value::new("n", u64::MAX).to_double().is_err());
+    assert!(value::new("n", "1e400").to_double().is_err());
+    assert!(value::new("n", 1e300).to_float().is_err());
+    assert!(value::new("n", "1e300").to_float().is_err());
+    assert_eq!(value::new("n", "inf").to_float(), Ok(f32::INFINITY));
     assert_eq!(value::new("n", 7).to_double(), Ok(7.0));
     assert_eq!(value::new("n", "42").to_short(), Ok(42));
     assert_eq!(value::new("n", "2.5").to_float(), Ok(2.5));

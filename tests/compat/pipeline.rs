@@ -88,6 +88,10 @@ fn a_signed_message_is_verified_by_whoever_has_the_key() {
 }
 
 #[test]
+#[allow(
+    clippy::needless_borrows_for_generic_args,
+    reason = "that it takes a borrowed vector, too, is the point"
+)]
 fn the_segmented_buffer_has_its_classic_names() {
     let mut pipeline = Pipeline::new();
     assert!(pipeline.empty());

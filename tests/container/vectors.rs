@@ -1,5 +1,10 @@
 //! What the tests over vectors have in common: reading them, comparing, and a line for each.
 
+#![allow(
+    clippy::print_stdout,
+    reason = "a line for each vector is what these tests show"
+)]
+
 use std::fmt;
 use std::path::PathBuf;
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{value, value_container, value_types};
 use crate::compat::result::{Result, error};
-use crate::container::{Container, DecodeOptions, Format, Value};
+use crate::container::{Container, DecodeOptions, Format, Value, c_numbers};
 use crate::error::ErrorCode;
 
 /// Makes values from text; and, given to a [`messaging_bridge`](crate::compat::messaging_bridge), says in
@@ -93,8 +93,10 @@ impl value_factory {
             value_types::ulong_value => parse(text, Value::ULong),
             value_types::llong_value => parse(text, Value::LLong),
             value_types::ullong_value => parse(text, Value::ULLong),
-            value_types::float_value => parse(text, Value::Float),
-            value_types::double_value => parse(text, Value::Double),
+            value_types::float_value => c_numbers::read_f32(text.as_bytes()).ok().map(Value::Float),
+            value_types::double_value => {
+                c_numbers::read_f64(text.as_bytes()).ok().map(Value::Double)
+            }
             value_types::string_value => Some(Value::from(text)),
             value_types::bytes_value => Some(Value::from(text.as_bytes())),
             value_types::container_value | value_types::array_value => {

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::compat::result::{Result, error};
-use crate::container::{Text, Value, ValueType};
+use crate::container::{Text, Value, ValueType, c_numbers};
 use crate::error::ErrorCode;
 
 macro_rules! value_types {
@@ -167,10 +167,11 @@ impl value {
     /// The number with 64 bits, floating.
     ///
     /// # Errors
-    /// `request_failed`: it is no number, or an integer that 64 floating bits do not hold exactly.
+    /// `request_failed`: it is no number, an integer that 64 floating bits do not hold exactly, or a text whose
+    /// number is beyond their range.
     pub fn to_double(&self) -> Result<f64> {
         let number = match &self.value {
-            Value::String(text) => text.as_str().and_then(|text| text.parse().ok()),
+            Value::String(text) => c_numbers::read_f64(text.as_bytes()).ok(),
             number => number.to_f64(),
         };
         number.ok_or_else(|| self.is_no("double"))
@@ -179,12 +180,18 @@ impl value {
     /// The number with 32 bits, floating, rounded to what these hold.
     ///
     /// # Errors
-    /// As [`to_double`](Self::to_double).
+    /// As [`to_double`](Self::to_double), and for a number beyond the range of 32 bits.
     pub fn to_float(&self) -> Result<f32> {
-        match self.value {
-            Value::Float(number) => Ok(number),
-            _ => Ok(self.to_double()? as f32),
-        }
+        let number = match &self.value {
+            Value::Float(number) => Some(*number),
+            Value::String(text) => c_numbers::read_f32(text.as_bytes()).ok(),
+            _ => {
+                let number = self.to_double()?;
+                let rounded = number as f32;
+                (rounded.is_finite() || !number.is_finite()).then_some(rounded)
+            }
+        };
+        number.ok_or_else(|| self.is_no("float"))
     }
 
     /// True or false: a bool, the text `true` or `false`, or an integer, of which 0 is false.

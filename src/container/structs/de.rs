@@ -109,13 +109,48 @@ impl<'de> Deserializer<'de> for Node<'de> {
                 visitor.visit_map(Entries::new(container, self.deeper()?))
             }
             Value::Array(values) => {
-                let elements = Elements {
+                let mut elements = Elements {
                     values: values.iter().enumerate(),
                     depth: self.deeper()?,
                 };
-                visitor.visit_seq(elements)
+                let sequence = visitor.visit_seq(&mut elements)?;
+                // A shorter tuple would lose the rest without a word.
+                match elements.values.len() {
+                    0 => Ok(sequence),
+                    _ => Err(de::Error::invalid_length(values.len(), &"fewer elements")),
+                }
             }
         }
+    }
+
+    /// What would be infinite, or another integer, is refused.
+    fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        if let Content::Value(value) = self.content {
+            let is_lost = match (value, value.as_integer()) {
+                (Value::Double(number), _) => number.is_finite() && (*number as f32).is_infinite(),
+                (_, Some(number)) => number as f32 as i128 != number,
+                _ => false,
+            };
+            if is_lost {
+                return Err(StructError::new(
+                    "a number that 32 floating bits do not hold",
+                ));
+            }
+        }
+        self.deserialize_any(visitor)
+    }
+
+    /// An integer that would become another one is refused.
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        if let Content::Value(value) = self.content
+            && value.as_integer().is_some()
+            && value.to_f64().is_none()
+        {
+            return Err(StructError::new(
+                "an integer that 64 floating bits do not hold",
+            ));
+        }
+        self.deserialize_any(visitor)
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
@@ -137,7 +172,9 @@ impl<'de> Deserializer<'de> for Node<'de> {
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         match self.content {
             Content::Value(Value::Bytes(bytes)) => {
-                visitor.visit_seq(SeqDeserializer::new(bytes.iter().copied()))
+                let mut elements = SeqDeserializer::new(bytes.iter().copied());
+                let sequence = visitor.visit_seq(&mut elements)?;
+                elements.end().map(|()| sequence)
             }
             _ => self.deserialize_any(visitor),
         }
@@ -201,7 +238,7 @@ impl<'de> Deserializer<'de> for Node<'de> {
     }
 
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 char str string
         unit unit_struct map struct identifier
     }
 }

@@ -71,11 +71,12 @@ impl Container {
     /// The values as a struct or map, by their names; the header is left out.
     ///
     /// The struct may borrow texts and bytes from the container. Integers may be of any type that the number fits
-    /// into.
+    /// into. A double becomes an `f32` by rounding. Of several values of one name a map keeps the last.
     ///
     /// # Errors
     ///
-    /// [`StructError`] when a field is missing, there twice, or of another type; it names the path of the value.
+    /// [`StructError`] when a field is missing, there twice, or of another type, when a number does not fit, or when
+    /// an array has more elements than are asked for; it names the path of the value.
     pub fn to_struct<'a, T: Deserialize<'a>>(&'a self) -> Result<T, StructError> {
         T::deserialize(de::Node::container(self))
     }

@@ -158,6 +158,41 @@ fn a_field_that_stands_there_twice_is_refused() {
 }
 
 #[test]
+fn no_element_is_left_out() {
+    let three = Value::from_iter([1, 2, 3]);
+    assert_eq!(three.to_deserialize::<(i32, i32, i32)>(), Ok((1, 2, 3)));
+    assert!(three.to_deserialize::<(i32, i32)>().is_err());
+    assert!(three.to_deserialize::<[i32; 2]>().is_err());
+    let bytes = Value::from(b"abc");
+    assert_eq!(bytes.to_deserialize::<[u8; 3]>(), Ok(*b"abc"));
+    assert!(bytes.to_deserialize::<(u8, u8)>().is_err());
+
+    #[derive(Debug, Deserialize)]
+    enum Point {
+        At(#[allow(dead_code)] i32, #[allow(dead_code)] i32),
+    }
+    let container = Container::new("x").with("At", three);
+    let error = container.to_struct::<Point>().unwrap_err();
+    assert_eq!(error.path(), "At");
+}
+
+#[test]
+fn a_number_that_floating_bits_do_not_hold_is_refused() {
+    assert!(Value::from(1e300).to_deserialize::<f32>().is_err());
+    assert!(Value::from(16_777_217).to_deserialize::<f32>().is_err());
+    assert!(Value::from(u64::MAX).to_deserialize::<f64>().is_err());
+    assert_eq!(Value::from(0.5).to_deserialize::<f32>(), Ok(0.5));
+    assert_eq!(
+        Value::from(f64::INFINITY).to_deserialize(),
+        Ok(f32::INFINITY)
+    );
+    assert_eq!(
+        Value::from(1_u64 << 63).to_deserialize(),
+        Ok(2_f64.powi(63))
+    );
+}
+
+#[test]
 fn what_is_no_struct_or_map_is_refused() {
     assert!(Container::from_struct("x", &1).is_err());
     assert!(Container::from_struct("x", &[1]).is_err());
