@@ -309,6 +309,9 @@ impl Inbound {
 
     /// Forgets the first message of more than `limit` bytes and everything after it; returns its length.
     pub(crate) fn cut_before_longer(&mut self, limit: usize) -> Option<usize> {
+        if self.owned.is_empty() && self.buffer_len() <= limit {
+            return None;
+        }
         let mut at = self.plain_at;
         for index in 0..self.plain {
             let len = msgi::payload_len(&self.data()[at..]);
