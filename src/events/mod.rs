@@ -325,7 +325,7 @@ impl<T: fmt::Display> fmt::Display for Shown<T> {
 /// Whether a character could end a line of a log, command a terminal, or turn the order of what is read.
 pub(crate) fn is_harmful(char: char) -> bool {
     char.is_control()
-        || matches!(char, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(char, '\u{061c}' | '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Events of one kind that are told in each [`WINDOW_MILLIS`].

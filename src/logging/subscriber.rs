@@ -204,7 +204,8 @@ fn quote(text: &mut String, from: usize) {
     let is_plain = !value.is_empty()
         && !value.contains(|char: char| char.is_whitespace() || char == '"' || char == '=');
     if !is_plain {
-        let quoted = format!("\"{}\"", value.replace('"', "\\\""));
+        let escaped = value.replace('\\', r"\\").replace('"', r#"\""#);
+        let quoted = format!("\"{escaped}\"");
         text.replace_range(from.., &quoted);
     }
 }

@@ -45,10 +45,28 @@ fn a_logger_gets_a_line_with_the_fields() {
     });
     let expected = [
         "info network_system::server: stopped drained=3 aborted=0",
-        r#"warn network_system::tls: TLS certificates not exchanged error="no \"key\"\nhere""#,
+        r#"warn network_system::tls: TLS certificates not exchanged error="no \"key\"\\nhere""#,
         "error network_system::server: a task of the server panicked",
     ];
     assert_eq!(lines.take(), expected);
+}
+
+#[test]
+fn a_value_cannot_pass_for_other_fields() {
+    let lines = Lines::up_to(Level::Info);
+    with(lines.clone(), || {
+        for error in [r#"x\" code=0 y="#, "two words\\"] {
+            let error = crate::events::shown(error);
+            crate::events::tls_reload_failed { error }.emit();
+        }
+    });
+    let lines = lines.take();
+    assert!(
+        lines[0].ends_with(r#"error="x\\\" code=0 y=""#),
+        "{}",
+        lines[0]
+    );
+    assert!(lines[1].ends_with(r#"error="two words\\""#), "{}", lines[1]);
 }
 
 #[test]

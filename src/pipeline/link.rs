@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 use std::fmt;
-
 use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use bytes::Bytes;
 
 use super::agreement::Agreed;
 use super::{
@@ -56,6 +57,15 @@ pub(crate) struct StageScratch {
 const SCRATCH_KEEP: usize = 256 * 1024;
 
 impl StageScratch {
+    /// The result as a value of its own, which keeps little more memory than it is counted with.
+    pub(crate) fn take_result(&mut self) -> Bytes {
+        // What compression was ready for is as long as the message was, and may wait in a queue for long.
+        if self.result.capacity() / 2 > self.result.len() {
+            return Bytes::copy_from_slice(&self.result);
+        }
+        Bytes::from(std::mem::take(&mut self.result))
+    }
+
     /// Gives back what a large message has left behind.
     pub(crate) fn shrink(&mut self) {
         for buffer in [&mut self.result, &mut self.front, &mut self.back] {
@@ -225,20 +235,26 @@ impl LinkPipeline {
     ) -> Result<(), PipelineFailure> {
         let left = self.stages.get_mut(done..).unwrap_or_default();
         let mut failed = encode(left, message, scratch).err();
-        if failed.is_none() && scratch.result.len() > most {
+        if let Some((refused_by, _)) = &failed {
+            self.note_counted(done, Some(*refused_by));
+        } else if scratch.result.len() > most {
+            self.note_counted(done, None);
             let error = StageError::too_large(scratch.result.len(), most);
             failed = self.stages.last().map(|stage| (stage.index, error));
         }
-        if let Some((refused_by, _)) = &failed {
-            let before = self
-                .stages
-                .iter()
-                .take_while(|stage| stage.index != *refused_by);
-            self.is_out_of_step |= before.skip(done).any(|stage| {
-                !stage.is_observer && !self.definition(stage.index).definition.is_shareable
-            });
-        }
         self.outcome(failed)
+    }
+
+    /// A message that does not leave has gone through the stages behind the first `done`, up to the one that
+    /// refused it. Those may have counted it.
+    fn note_counted(&mut self, done: usize, refused_by: Option<u8>) {
+        let before = self
+            .stages
+            .iter()
+            .take_while(|stage| Some(stage.index) != refused_by);
+        self.is_out_of_step |= before.skip(done).any(|stage| {
+            !stage.is_observer && !self.definition(stage.index).definition.is_shareable
+        });
     }
 
     /// Appends to `output` the message that `encoded` stands for, at most `limit` bytes.
@@ -331,9 +347,10 @@ impl LinkPipeline {
             .sum()
     }
 
-    /// What the stages have made of a message cannot stand on the link.
+    /// What the stages behind the first `done` have made of a message cannot stand on the link.
     #[cold]
-    pub(crate) fn refuse_result(&self, text: &'static str) -> PipelineFailure {
+    pub(crate) fn refuse_result(&mut self, done: usize, text: &'static str) -> PipelineFailure {
+        self.note_counted(done, None);
         PipelineFailure {
             stage: self.last_name(),
             error: StageError::new(text),

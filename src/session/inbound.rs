@@ -51,7 +51,10 @@ pub(crate) enum Visit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rebuilt {
     Kept,
-    Dropped,
+    /// It is left out, after so many bytes of work.
+    Dropped {
+        work: usize,
+    },
     /// Neither it nor what comes after it counts.
     Stopped,
 }
@@ -268,7 +271,8 @@ impl Inbound {
     }
 
     /// Makes frames of these by sending each payload through `change`, which appends the new one to the
-    /// buffer that it is given. When about `room` bytes have come of it, the rest is returned as it is.
+    /// buffer that it is given. When about `room` bytes have come of it, or were worked on in vain, the rest
+    /// is returned as it is.
     pub(crate) fn rebuild(
         mut self,
         room: usize,
@@ -276,7 +280,8 @@ impl Inbound {
     ) -> (Inbound, Inbound) {
         let mut output = Vec::with_capacity(self.payload_len().min(room));
         let mut spans = Vec::with_capacity(self.plain + self.spans.len() - self.next);
-        while (output.len() < room || spans.is_empty())
+        let mut in_vain: usize = 0;
+        while (output.len().saturating_add(in_vain) < room || spans.is_empty() && in_vain == 0)
             && let Some((mut span, payload)) = self.first()
         {
             let start = output.len();
@@ -287,7 +292,8 @@ impl Inbound {
                     spans.push(span);
                     self.skip_one();
                 }
-                Rebuilt::Dropped => {
+                Rebuilt::Dropped { work } => {
+                    in_vain = in_vain.saturating_add(work);
                     output.truncate(start);
                     self.skip_one();
                 }

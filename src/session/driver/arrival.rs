@@ -86,8 +86,7 @@ impl Driver {
         }
         if self.shared.hub().pipeline.is_some() {
             self.check_lengths(&mut received);
-            self.unstage(&mut received, room, turn);
-            work = work.max(received.frames.buffer_len());
+            work = work.max(self.unstage(&mut received, room, turn));
         }
         *budget = budget.saturating_sub(work);
         self.on_received(received, turn)

@@ -221,7 +221,7 @@ impl Driver {
             let refusal = framing.refuses(frame.frame_type, &scratch.result);
             let encoded = encoded.and_then(|()| match refusal {
                 None => Ok(()),
-                Some(text) => Err(staging.pipeline.refuse_result(text)),
+                Some(text) => Err(staging.pipeline.refuse_result(done, text)),
             });
             match encoded {
                 Ok(()) if scratch.result.len() < SHARE_THRESHOLD && !framing.is_values() => {
@@ -234,7 +234,7 @@ impl Driver {
                     output.place_slice(framing, frame_type, text, id, &scratch.result);
                 }
                 Ok(()) => {
-                    frame.payload = Bytes::from(std::mem::take(&mut scratch.result));
+                    frame.payload = scratch.take_result();
                     output.place(framing, frame);
                 }
                 Err(failure) => {
@@ -292,24 +292,26 @@ impl Driver {
         }
     }
 
-    /// Sends what was received back through the stages, about `room` bytes of it. The rest waits.
+    /// Sends what was received back through the stages, about `room` bytes of it. The rest waits. Returns
+    /// how much work that was, in bytes.
     pub(super) fn unstage(
         &mut self,
         received: &mut Received,
         room: usize,
         turn: &mut TurnContext<'_>,
-    ) {
+    ) -> usize {
         let Some(staging) = &mut self.staging else {
-            return;
+            return 0;
         };
         if received.frames.is_empty() {
-            return;
+            return 0;
         }
         let limit = self.shared.limits().message_size;
         let frames = std::mem::take(&mut received.frames);
         let scratch = &mut turn.buffers.stages;
         let mut refused = Vec::new();
         let mut ends = false;
+        let mut too_long = None;
         let keeps_text = staging.keeps_text;
         let (decoded, mut rest) = frames.rebuild(room, |span, payload, output| {
             if !is_staged(span.frame_type) {
@@ -317,6 +319,11 @@ impl Driver {
                 return Rebuilt::Kept;
             }
             span.text &= keeps_text;
+            if !staging.is_agreed && payload.len() > limit {
+                // The link takes a little more, which is for stages that are not there.
+                too_long = Some(ProtocolError::too_large(payload.len(), limit));
+                return Rebuilt::Stopped;
+            }
             let result = match payload.len() > limit + OVERHEAD_MAX + SALT {
                 true => Err(staging.pipeline.refuse_length(payload.len(), limit)),
                 false => staging.pipeline.decode(payload, limit, scratch, output),
@@ -328,15 +335,19 @@ impl Driver {
                     refused.push((*span, failure));
                     match ends {
                         true => Rebuilt::Stopped,
-                        false => Rebuilt::Dropped,
+                        // It may have become a message of any length before it was found to be wrong.
+                        false => Rebuilt::Dropped { work: limit },
                     }
                 }
             }
         });
         staging.pipeline.flush_stats();
         scratch.shrink();
+        let work = decoded.buffer_len() + refused.len() * limit;
         received.frames = decoded;
-        if ends {
+        if let Some(error) = too_long {
+            received.then = Then::Invalid(error);
+        } else if ends {
             if let Some((_, failure)) = refused.pop() {
                 if self.is_closing() {
                     // The close goes on with its own reason, and the message is lost all the same.
@@ -361,6 +372,7 @@ impl Driver {
         for (span, failure) in refused {
             self.on_refused_input(span, &failure);
         }
+        work
     }
 
     #[cold]
@@ -428,7 +440,7 @@ impl Driver {
             let made = staging
                 .pipeline
                 .encode_shareable(&message.payload, most, scratch);
-            made.then(|| Bytes::from(std::mem::take(&mut scratch.result)))
+            made.then(|| scratch.take_result())
         });
         match made {
             // A stage refused the message. It does so again when its turn comes, and that is reported.

@@ -2,6 +2,7 @@
 
 pub mod attacks;
 mod bombs;
+mod bounds;
 mod broadcast;
 pub mod combinations;
 pub mod negotiation;
