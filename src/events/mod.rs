@@ -3,7 +3,7 @@
 //!
 //! An event is made and emitted with its fields by name:
 //!
-//! ```ignore
+//! ```text
 //! events::listener_bound { url: listener.url() }.emit();
 //! ```
 //!
