@@ -5,6 +5,7 @@ mod bombs;
 mod bounds;
 mod broadcast;
 pub mod combinations;
+mod failures;
 pub mod negotiation;
 pub mod staging;
 pub mod wire;
