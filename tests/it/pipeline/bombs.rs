@@ -8,7 +8,7 @@ use network_system::pipeline::{Compression, OnFailure};
 use network_system::{Message, Session};
 
 use super::{hello, with_fate};
-use crate::support::{Frame, Net, Over, alloc, kind, limits, serve};
+use crate::support::{Frame, Net, Over, alloc, kind, limits, serve, timeouts};
 
 /// The message limit of these tests.
 const LIMIT: usize = 1024 * 1024;
@@ -100,6 +100,8 @@ async fn server(algorithm: fn() -> Compression, fate: OnFailure) -> Net {
         builder
             .workers(1)
             .limits(limits(|limits| limits.message_size = LIMIT))
+            // Making the bombs takes longer than anybody should be silent.
+            .timeouts(timeouts(|timeouts| timeouts.heartbeat = Duration::ZERO))
             .pipeline(with_fate(fate, vec![algorithm().into()]))
             .on_message(|session: Session, message: Message| async move {
                 let _ = session
