@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
-use tracing::subscriber::DefaultGuard;
-use tracing::{Level, Subscriber};
+use tracing::subscriber::{DefaultGuard, Interest};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::Registry;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
@@ -46,11 +46,42 @@ pub struct Heard(Arc<Mutex<State>>);
 
 /// Hears everything of the library and the tests on this thread, up to a level, while the guard lives.
 pub fn hear(most: Level) -> (Heard, DefaultGuard) {
+    // Subscribers come and go on other threads meanwhile, and `tracing` remembers for each place in the code
+    // whether anybody listens. With one that never decides, it always asks.
+    static UNDECIDED: Once = Once::new();
+    UNDECIDED.call_once(|| tracing::subscriber::set_global_default(Undecided).unwrap());
     let heard = Heard::default();
     let subscriber = Registry::default()
         .with(LevelFilter::from_level(most))
         .with(Collector(heard.clone()));
     (heard, tracing::subscriber::set_default(subscriber))
+}
+
+/// Hears nothing, and leaves open whether it might.
+struct Undecided;
+
+impl Subscriber for Undecided {
+    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
+        Interest::sometimes()
+    }
+
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        false
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &Event<'_>) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
 }
 
 impl Heard {
