@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::json_reader::{JsonKind, JsonReader};
 use super::{
     Container, DecodeError, DecodeOptions, EncodeError, Format, Header, Text, Value, c_numbers,
-    carriers, json_writer,
+    carriers, json_writer, scalars,
 };
 
 pub(super) fn encode(container: &Container, out: &mut Vec<u8>) -> Result<(), EncodeError> {
@@ -39,57 +39,19 @@ fn member(name: &Text, value: &Value, out: &mut Vec<u8>) -> Result<(), EncodeErr
     string(out, name, carriers::of_string)?;
     out.push(b':');
     match value {
-        Value::Bool(value) => {
-            let _ = write!(out, "{value}");
-        }
-        Value::Float(number) => {
-            check_finite(value, f64::from(*number))?;
-            if !c_numbers::is_exact_fixed_f32(*number) {
-                return Err(refuse(
-                    "a float of more than six decimals",
-                    carriers::of_value(value),
-                ));
-            }
-            c_numbers::write_fixed(out, f64::from(*number));
-        }
-        Value::Double(number) => {
-            check_finite(value, *number)?;
-            if !c_numbers::is_exact_fixed(*number) {
-                return Err(refuse(
-                    "a double of more than six decimals",
-                    carriers::of_value(value),
-                ));
-            }
-            c_numbers::write_fixed(out, *number);
-        }
+        Value::Float(number) if !number.is_finite() => return Err(refuse_number(value)),
+        Value::Double(number) if !number.is_finite() => return Err(refuse_number(value)),
         Value::String(text) => string(out, text, carriers::of_string)?,
-        Value::Null => return Err(refuse("a null", carriers::of_value(value))),
-        Value::Bytes(_) => return Err(refuse("bytes", carriers::of_value(value))),
-        Value::Container(_) => return Err(refuse("a container", carriers::of_value(value))),
-        Value::Array(_) => return Err(refuse("an array", carriers::of_value(value))),
-        Value::Short(_)
-        | Value::UShort(_)
-        | Value::Int(_)
-        | Value::UInt(_)
-        | Value::Long(_)
-        | Value::ULong(_)
-        | Value::LLong(_)
-        | Value::ULLong(_) => {
-            let _ = write!(out, "{}", value.as_integer().unwrap_or_default());
-        }
+        _ => scalars::write(value, out).map_err(|what| refuse(what, carriers::of_value(value)))?,
     }
     Ok(())
 }
 
-fn check_finite(value: &Value, number: f64) -> Result<(), EncodeError> {
-    if number.is_finite() {
-        Ok(())
-    } else {
-        Err(refuse(
-            "a number that is infinite or none",
-            carriers::of_value(value),
-        ))
-    }
+fn refuse_number(value: &Value) -> EncodeError {
+    refuse(
+        "a number that is infinite or none",
+        carriers::of_value(value),
+    )
 }
 
 fn string(

@@ -72,6 +72,7 @@ pub(crate) mod c_numbers;
 mod carriers;
 mod json_reader;
 mod json_writer;
+mod scalars;
 
 pub mod binary;
 mod cpp_json;

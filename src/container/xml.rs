@@ -7,7 +7,7 @@ use std::io::Write;
 use bytes::Bytes;
 
 use super::{
-    Container, DecodeError, DecodeOptions, EncodeError, Format, Text, Value, c_numbers, carriers,
+    Container, DecodeError, DecodeOptions, EncodeError, Format, Text, Value, carriers, scalars,
 };
 
 pub(super) fn encode(container: &Container, out: &mut Vec<u8>) -> Result<(), EncodeError> {
@@ -41,41 +41,8 @@ fn element(name: &Text, value: &Value, out: &mut Vec<u8>) -> Result<(), EncodeEr
     let _ = write!(out, "<{tag}>");
     match value {
         Value::Null => {}
-        Value::Bool(value) => {
-            let _ = write!(out, "{value}");
-        }
-        Value::Float(number) => {
-            if !c_numbers::is_exact_fixed_f32(*number) {
-                return Err(refuse(
-                    "a float of more than six decimals",
-                    carriers::of_value(value),
-                ));
-            }
-            c_numbers::write_fixed(out, f64::from(*number));
-        }
-        Value::Double(number) => {
-            if !c_numbers::is_exact_fixed(*number) {
-                return Err(refuse(
-                    "a double of more than six decimals",
-                    carriers::of_value(value),
-                ));
-            }
-            c_numbers::write_fixed(out, *number);
-        }
         Value::String(text) => content(text, carriers::of_value(value), out)?,
-        Value::Bytes(_) => return Err(refuse("bytes", carriers::of_value(value))),
-        Value::Container(_) => return Err(refuse("a container", carriers::of_value(value))),
-        Value::Array(_) => return Err(refuse("an array", carriers::of_value(value))),
-        Value::Short(_)
-        | Value::UShort(_)
-        | Value::Int(_)
-        | Value::UInt(_)
-        | Value::Long(_)
-        | Value::ULong(_)
-        | Value::LLong(_)
-        | Value::ULLong(_) => {
-            let _ = write!(out, "{}", value.as_integer().unwrap_or_default());
-        }
+        _ => scalars::write(value, out).map_err(|what| refuse(what, carriers::of_value(value)))?,
     }
     let _ = write!(out, "</{tag}>");
     Ok(())

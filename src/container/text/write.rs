@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use super::super::c_numbers::{self, is_space};
-use super::super::{Container, EncodeError, Format, Text, Value, carriers};
+use super::super::c_numbers::is_space;
+use super::super::{Container, EncodeError, Format, Text, Value, carriers, scalars};
 
 pub(in super::super) fn encode(
     container: &Container,
@@ -38,27 +38,6 @@ fn item(name: &Text, value: &Value, out: &mut Vec<u8>) -> Result<(), EncodeError
     let _ = write!(out, ",{},", value.value_type().id());
     match value {
         Value::Null => {}
-        Value::Bool(value) => {
-            let _ = write!(out, "{value}");
-        }
-        Value::Float(number) => {
-            if !c_numbers::is_exact_fixed_f32(*number) {
-                return Err(refuse(
-                    "a float of more than six decimals",
-                    carriers::of_value(value),
-                ));
-            }
-            c_numbers::write_fixed(out, f64::from(*number));
-        }
-        Value::Double(number) => {
-            if !c_numbers::is_exact_fixed(*number) {
-                return Err(refuse(
-                    "a double of more than six decimals",
-                    carriers::of_value(value),
-                ));
-            }
-            c_numbers::write_fixed(out, *number);
-        }
         Value::String(text) => {
             let bytes = text.as_bytes();
             if bytes.first().copied().is_some_and(is_space) {
@@ -72,19 +51,7 @@ fn item(name: &Text, value: &Value, out: &mut Vec<u8>) -> Result<(), EncodeError
         }
         // No bytes are what a reader makes of an empty text.
         Value::Bytes(bytes) if bytes.is_empty() => {}
-        Value::Bytes(_) => return Err(refuse("bytes", carriers::of_value(value))),
-        Value::Container(_) => return Err(refuse("a container", carriers::of_value(value))),
-        Value::Array(_) => return Err(refuse("an array", carriers::of_value(value))),
-        Value::Short(_)
-        | Value::UShort(_)
-        | Value::Int(_)
-        | Value::UInt(_)
-        | Value::Long(_)
-        | Value::ULong(_)
-        | Value::LLong(_)
-        | Value::ULLong(_) => {
-            let _ = write!(out, "{}", value.as_integer().unwrap_or_default());
-        }
+        _ => scalars::write(value, out).map_err(|what| refuse(what, carriers::of_value(value)))?,
     }
     out.extend_from_slice(b"];");
     Ok(())
