@@ -39,6 +39,11 @@ macro_rules! codes {
                 match number { $($number => Some(ErrorCode::$variant),)* _ => None }
             }
 
+            /// The place of the code in [`ALL`](Self::ALL).
+            pub(crate) fn index(self) -> usize {
+                Self::ALL.iter().position(|&code| code == self).unwrap_or_default()
+            }
+
             /// Whether trying the same again later can succeed without changing anything else.
             pub const fn is_retryable(self) -> bool {
                 match self { $(ErrorCode::$variant => $retryable,)* }

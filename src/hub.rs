@@ -12,6 +12,7 @@ use crate::config::{Limits, Timeouts};
 use crate::executor::Execution;
 use crate::group::Groups;
 use crate::handler::{Authenticator, GroupGuard, Service};
+use crate::metrics::{PerformanceMonitor, Recorder, Role};
 use crate::pipeline::{OVERHEAD_MAX, Pipeline, SALT};
 use crate::session::round_trips::RoundTrips;
 use crate::session::shared::lock;
@@ -52,49 +53,6 @@ impl Clock {
     }
 }
 
-/// Counters over all sessions that there are and have been.
-#[derive(Debug, Default)]
-pub(crate) struct Totals {
-    pub(crate) connections: AtomicU64,
-    pub(crate) refused: AtomicU64,
-    pub(crate) errors: AtomicU64,
-    pub(crate) dropped: AtomicU64,
-    /// Messages that waited in an outbox when their session ended.
-    pub(crate) lost: AtomicU64,
-    /// Responses to requests that nobody waited for.
-    pub(crate) unknown_responses: AtomicU64,
-}
-
-/// Message counters of one worker, on a cache line of their own.
-#[derive(Debug, Default)]
-#[repr(align(64))]
-pub(crate) struct Traffic {
-    pub(crate) messages_sent: AtomicU64,
-    pub(crate) messages_received: AtomicU64,
-    pub(crate) bytes_sent: AtomicU64,
-    pub(crate) bytes_received: AtomicU64,
-    pub(crate) last_activity: AtomicU64,
-}
-
-/// Which side of the protocol the sessions of a hub are.
-#[derive(Clone, Debug)]
-pub(crate) enum Role {
-    /// Waits for a first frame.
-    Server,
-    /// Sends hello.
-    Client,
-}
-
-impl Role {
-    /// The side as a word.
-    pub(crate) fn name(&self) -> &'static str {
-        match self {
-            Role::Server => "server",
-            Role::Client => "client",
-        }
-    }
-}
-
 /// The common part of a server's or client's sessions.
 pub(crate) struct Hub {
     pub(crate) role: Role,
@@ -110,8 +68,8 @@ pub(crate) struct Hub {
     /// Where times of PINGs and requests go, when somebody wants to know.
     pub(crate) round_trips: Option<Arc<RoundTrips>>,
     pub(crate) clock: Clock,
-    pub(crate) totals: Totals,
-    traffic: Mutex<Vec<Arc<Traffic>>>,
+    /// What the sessions have done.
+    pub(crate) recorder: Arc<Recorder>,
     /// Connections that count against the limit.
     places: AtomicUsize,
     pub(crate) groups: Groups,
@@ -151,8 +109,7 @@ impl Hub {
             pipeline: None,
             round_trips: None,
             clock: Clock::new(),
-            totals: Totals::default(),
-            traffic: Mutex::new(Vec::new()),
+            recorder: Arc::default(),
             places: AtomicUsize::new(0),
             groups: Groups::default(),
             sessions: Mutex::new(HashMap::new()),
@@ -166,19 +123,25 @@ impl Hub {
     }
 
     /// Puts a pipeline between the sessions and their links.
-    pub(crate) fn with_pipeline(self, pipeline: Option<Pipeline>) -> Self {
-        Hub {
-            pipeline: pipeline.filter(|pipeline| !pipeline.is_empty()),
-            ..self
-        }
+    pub(crate) fn with_pipeline(mut self, pipeline: Option<Pipeline>) -> Self {
+        self.pipeline = pipeline.filter(|pipeline| !pipeline.is_empty());
+        self
+    }
+
+    /// Counts under a name, and for a monitor if there is one.
+    pub(crate) fn with_recorder(
+        mut self,
+        name: String,
+        monitor: Option<PerformanceMonitor>,
+    ) -> Self {
+        self.recorder = Recorder::new(self.role, name, monitor, self.pipeline.clone());
+        self
     }
 
     /// Records the times of PINGs and requests.
-    pub(crate) fn with_round_trips(self, round_trips: Option<Arc<RoundTrips>>) -> Self {
-        Hub {
-            round_trips,
-            ..self
-        }
+    pub(crate) fn with_round_trips(mut self, round_trips: Option<Arc<RoundTrips>>) -> Self {
+        self.round_trips = round_trips;
+        self
     }
 
     /// The longest message as it can stand on a link: with what stages may have added to it.
@@ -201,7 +164,8 @@ impl Hub {
 
     /// The session is open: it can be found and counted.
     pub(crate) fn session_opened(&self, session: &Session) {
-        self.totals.connections.fetch_add(1, Ordering::Relaxed);
+        let totals = &self.recorder.totals;
+        totals.session_opened(session.transport());
         lock(&self.sessions).insert(session.id(), session.clone());
     }
 
@@ -209,6 +173,8 @@ impl Hub {
     pub(crate) fn session_closed(&self, id: SessionId) {
         let session = lock(&self.sessions).remove(&id);
         if let Some(session) = session {
+            let totals = &self.recorder.totals;
+            totals.session_closed(session.transport());
             lock(&self.ending).insert(id, session);
         }
     }
@@ -241,22 +207,6 @@ impl Hub {
     pub(crate) fn set_goaway(&self, retry_ms: Option<u64>) {
         let value = retry_ms.map_or(0, |millis| millis.saturating_add(1));
         self.goaway.store(value, Ordering::Release);
-    }
-
-    /// Makes counters for `count` workers; those of an earlier run stay.
-    pub(crate) fn ensure_workers(&self, count: usize) {
-        let mut traffic = lock(&self.traffic);
-        while traffic.len() < count {
-            traffic.push(Arc::default());
-        }
-    }
-
-    pub(crate) fn worker_traffic(&self, index: usize) -> Arc<Traffic> {
-        lock(&self.traffic).get(index).cloned().unwrap_or_default()
-    }
-
-    pub(crate) fn traffic(&self) -> Vec<Arc<Traffic>> {
-        lock(&self.traffic).clone()
     }
 
     /// Takes a place among the connections; false when all are taken.
@@ -297,5 +247,11 @@ impl Hub {
 
     pub(crate) fn session_count(&self) -> usize {
         lock(&self.sessions).len()
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        self.recorder.retire();
     }
 }

@@ -9,6 +9,7 @@ pub mod container;
 pub mod error;
 pub mod executor;
 mod message;
+pub mod metrics;
 pub mod pipeline;
 
 mod client;

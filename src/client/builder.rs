@@ -14,8 +14,9 @@ use crate::endpoint::{Address, CodecKind, Endpoint};
 use crate::error::{CloseReason, ConfigError, ErrorCode, RequestError};
 use crate::executor::{Execution, Executor};
 use crate::handler::{Closures, Handler, HandlerService, Service};
-use crate::hub::{Hub, Role};
+use crate::hub::Hub;
 use crate::message::Message;
+use crate::metrics::{PerformanceMonitor, Role};
 use crate::pipeline::Pipeline;
 use crate::session::Session;
 use crate::session::round_trips::RoundTrips;
@@ -60,6 +61,8 @@ pub struct ClientBuilder {
     execution: Option<Arc<Execution>>,
     pipeline: Option<Pipeline>,
     round_trips: Option<Arc<RoundTrips>>,
+    name: Option<String>,
+    monitor: Option<PerformanceMonitor>,
     handler: Option<Arc<dyn Service>>,
     on_state_change: Option<Box<OnStateChange>>,
 }
@@ -85,6 +88,8 @@ impl ClientBuilder {
             execution: None,
             pipeline: None,
             round_trips: None,
+            name: None,
+            monitor: None,
             handler: None,
             on_state_change: None,
         }
@@ -281,6 +286,20 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets the name of the client in metrics, `client` by default. Clients of one monitor that have the same name
+    /// are counted as one.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Lets a monitor watch the client: it counts what the client counts, and the client takes the times of
+    /// handlers, requests and PINGs for it.
+    pub fn monitor(mut self, monitor: &PerformanceMonitor) -> Self {
+        self.monitor = Some(monitor.clone());
+        self
+    }
+
     /// Records the times of PINGs and requests.
     pub(crate) fn round_trips(mut self, round_trips: Arc<RoundTrips>) -> Self {
         self.round_trips = Some(round_trips);
@@ -359,7 +378,8 @@ impl ClientBuilder {
             None,
         )
         .with_pipeline(self.pipeline)
-        .with_round_trips(self.round_trips);
+        .with_round_trips(self.round_trips)
+        .with_recorder(self.name.unwrap_or_else(|| "client".into()), self.monitor);
         let link = LinkConfig {
             message_limit: hub.frame_limit(),
             socket: self.socket,

@@ -16,7 +16,7 @@ mod supervise;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -131,7 +131,6 @@ struct Inner {
     report: Mutex<ClientStopReport>,
     /// Groups to join again.
     groups: Mutex<BTreeSet<GroupName>>,
-    failed_attempts: AtomicU64,
     /// What the counters were when the statistics were last reset.
     baseline: Mutex<ClientStats>,
 }
@@ -624,7 +623,6 @@ impl Inner {
             reason: Mutex::new(None),
             report: Mutex::new(ClientStopReport::default()),
             groups: Mutex::new(BTreeSet::new()),
-            failed_attempts: AtomicU64::new(0),
             baseline: Mutex::new(ClientStats::default()),
         }
     }
@@ -654,6 +652,7 @@ impl Inner {
 
     fn taken(&self, dropped: u64) -> Result<(), SendError> {
         self.hub
+            .recorder
             .totals
             .dropped
             .fetch_add(dropped, Ordering::Relaxed);
@@ -692,12 +691,16 @@ impl Inner {
         let (queued_messages, queued_bytes) = self.offline.queued();
         let session = self.offline.session().filter(Session::is_connected);
         let mut stats = ClientStats {
-            connections: hub.totals.connections.load(Ordering::Relaxed),
-            failed_attempts: self.failed_attempts.load(Ordering::Relaxed),
-            errors: hub.totals.errors.load(Ordering::Relaxed),
-            dropped: hub.totals.dropped.load(Ordering::Relaxed),
-            lost: hub.totals.lost.load(Ordering::Relaxed),
-            unknown_responses: hub.totals.unknown_responses.load(Ordering::Relaxed),
+            connections: hub.recorder.totals.connections(),
+            failed_attempts: hub.recorder.totals.failed_attempts.load(Ordering::Relaxed),
+            errors: hub.recorder.totals.errors.load(Ordering::Relaxed),
+            dropped: hub.recorder.totals.dropped.load(Ordering::Relaxed),
+            lost: hub.recorder.totals.lost.load(Ordering::Relaxed),
+            unknown_responses: hub
+                .recorder
+                .totals
+                .unknown_responses
+                .load(Ordering::Relaxed),
             queued_messages,
             queued_bytes,
             connected_at: session.as_ref().map(Session::connected_at),
@@ -705,12 +708,13 @@ impl Inner {
             ..ClientStats::default()
         };
         let mut last = 0;
-        for traffic in hub.traffic() {
-            stats.messages_sent += traffic.messages_sent.load(Ordering::Relaxed);
-            stats.messages_received += traffic.messages_received.load(Ordering::Relaxed);
-            stats.bytes_sent += traffic.bytes_sent.load(Ordering::Relaxed);
-            stats.bytes_received += traffic.bytes_received.load(Ordering::Relaxed);
-            last = last.max(traffic.last_activity.load(Ordering::Relaxed));
+        for worker in hub.recorder.workers() {
+            let traffic = worker.sum();
+            stats.messages_sent += traffic.messages_sent;
+            stats.messages_received += traffic.messages_received;
+            stats.bytes_sent += traffic.bytes_sent;
+            stats.bytes_received += traffic.bytes_received;
+            last = last.max(traffic.last_activity);
         }
         stats.last_activity = (last > 0).then(|| hub.clock.instant(last));
         stats

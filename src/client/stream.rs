@@ -202,6 +202,7 @@ impl Service for StreamService {
                     session
                         .shared
                         .hub()
+                        .recorder
                         .totals
                         .dropped
                         .fetch_add(1, Ordering::Relaxed);

@@ -56,7 +56,7 @@ pub(super) fn start(inner: &Arc<Inner>, reply: Reply) -> bool {
         return false;
     }
     let hub = &inner.hub;
-    hub.ensure_workers(1);
+    hub.recorder.ensure_workers(1);
     hub.set_drain_millis(hub.timeouts.drain.as_millis() as u64);
     hub.set_goaway(None);
     inner.offline.take_queue();
@@ -268,7 +268,7 @@ impl Supervisor {
     /// The session does not take a message that was queued.
     fn refused(&self, session: &Session, error: &SendError) {
         let hub = &self.inner.hub;
-        hub.totals.dropped.fetch_add(1, Ordering::Relaxed);
+        hub.recorder.totals.dropped.fetch_add(1, Ordering::Relaxed);
         // A panic in the application's error handler must not end the client.
         let text = error.to_string();
         let call = || hub.service.error(session, error.code(), &text);
@@ -358,7 +358,9 @@ impl Supervisor {
             error: shown(events::Chain(error)),
         }
         .emit();
-        self.inner.failed_attempts.fetch_add(1, Ordering::Relaxed);
+        let totals = &self.inner.hub.recorder.totals;
+        totals.failed_attempts.fetch_add(1, Ordering::Relaxed);
+        totals.error(error.code());
         self.note_reason(error);
     }
 
@@ -383,7 +385,7 @@ impl Supervisor {
             End::Closed | End::Failed => inner.offline.close(NOT_CONNECTED),
         }
         inner.set_state(ClientState::Stopping);
-        let lost_before = hub.totals.lost.load(Ordering::Relaxed);
+        let lost_before = hub.recorder.totals.lost.load(Ordering::Relaxed);
         let session = inner.offline.session();
         let mut cut = false;
         if let Some(session) = &session {
@@ -430,7 +432,7 @@ impl Supervisor {
                 *lock(&inner.reason) = Some(reason);
             }
         }
-        let lost = hub.totals.lost.load(Ordering::Relaxed) - lost_before;
+        let lost = hub.recorder.totals.lost.load(Ordering::Relaxed) - lost_before;
         let report = ClientStopReport {
             in_order: !cut,
             unsent: inner.offline.queued().0 + lost as usize,

@@ -155,8 +155,7 @@ impl Router {
     fn report(&self, session: &Session, error: &DecodeError) {
         let shared = &session.shared;
         shared.counters.errors.fetch_add(1, Ordering::Relaxed);
-        let totals = &shared.hub().totals;
-        totals.errors.fetch_add(1, Ordering::Relaxed);
+        shared.hub().recorder.totals.session_error(error.code());
         events::session_error {
             session: session.id().as_u64(),
             code: error.code().as_i32(),

@@ -10,7 +10,8 @@ use crate::codec::{Decoder, Framing};
 use crate::config::{Limits, Timeouts};
 use crate::endpoint::CodecKind;
 use crate::handler::{Handler, HandlerService};
-use crate::hub::{Hub, Role};
+use crate::hub::Hub;
+use crate::metrics::Role;
 use crate::session::shared::PeerInfo;
 use crate::session::{Session, Transport};
 use crate::transport::stream::{StreamLink, socket_stream};
@@ -40,7 +41,7 @@ impl Core {
             None,
             None,
         ));
-        hub.ensure_workers(1);
+        hub.recorder.ensure_workers(1);
         let mut tasks = JoinSet::new();
         let workers = Workers::start(1, &hub, &mut tasks);
         Core {

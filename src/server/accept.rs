@@ -104,7 +104,9 @@ fn admit(
     let (permit, refused) = match Permit::take(server, ip, counted) {
         Ok(permit) => (Some(permit), None),
         Err(reason) => {
-            hub.totals.refused.fetch_add(1, Ordering::Relaxed);
+            let totals = &hub.recorder.totals;
+            totals.refused.fetch_add(1, Ordering::Relaxed);
+            totals.error(reason.code().unwrap_or(ErrorCode::TooManyConnections));
             events::connection_refused {
                 url,
                 peer: peer.remote.map(display),

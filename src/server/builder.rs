@@ -14,8 +14,9 @@ use crate::endpoint::{CodecKind, Endpoint};
 use crate::error::{CloseReason, ConfigError, ErrorCode, RequestError};
 use crate::executor::{Execution, Executor};
 use crate::handler::{Authenticator, Closures, GroupGuard, Handler, HandlerService, Service};
-use crate::hub::{Hub, Role};
+use crate::hub::Hub;
 use crate::message::Message;
+use crate::metrics::{PerformanceMonitor, Role};
 use crate::pipeline::Pipeline;
 use crate::session::Session;
 use crate::session::round_trips::RoundTrips;
@@ -48,6 +49,8 @@ pub struct ServerBuilder {
     execution: Option<Arc<Execution>>,
     pipeline: Option<Pipeline>,
     round_trips: Option<Arc<RoundTrips>>,
+    name: Option<String>,
+    monitor: Option<PerformanceMonitor>,
 }
 
 impl ServerBuilder {
@@ -71,6 +74,8 @@ impl ServerBuilder {
             execution: None,
             pipeline: None,
             round_trips: None,
+            name: None,
+            monitor: None,
         }
     }
 
@@ -272,6 +277,20 @@ impl ServerBuilder {
         self
     }
 
+    /// Sets the name of the server in metrics and on the dashboard, `server` by default. Servers of one monitor
+    /// that have the same name are counted as one.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Lets a monitor watch the server: it counts what the server counts, and the server takes the times of
+    /// handlers, requests and PINGs for it.
+    pub fn monitor(mut self, monitor: &PerformanceMonitor) -> Self {
+        self.monitor = Some(monitor.clone());
+        self
+    }
+
     /// Sets the timeout of requests and leaves the others.
     pub(crate) fn request_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.request = timeout;
@@ -352,7 +371,8 @@ impl ServerBuilder {
             self.group_guard,
         )
         .with_pipeline(self.pipeline)
-        .with_round_trips(self.round_trips);
+        .with_round_trips(self.round_trips)
+        .with_recorder(self.name.unwrap_or_else(|| "server".into()), self.monitor);
         Ok(Server {
             inner: Arc::new(Inner {
                 hub: Arc::new(hub),

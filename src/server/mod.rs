@@ -222,7 +222,7 @@ impl Server {
                 .max(1),
             count => count,
         };
-        inner.hub.ensure_workers(count);
+        inner.hub.recorder.ensure_workers(count);
         inner
             .hub
             .set_drain_millis(inner.hub.timeouts.drain.as_millis() as u64);
@@ -610,23 +610,28 @@ impl Inner {
     fn totals(&self) -> ServerStats {
         let hub = &self.hub;
         let mut stats = ServerStats {
-            total_connections: hub.totals.connections.load(Ordering::Relaxed),
+            total_connections: hub.recorder.totals.connections(),
             current_connections: hub.session_count(),
-            refused_connections: hub.totals.refused.load(Ordering::Relaxed),
-            errors: hub.totals.errors.load(Ordering::Relaxed),
-            dropped: hub.totals.dropped.load(Ordering::Relaxed),
-            unknown_responses: hub.totals.unknown_responses.load(Ordering::Relaxed),
+            refused_connections: hub.recorder.totals.refused.load(Ordering::Relaxed),
+            errors: hub.recorder.totals.errors.load(Ordering::Relaxed),
+            dropped: hub.recorder.totals.dropped.load(Ordering::Relaxed),
+            unknown_responses: hub
+                .recorder
+                .totals
+                .unknown_responses
+                .load(Ordering::Relaxed),
             udp: UdpStats::of(&self.udp.counters),
             started_at: *lock(&self.started_at),
             ..ServerStats::default()
         };
         let mut last = 0;
-        for traffic in hub.traffic() {
-            stats.messages_sent += traffic.messages_sent.load(Ordering::Relaxed);
-            stats.messages_received += traffic.messages_received.load(Ordering::Relaxed);
-            stats.bytes_sent += traffic.bytes_sent.load(Ordering::Relaxed);
-            stats.bytes_received += traffic.bytes_received.load(Ordering::Relaxed);
-            last = last.max(traffic.last_activity.load(Ordering::Relaxed));
+        for worker in hub.recorder.workers() {
+            let traffic = worker.sum();
+            stats.messages_sent += traffic.messages_sent;
+            stats.messages_received += traffic.messages_received;
+            stats.bytes_sent += traffic.bytes_sent;
+            stats.bytes_received += traffic.bytes_received;
+            last = last.max(traffic.last_activity);
         }
         stats.last_activity = (last > 0).then(|| hub.clock.instant(last));
         stats

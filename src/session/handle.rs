@@ -243,9 +243,11 @@ impl Session {
         let limit = shared.limits().pending_requests;
         let (id, answer) = lock(&shared.extra().requests).open(limit)?;
         let _forget = ForgetRequest { shared, id };
-        let times = shared.hub().round_trips.as_deref();
+        let hub = shared.hub();
+        let times = hub.round_trips.as_deref();
+        let is_timed = times.is_some() || hub.recorder.takes_times();
         let exchange = async {
-            let asked_at = times.map(|_| Instant::now());
+            let asked_at = is_timed.then(Instant::now);
             let message = Some(message);
             let sent = Sending {
                 session: self,
@@ -264,16 +266,20 @@ impl Session {
                 ));
             };
             // A close fails all that wait; that is no answer.
-            if let (Some(times), Some(at)) = (times, asked_at)
+            if let Some(at) = asked_at
                 && shared.close_reason().is_none()
             {
-                times.record(at.elapsed());
+                hub.recorder.request_answered(at.elapsed());
+                if let Some(times) = times {
+                    times.record(at.elapsed());
+                }
             }
             answer
         };
         tokio::time::timeout(timeout, exchange)
             .await
             .unwrap_or_else(|_| {
+                hub.recorder.request_timed_out();
                 if let Some(times) = times {
                     times.record_timeout();
                 }

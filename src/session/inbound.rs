@@ -117,6 +117,12 @@ impl Inbound {
         self.spans.get(self.next).copied()
     }
 
+    /// Frames that are left, of any kind.
+    #[inline]
+    pub(crate) fn remaining(&self) -> usize {
+        self.plain + self.spans.len().saturating_sub(self.next)
+    }
+
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.plain == 0 && self.next >= self.spans.len()

@@ -112,6 +112,17 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// Everything that can carry a session.
+    pub const ALL: &'static [Transport] = &[
+        Transport::Tcp,
+        Transport::Tls,
+        Transport::Unix,
+        Transport::WebSocket,
+        Transport::SecureWebSocket,
+        Transport::Udp,
+        Transport::Memory,
+    ];
+
     /// Whether messages can be lost, doubled or overtaken on the way.
     pub(crate) const fn is_lossy(self) -> bool {
         matches!(self, Transport::Udp)

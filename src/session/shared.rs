@@ -391,6 +391,7 @@ impl Shared {
             events::messages_dropped { session, dropped }.emit();
             self.counters.dropped.fetch_add(dropped, Ordering::Relaxed);
             self.hub
+                .recorder
                 .totals
                 .dropped
                 .fetch_add(dropped.into(), Ordering::Relaxed);

@@ -25,7 +25,8 @@ pub(crate) use self::threads::CAN_PIN;
 use crate::codec::Framing;
 use crate::error::CloseReason;
 use crate::events::{self, shown};
-use crate::hub::{Hub, Traffic};
+use crate::hub::Hub;
+use crate::metrics::WorkerRecorder;
 use crate::session::driver::{Driver, Opened, Turn, TurnContext};
 use crate::session::link::{Buffers, Link, Moving};
 use crate::session::liveness::Timing;
@@ -160,7 +161,7 @@ struct Slot {
 pub(crate) struct Worker {
     queue: Arc<WorkerQueue>,
     hub: Arc<Hub>,
-    traffic: Arc<Traffic>,
+    recorder: Arc<WorkerRecorder>,
     timing: Timing,
     slots: Vec<Option<Box<Slot>>>,
     free: Vec<u32>,
@@ -192,7 +193,7 @@ impl Worker {
         }
         .emit();
         Worker {
-            traffic: hub.worker_traffic(queue.index()),
+            recorder: hub.recorder.worker(queue.index()),
             queue,
             hub,
             timing,
@@ -265,7 +266,8 @@ impl Worker {
         let Slot { waker, driver } = &mut **slot;
         let mut turn = TurnContext {
             buffers,
-            traffic: &self.traffic,
+            recorder: &self.recorder,
+            request_timed: false,
             timing: &self.timing,
             now,
         };
@@ -362,7 +364,8 @@ impl Worker {
         let mut slot = Box::new(Slot { waker, driver });
         let mut turn = TurnContext {
             buffers,
-            traffic: &self.traffic,
+            recorder: &self.recorder,
+            request_timed: false,
             timing: &self.timing,
             now,
         };

@@ -152,15 +152,8 @@ impl Driver {
                 .fetch_add(messages, Ordering::Relaxed);
             counters.bytes_received.fetch_add(bytes, Ordering::Relaxed);
             counters.last_message.store(turn.now, Ordering::Relaxed);
-            turn.traffic
-                .messages_received
-                .fetch_add(messages, Ordering::Relaxed);
-            turn.traffic
-                .bytes_received
-                .fetch_add(bytes, Ordering::Relaxed);
-            turn.traffic
-                .last_activity
-                .store(turn.now, Ordering::Relaxed);
+            let traffic = turn.recorder.traffic(self.shared.peer.transport);
+            traffic.add_received(messages, bytes, turn.now);
         }
         urgent
     }
@@ -237,7 +230,9 @@ impl Driver {
             .micros()
             .saturating_sub(self.ping_sent)
             .max(1);
-        if let Some(round_trips) = &self.shared.hub().round_trips {
+        let hub = self.shared.hub();
+        hub.recorder.ping_answered(Duration::from_micros(micros));
+        if let Some(round_trips) = &hub.round_trips {
             round_trips.record(Duration::from_micros(micros));
         }
         let micros = u32::try_from(micros).unwrap_or(u32::MAX);
@@ -256,6 +251,7 @@ impl Driver {
         if !known {
             self.shared
                 .hub()
+                .recorder
                 .totals
                 .unknown_responses
                 .fetch_add(1, Ordering::Relaxed);

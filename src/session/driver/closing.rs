@@ -13,7 +13,7 @@ use crate::codec::websocket::{NO_STATUS, mapping};
 use crate::codec::{Framing, ProtocolError};
 use crate::error::{CloseReason, ErrorCode};
 use crate::events::{self, shown};
-use crate::hub::Role;
+use crate::metrics::Role;
 use crate::session::State;
 use crate::session::link::{LinkError, OpenError};
 use crate::session::output::Output;
@@ -342,7 +342,7 @@ impl Driver {
                 let cut = self.blocked || self.output.is_some();
                 self.shared.close_outbox();
                 let lost = self.shared.clear_outbox() as u64;
-                let totals = &self.shared.hub().totals;
+                let totals = &self.shared.hub().recorder.totals;
                 totals
                     .lost
                     .fetch_add(lost, std::sync::atomic::Ordering::Relaxed);
@@ -663,7 +663,8 @@ impl Driver {
         let lost = self.shared.clear_outbox();
         self.note_closed(&reason, lost, now);
         let hub = std::sync::Arc::clone(self.shared.hub());
-        hub.totals
+        hub.recorder
+            .totals
             .lost
             .fetch_add(lost as u64, std::sync::atomic::Ordering::Relaxed);
         if self.was_open {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use super::{ANSWERS_BEYOND, Driver, Phase, TurnContext};
 use crate::codec::{FrameType, Span, msgi};
@@ -20,14 +21,29 @@ pub(super) const REQUESTS_AT_ONCE: usize = 32;
 pub(super) enum Running {
     Authenticate(BoxFuture<'static, Result<Option<String>, RequestError>>),
     Connect(BoxFuture<'static, ()>),
-    Messages(BoxFuture<'static, Inbound>),
+    Messages(BoxFuture<'static, Inbound>, Option<Handling>),
     Disconnect(BoxFuture<'static, ()>),
+}
+
+/// What is known of a handler whose time is taken.
+#[derive(Clone, Copy)]
+pub(super) struct Handling {
+    began: Instant,
+    /// Frames of its batch.
+    frames: usize,
 }
 
 /// Requests that are being answered.
 #[derive(Default)]
 pub(super) struct InService {
-    requests: Vec<(u64, BoxFuture<'static, Result<Message, RequestError>>)>,
+    requests: Vec<InWork>,
+}
+
+struct InWork {
+    id: u64,
+    future: BoxFuture<'static, Result<Message, RequestError>>,
+    /// When it was begun, if its time is taken.
+    began: Option<Instant>,
 }
 
 impl Driver {
@@ -88,7 +104,7 @@ impl Driver {
             self.backlog = std::collections::VecDeque::new();
         }
         if self.in_service.is_some() {
-            self.poll_requests(context);
+            self.poll_requests(context, turn);
         }
     }
 
@@ -133,7 +149,7 @@ impl Driver {
                         return Some(inbound);
                     }
                     if let Some((span, message)) = inbound.take_next() {
-                        self.start_request(span, message);
+                        self.start_request(span, message, turn);
                     }
                 }
                 FrameType::DISCONNECT => {
@@ -163,8 +179,12 @@ impl Driver {
                 _ => {
                     let service = self.service();
                     if service.wants().message {
-                        self.running =
-                            Some(Running::Messages(service.messages(self.session(), inbound)));
+                        let handling = turn.recorder.handler_times().map(|_| Handling {
+                            began: Instant::now(),
+                            frames: inbound.remaining(),
+                        });
+                        let future = service.messages(self.session(), inbound);
+                        self.running = Some(Running::Messages(future, handling));
                         return None;
                     }
                     inbound.skip_messages();
@@ -177,7 +197,10 @@ impl Driver {
     fn on_done(&mut self, done: Done, turn: &mut TurnContext<'_>) -> Option<Inbound> {
         match done {
             Done::Authenticated(result) => self.on_authenticated(result, turn),
-            Done::Handled(inbound) => {
+            Done::Handled(inbound, handling) => {
+                if let Some(handling) = handling {
+                    handling.record(&inbound, turn);
+                }
                 if inbound.is_empty() {
                     recycle(inbound, turn);
                     return None;
@@ -215,37 +238,45 @@ impl Driver {
             || messages > limits.outbox_messages.saturating_add(ANSWERS_BEYOND.0)
     }
 
-    fn start_request(&mut self, span: Span, message: Message) {
+    fn start_request(&mut self, span: Span, message: Message, turn: &mut TurnContext<'_>) {
         let service = self.service();
         let id = span.id;
         let in_use = self
             .in_service
             .as_ref()
-            .is_some_and(|in_service| in_service.requests.iter().any(|(known, _)| *known == id));
+            .is_some_and(|in_service| in_service.requests.iter().any(|known| known.id == id));
         if in_use {
             let error = RequestError::failed(format!("the request id {id} is in use"));
             self.answer(id, Err(error));
         } else if !service.wants().request {
             self.answer(id, Err(crate::handler::no_request_handler()));
         } else {
+            let is_timed = turn.recorder.handler_times().is_some() && !turn.request_timed;
+            turn.request_timed |= is_timed;
+            let began = is_timed.then(Instant::now);
             let future = service.request(self.session(), message);
             self.in_service
                 .get_or_insert_default()
                 .requests
-                .push((id, future));
+                .push(InWork { id, future, began });
         }
     }
 
-    fn poll_requests(&mut self, context: &mut Context<'_>) {
+    fn poll_requests(&mut self, context: &mut Context<'_>, turn: &TurnContext<'_>) {
         let Some(mut in_service) = self.in_service.take() else {
             return;
         };
         let mut index = 0;
-        while let Some((id, future)) = in_service.requests.get_mut(index) {
-            match future.as_mut().poll(context) {
+        while let Some(request) = in_service.requests.get_mut(index) {
+            match request.future.as_mut().poll(context) {
                 Poll::Pending => index += 1,
                 Poll::Ready(result) => {
-                    let id = *id;
+                    let id = request.id;
+                    if let (Some(began), Some(times)) =
+                        (request.began, turn.recorder.handler_times())
+                    {
+                        times.record(nanos(began), 1);
+                    }
                     // The order of the others is the order in which they started.
                     drop(in_service.requests.remove(index));
                     self.answer(id, result);
@@ -319,7 +350,7 @@ impl Driver {
 enum Done {
     Authenticated(Result<Option<String>, RequestError>),
     Connected,
-    Handled(Inbound),
+    Handled(Inbound, Option<Handling>),
     Disconnected,
 }
 
@@ -328,12 +359,30 @@ impl Running {
         match self {
             Running::Authenticate(future) => future.as_mut().poll(context).map(Done::Authenticated),
             Running::Connect(future) => future.as_mut().poll(context).map(|()| Done::Connected),
-            Running::Messages(future) => future.as_mut().poll(context).map(Done::Handled),
+            Running::Messages(future, handling) => {
+                let handled = future.as_mut().poll(context);
+                handled.map(|inbound| Done::Handled(inbound, *handling))
+            }
             Running::Disconnect(future) => {
                 future.as_mut().poll(context).map(|()| Done::Disconnected)
             }
         }
     }
+}
+
+impl Handling {
+    /// The handler has come back with what it left of its batch.
+    #[inline]
+    fn record(self, rest: &Inbound, turn: &TurnContext<'_>) {
+        let messages = self.frames.saturating_sub(rest.remaining()) as u64;
+        if let (Some(times), 1..) = (turn.recorder.handler_times(), messages) {
+            times.record(nanos(self.began) / messages, messages);
+        }
+    }
+}
+
+fn nanos(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Keeps the memory of a batch's list for the next read.

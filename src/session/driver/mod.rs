@@ -40,7 +40,7 @@ use super::{Session, State, current};
 use crate::codec::{FrameType, Framing};
 use crate::error::{CloseReason, ConnectError, ErrorCode};
 use crate::events::{self, shown};
-use crate::hub::Traffic;
+use crate::metrics::WorkerRecorder;
 use crate::worker::{BroadcastFrames, Delivery, Place};
 
 pub(crate) use self::opening::Opened;
@@ -72,7 +72,9 @@ const SHRINK_AFTER: u64 = 1_000;
 /// What lasts while a turn does, lent by the worker.
 pub(crate) struct TurnContext<'a> {
     pub(crate) buffers: &'a mut Buffers,
-    pub(crate) traffic: &'a Traffic,
+    pub(crate) recorder: &'a WorkerRecorder,
+    /// Whether a request of this turn is being timed: one is enough.
+    pub(crate) request_timed: bool,
     pub(crate) timing: &'a Timing,
     /// Milliseconds of the hub's clock.
     pub(crate) now: u64,
@@ -615,7 +617,7 @@ impl Driver {
     }
 
     fn report_error(&self, code: ErrorCode, text: &str) {
-        self.count_error();
+        self.count_error(code);
         events::session_error {
             session: self.shared.id().as_u64(),
             code: code.as_i32(),
@@ -627,7 +629,7 @@ impl Driver {
 
     /// A request of the peer has failed. The text is the application's, and may repeat what it was sent.
     fn report_failed_request(&self, code: ErrorCode, text: &str) {
-        self.count_error();
+        self.count_error(code);
         events::request_failed {
             session: self.shared.id().as_u64(),
             code: code.as_i32(),
@@ -636,10 +638,9 @@ impl Driver {
         self.call_error_handler(code, text);
     }
 
-    fn count_error(&self) {
+    fn count_error(&self, code: ErrorCode) {
         self.shared.counters.errors.fetch_add(1, Ordering::Relaxed);
-        let totals = &self.shared.hub().totals;
-        totals.errors.fetch_add(1, Ordering::Relaxed);
+        self.shared.hub().recorder.totals.session_error(code);
     }
 
     fn call_error_handler(&self, code: ErrorCode, text: &str) {
@@ -686,15 +687,8 @@ fn note_sent(shared: &Shared, turn: &TurnContext<'_>, counts: Counts) {
             .bytes_sent
             .fetch_add(counts.message_bytes, Ordering::Relaxed);
         counters.last_message.store(turn.now, Ordering::Relaxed);
-        turn.traffic
-            .messages_sent
-            .fetch_add(messages, Ordering::Relaxed);
-        turn.traffic
-            .bytes_sent
-            .fetch_add(counts.message_bytes, Ordering::Relaxed);
-        turn.traffic
-            .last_activity
-            .store(turn.now, Ordering::Relaxed);
+        let traffic = turn.recorder.traffic(shared.peer.transport);
+        traffic.add_sent(messages, counts.message_bytes, turn.now);
     }
 }
 

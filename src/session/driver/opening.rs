@@ -16,7 +16,7 @@ use crate::error::{CloseReason, ConnectError, ErrorCode, RequestError};
 use crate::events;
 use crate::group::GroupName;
 use crate::handler::Credentials;
-use crate::hub::Role;
+use crate::metrics::Role;
 use crate::session::inbound::Inbound;
 use crate::session::output::Frame;
 use crate::session::shared::{lock, signal};
@@ -82,8 +82,9 @@ impl Driver {
 
     /// There are too many connections from the address that the opening has found out.
     fn refuse_located(&mut self, reason: CloseReason, now: u64) {
-        let totals = &self.shared.hub().totals;
+        let totals = &self.shared.hub().recorder.totals;
         totals.refused.fetch_add(1, Ordering::Relaxed);
+        totals.error(reason.code().unwrap_or(ErrorCode::TooManyConnections));
         self.refuse(reason, now);
     }
 

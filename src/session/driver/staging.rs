@@ -160,7 +160,7 @@ impl Driver {
         }
         let is_lossy = self.shared.peer.transport.is_lossy();
         let context = LinkContext {
-            is_client: matches!(hub.role, crate::hub::Role::Client),
+            is_client: matches!(hub.role, crate::metrics::Role::Client),
             handshake,
             is_lossy,
             session: self.shared.id().as_u64(),

@@ -1,0 +1,24 @@
+//! What servers and clients do, in numbers.
+//!
+//! ```text
+//! drivers, workers ── count once a read or write ──▶ Recorder (one for each server or client)
+//!                                                       │ attached by `monitor`
+//! application ── record_… ──▶ PerformanceMonitor ◀──────┘
+//!                                   └──▶ PerformanceMetrics: values, JSON, text, Prometheus
+//! ```
+//!
+//! Messages and bytes are always counted, once for all messages of a read or write. A server or client that is
+//! attached to a [`PerformanceMonitor`] also takes times: how long its handlers need, sampled once a read, and
+//! how long PINGs and requests wait for their answer.
+
+mod latency;
+mod monitor;
+mod recorder;
+mod snapshot;
+
+pub use self::latency::Latency;
+pub use self::monitor::PerformanceMonitor;
+pub(crate) use self::recorder::{Recorder, WorkerRecorder};
+pub use self::snapshot::{
+    ErrorCounts, MemberMetrics, MemoryMetrics, PerformanceMetrics, Role, TransportMetrics,
+};

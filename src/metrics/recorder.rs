@@ -1,0 +1,346 @@
+//! What one server or client counts.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::Role;
+use super::latency::{Nanos, Times};
+use super::monitor::PerformanceMonitor;
+use crate::error::ErrorCode;
+use crate::pipeline::Pipeline;
+use crate::session::Transport;
+use crate::session::shared::lock;
+
+/// Counters over all sessions that there are and have been.
+#[derive(Debug, Default)]
+pub(crate) struct Totals {
+    /// Sessions that were opened, by what carried them.
+    opened: [AtomicU64; Transport::ALL.len()],
+    /// Those of them that have ended.
+    closed: [AtomicU64; Transport::ALL.len()],
+    /// Connections that a limit refused.
+    pub(crate) refused: AtomicU64,
+    /// Attempts of a client that failed.
+    pub(crate) failed_attempts: AtomicU64,
+    /// Errors of sessions, refused connections and failed attempts, by code.
+    errors_by_code: ByCode,
+    /// Errors of sessions.
+    pub(crate) errors: AtomicU64,
+    pub(crate) dropped: AtomicU64,
+    /// Messages that waited in an outbox when their session ended.
+    pub(crate) lost: AtomicU64,
+    /// Responses to requests that nobody waited for.
+    pub(crate) unknown_responses: AtomicU64,
+}
+
+/// A counter for each code.
+#[derive(Debug)]
+struct ByCode([AtomicU64; ErrorCode::ALL.len()]);
+
+impl Default for ByCode {
+    fn default() -> Self {
+        ByCode(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
+impl Totals {
+    pub(crate) fn session_opened(&self, transport: Transport) {
+        self.opened[transport as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn session_closed(&self, transport: Transport) {
+        self.closed[transport as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Sessions that were opened.
+    pub(crate) fn connections(&self) -> u64 {
+        self.opened.iter().map(|count| count.load(Relaxed)).sum()
+    }
+
+    pub(crate) fn opened(&self, transport: Transport) -> u64 {
+        self.opened[transport as usize].load(Relaxed)
+    }
+
+    /// Sessions that are open.
+    pub(crate) fn open(&self, transport: Transport) -> u64 {
+        // In this order, so that a session which ends meanwhile does not count less than nothing.
+        let closed = self.closed[transport as usize].load(Relaxed);
+        self.opened(transport).saturating_sub(closed)
+    }
+
+    /// An error of a session.
+    pub(crate) fn session_error(&self, code: ErrorCode) {
+        self.errors.fetch_add(1, Relaxed);
+        self.error(code);
+    }
+
+    /// An error by its code alone.
+    pub(crate) fn error(&self, code: ErrorCode) {
+        self.errors_by_code.0[code.index()].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn errors_of(&self, code: ErrorCode) -> u64 {
+        self.errors_by_code.0[code.index()].load(Relaxed)
+    }
+}
+
+/// Message counters of one worker and transport, on a cache line of their own.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub(crate) struct Traffic {
+    pub(crate) messages_sent: AtomicU64,
+    pub(crate) messages_received: AtomicU64,
+    pub(crate) bytes_sent: AtomicU64,
+    pub(crate) bytes_received: AtomicU64,
+    /// Milliseconds of the hub's clock.
+    pub(crate) last_activity: AtomicU64,
+}
+
+impl Traffic {
+    pub(crate) fn add_sent(&self, messages: u64, bytes: u64, now: u64) {
+        self.messages_sent.fetch_add(messages, Relaxed);
+        self.bytes_sent.fetch_add(bytes, Relaxed);
+        self.last_activity.store(now, Relaxed);
+    }
+
+    pub(crate) fn add_received(&self, messages: u64, bytes: u64, now: u64) {
+        self.messages_received.fetch_add(messages, Relaxed);
+        self.bytes_received.fetch_add(bytes, Relaxed);
+        self.last_activity.store(now, Relaxed);
+    }
+}
+
+/// What [`Traffic`] says at one moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TrafficSum {
+    pub(crate) messages_sent: u64,
+    pub(crate) messages_received: u64,
+    pub(crate) bytes_sent: u64,
+    pub(crate) bytes_received: u64,
+    pub(crate) last_activity: u64,
+}
+
+/// What one worker counts.
+#[derive(Debug, Default)]
+pub(crate) struct WorkerRecorder {
+    traffic: [Traffic; Transport::ALL.len()],
+    /// How long handlers need for a message, when somebody wants to know.
+    handler_times: Option<Times>,
+    /// Memory that belongs to the worker's thread, whichever session it serves.
+    pub(crate) memory: MemoryGauge,
+}
+
+impl WorkerRecorder {
+    #[inline]
+    pub(crate) fn traffic(&self, transport: Transport) -> &Traffic {
+        &self.traffic[transport as usize]
+    }
+
+    /// What went over all transports.
+    pub(crate) fn sum(&self) -> TrafficSum {
+        let mut sum = TrafficSum::default();
+        for traffic in &self.traffic {
+            sum.messages_sent += traffic.messages_sent.load(Relaxed);
+            sum.messages_received += traffic.messages_received.load(Relaxed);
+            sum.bytes_sent += traffic.bytes_sent.load(Relaxed);
+            sum.bytes_received += traffic.bytes_received.load(Relaxed);
+            sum.last_activity = sum.last_activity.max(traffic.last_activity.load(Relaxed));
+        }
+        sum
+    }
+
+    /// Where the times of handlers go, when somebody wants to know.
+    #[inline]
+    pub(crate) fn handler_times(&self) -> Option<&Times> {
+        self.handler_times.as_ref()
+    }
+}
+
+/// Bytes of memory, and in how many buffers, now and at most.
+#[derive(Debug, Default)]
+pub(crate) struct MemoryGauge {
+    bytes: AtomicU64,
+    peak: AtomicU64,
+    buffers: AtomicU64,
+}
+
+impl MemoryGauge {
+    /// Notes a change.
+    pub(crate) fn change(&self, bytes: i64, buffers: i64) {
+        let before = self.bytes.fetch_add(bytes as u64, Relaxed);
+        let now = before.wrapping_add(bytes as u64);
+        if bytes > 0 && now > self.peak.load(Relaxed) {
+            self.peak.fetch_max(now, Relaxed);
+        }
+        if buffers != 0 {
+            self.buffers.fetch_add(buffers as u64, Relaxed);
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
+    }
+
+    pub(crate) fn peak(&self) -> u64 {
+        self.peak.load(Relaxed)
+    }
+
+    pub(crate) fn buffers(&self) -> u64 {
+        self.buffers.load(Relaxed)
+    }
+
+    /// The peak is what there is now.
+    pub(crate) fn reset_peak(&self) {
+        self.peak.store(self.bytes(), Relaxed);
+    }
+}
+
+/// What one server or client counts. It outlives its sessions.
+#[derive(Default)]
+pub(crate) struct Recorder {
+    role: Role,
+    name: String,
+    pub(crate) totals: Totals,
+    workers: Mutex<Vec<Arc<WorkerRecorder>>>,
+    /// Bytes that wait in the queues of sessions.
+    pub(crate) queues: MemoryGauge,
+    /// Bytes in buffers of sessions: unfinished frames, batches that wait for a handler, what the link has not
+    /// taken.
+    pub(crate) buffers: MemoryGauge,
+    pipeline: Option<Pipeline>,
+    /// Who wants to know.
+    monitored: Option<Monitored>,
+}
+
+/// What is recorded for a monitor alone.
+struct Monitored {
+    monitor: PerformanceMonitor,
+    /// How long requests of this side wait for their answer.
+    requests: Times,
+    /// How long PINGs of this side wait for their PONG.
+    pings: Times,
+}
+
+impl Recorder {
+    pub(crate) fn new(
+        role: Role,
+        name: String,
+        monitor: Option<PerformanceMonitor>,
+        pipeline: Option<Pipeline>,
+    ) -> Arc<Self> {
+        let recorder = Arc::new(Recorder {
+            name,
+            role,
+            pipeline,
+            monitored: monitor.map(|monitor| Monitored {
+                monitor,
+                requests: Times::default(),
+                pings: Times::default(),
+            }),
+            ..Recorder::default()
+        });
+        if let Some(monitored) = &recorder.monitored {
+            monitored.monitor.attach(Arc::clone(&recorder));
+        }
+        recorder
+    }
+
+    /// Nothing more will be counted.
+    pub(crate) fn retire(&self) {
+        if let Some(monitored) = &self.monitored {
+            monitored.monitor.retire(self);
+        }
+    }
+
+    pub(super) fn role(&self) -> Role {
+        self.role
+    }
+
+    pub(super) fn pipeline(&self) -> Option<&Pipeline> {
+        self.pipeline.as_ref()
+    }
+
+    /// Adds the times of requests, of PINGs and of handlers to histograms.
+    pub(super) fn add_times(&self, requests: &mut Nanos, pings: &mut Nanos, handlers: &mut Nanos) {
+        if let Some(monitored) = &self.monitored {
+            monitored.requests.add_to(requests);
+            monitored.pings.add_to(pings);
+        }
+        for worker in self.workers() {
+            if let Some(times) = worker.handler_times() {
+                times.add_to(handlers);
+            }
+        }
+    }
+
+    /// Forgets all times.
+    pub(super) fn reset_times(&self) {
+        if let Some(monitored) = &self.monitored {
+            monitored.requests.reset();
+            monitored.pings.reset();
+        }
+        for worker in self.workers() {
+            if let Some(times) = worker.handler_times() {
+                times.reset();
+            }
+        }
+    }
+
+    /// The name of the server or client in metrics.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Makes counters for `count` workers; those of an earlier run stay.
+    pub(crate) fn ensure_workers(&self, count: usize) {
+        let mut workers = lock(&self.workers);
+        while workers.len() < count {
+            workers.push(Arc::new(self.worker_recorder()));
+        }
+    }
+
+    fn worker_recorder(&self) -> WorkerRecorder {
+        WorkerRecorder {
+            handler_times: self.monitored.as_ref().map(|_| Times::default()),
+            ..WorkerRecorder::default()
+        }
+    }
+
+    pub(crate) fn worker(&self, index: usize) -> Arc<WorkerRecorder> {
+        self.ensure_workers(index + 1);
+        Arc::clone(&lock(&self.workers)[index])
+    }
+
+    pub(crate) fn workers(&self) -> Vec<Arc<WorkerRecorder>> {
+        lock(&self.workers).clone()
+    }
+
+    /// Whether requests are timed.
+    pub(crate) fn takes_times(&self) -> bool {
+        self.monitored.is_some()
+    }
+
+    /// An answer to a request of this side came.
+    pub(crate) fn request_answered(&self, time: Duration) {
+        if let Some(monitored) = &self.monitored {
+            monitored.requests.record(nanos(time), 1);
+        }
+    }
+
+    /// No answer came in time.
+    pub(crate) fn request_timed_out(&self) {
+        self.totals.error(ErrorCode::RequestTimeout);
+    }
+
+    /// A PONG came.
+    pub(crate) fn ping_answered(&self, time: Duration) {
+        if let Some(monitored) = &self.monitored {
+            monitored.pings.record(nanos(time), 1);
+        }
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}

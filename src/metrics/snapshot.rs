@@ -1,0 +1,191 @@
+//! What a monitor knows at one moment.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use super::latency::Latency;
+use crate::pipeline::StageStats;
+
+/// Which side of a connection somebody is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Role {
+    /// Accepts connections.
+    #[default]
+    Server,
+    /// Makes connections.
+    Client,
+}
+
+impl Role {
+    /// The side as a word: `server` or `client`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Role::Server => "server",
+            Role::Client => "client",
+        }
+    }
+}
+
+/// What all that is attached to a monitor has done, and what the application has recorded, since the last reset.
+///
+/// Times and rates are as JSON in the units that their names say.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct PerformanceMetrics {
+    /// Connections that were opened.
+    pub total_connections: u64,
+    /// Connections that are open.
+    pub active_connections: u64,
+    /// Connections that a limit refused, and attempts that failed.
+    pub failed_connections: u64,
+    /// Connections opened a second, lately.
+    pub connections_per_second: f64,
+    /// Messages, requests and answers sent.
+    pub messages_sent: u64,
+    /// Messages, requests and answers received.
+    pub messages_received: u64,
+    /// Messages a second in both directions, lately.
+    pub messages_per_second: f64,
+    /// Bytes of the messages sent, without framing.
+    pub bytes_sent: u64,
+    /// Bytes of the messages received, without framing.
+    pub bytes_received: u64,
+    /// Bytes a second in both directions, lately.
+    pub bytes_per_second: f64,
+    /// All times together: the four that follow. They are different things, so look at each of them too.
+    pub latency: Latency,
+    /// How long requests of this side waited for their answer.
+    pub request_latency: Latency,
+    /// How long PINGs of this side waited for their PONG.
+    pub ping_latency: Latency,
+    /// How long handlers needed for a message, sampled once a read; with the time that they waited.
+    pub handler_time: Latency,
+    /// What the application recorded.
+    pub recorded_latency: Latency,
+    /// What went wrong, by kind and by code.
+    pub errors: ErrorCounts,
+    /// Messages that the policy of a full queue dropped.
+    pub messages_dropped: u64,
+    /// Messages that waited to be sent when their session ended.
+    pub messages_lost: u64,
+    /// Memory in buffers and queues.
+    pub memory: MemoryMetrics,
+    /// For how long this has been counted: since the monitor was made or reset.
+    #[serde(rename = "uptime_seconds", serialize_with = "seconds")]
+    pub uptime: Duration,
+    /// How long ago a message was last sent or received; `None` before the first.
+    #[serde(rename = "last_update_seconds_ago", serialize_with = "seconds_ago")]
+    pub last_update: Option<Duration>,
+    /// The same for each server and client, by side and name.
+    pub members: Vec<MemberMetrics>,
+}
+
+/// What went wrong. One error may count in more than one of the kinds: an idle timeout is both an error of receiving
+/// and a timeout. `by_code` has each once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ErrorCounts {
+    /// Messages that could not be sent: −640, −644, −649.
+    pub send_errors: u64,
+    /// What was received and refused: −641 to −643, −646.
+    pub receive_errors: u64,
+    /// What took too long: −602, −608, −609, −645.
+    pub timeout_errors: u64,
+    /// Connections that were not made or broke: −600 to −607, −661 and −662.
+    pub connection_errors: u64,
+    /// Each by the name of its code, and what the application recorded by the name that it gave.
+    pub by_code: BTreeMap<String, u64>,
+}
+
+/// Memory in buffers and queues, measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct MemoryMetrics {
+    /// Bytes of messages that wait in the queues of sessions.
+    pub queued_bytes: u64,
+    /// The most that there were at a time.
+    pub queued_bytes_peak: u64,
+    /// Bytes in buffers of sessions: unfinished frames, messages that wait for a handler, what a link has not taken.
+    pub session_buffer_bytes: u64,
+    /// The most that there were at a time.
+    pub session_buffer_bytes_peak: u64,
+    /// Bytes in buffers that workers share among their sessions.
+    pub buffer_pool_bytes: u64,
+    /// How many buffers hold something.
+    pub active_buffers: u64,
+    /// What the application recorded last as its use of memory, in bytes.
+    pub recorded_bytes: u64,
+    /// The most that it recorded.
+    pub recorded_bytes_peak: u64,
+    /// Bytes that the process has allocated; `None` without [`CountingAllocator`](super) as its allocator.
+    pub allocated_bytes: Option<u64>,
+    /// The most that it had at a time.
+    pub allocated_bytes_peak: Option<u64>,
+    /// Bytes of the process that are in memory, as the system says; `None` where it does not.
+    pub resident_bytes: Option<u64>,
+}
+
+/// What one server or client has done. Those with the same side and name are one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct MemberMetrics {
+    /// Which side it is.
+    pub role: Role,
+    /// Its name, from its builder.
+    pub name: String,
+    /// Connections that a limit refused, and attempts that failed.
+    pub failed_connections: u64,
+    /// By what carried the sessions; those that carried none are left out.
+    pub transports: Vec<TransportMetrics>,
+    /// Stages of its pipeline.
+    pub stages: Vec<StageStats>,
+    /// How long its requests waited for their answer.
+    pub request_latency: Latency,
+    /// How long its PINGs waited for their PONG.
+    pub ping_latency: Latency,
+    /// How long its handlers needed for a message, sampled once a read.
+    pub handler_time: Latency,
+    /// What went wrong.
+    pub errors: ErrorCounts,
+    /// Messages that the policy of a full queue dropped.
+    pub messages_dropped: u64,
+    /// Messages that waited to be sent when their session ended.
+    pub messages_lost: u64,
+    /// Memory in its buffers and queues. What is about the process is only in the sum.
+    pub memory: MemoryMetrics,
+}
+
+/// What went over one kind of transport.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct TransportMetrics {
+    /// The scheme of its URLs.
+    pub transport: &'static str,
+    /// Connections that were opened.
+    pub total_connections: u64,
+    /// Connections that are open.
+    pub active_connections: u64,
+    /// Messages, requests and answers sent.
+    pub messages_sent: u64,
+    /// Messages, requests and answers received.
+    pub messages_received: u64,
+    /// Bytes of the messages sent, without framing.
+    pub bytes_sent: u64,
+    /// Bytes of the messages received, without framing.
+    pub bytes_received: u64,
+}
+
+fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.as_secs_f64())
+}
+
+fn seconds_ago<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => serializer.serialize_some(&time.as_secs_f64()),
+        None => serializer.serialize_none(),
+    }
+}
