@@ -13,11 +13,14 @@
 
 mod latency;
 mod monitor;
+mod recent;
 mod recorder;
 mod snapshot;
 
 pub use self::latency::Latency;
 pub use self::monitor::PerformanceMonitor;
+pub(crate) use self::recent::Note;
+pub use self::recent::{Event, EventLevel, RecentEvents};
 pub(crate) use self::recorder::{Recorder, WorkerRecorder};
 pub use self::snapshot::{
     ErrorCounts, MemberMetrics, MemoryMetrics, PerformanceMetrics, Role, TransportMetrics,

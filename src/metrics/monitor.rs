@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use tokio::time::Instant;
 
 use super::latency::{Latency, empty};
+use super::recent::{Note, RecentEvents, Ring};
 use super::recorder::Recorder;
 use super::snapshot::{MemberMetrics, PerformanceMetrics, TransportMetrics};
 use crate::session::Transport;
@@ -23,6 +24,7 @@ pub struct PerformanceMonitor {
 
 struct Inner {
     registry: Mutex<Registry>,
+    recent: Ring,
 }
 
 struct Registry {
@@ -39,6 +41,7 @@ impl PerformanceMonitor {
                     since: Instant::now(),
                     members: Vec::new(),
                 }),
+                recent: Ring::default(),
             }),
         }
     }
@@ -54,6 +57,17 @@ impl PerformanceMonitor {
         registry
             .members
             .retain(|known| !std::ptr::eq(&**known, recorder));
+    }
+
+    /// Something happened to a server or client.
+    pub(super) fn note(&self, member: &str, note: Note<'_>) {
+        self.inner.recent.push(member, note);
+    }
+
+    /// The latest events, from number `since` on: sessions that open and end, errors, refusals, drops. At most 512
+    /// are kept, and of those at most 100 a second are taken.
+    pub fn events(&self, since: u64) -> RecentEvents {
+        self.inner.recent.since(since)
     }
 
     /// What all have done.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Role;
 use super::latency::{Nanos, Times};
 use super::monitor::PerformanceMonitor;
+use super::recent::Note;
 use crate::error::ErrorCode;
 use crate::pipeline::Pipeline;
 use crate::session::Transport;
@@ -314,6 +315,14 @@ impl Recorder {
 
     pub(crate) fn workers(&self) -> Vec<Arc<WorkerRecorder>> {
         lock(&self.workers).clone()
+    }
+
+    /// Notes an event for people who look, if there is a monitor.
+    #[inline]
+    pub(crate) fn note(&self, note: Note<'_>) {
+        if let Some(monitored) = &self.monitored {
+            monitored.monitor.note(&self.name, note);
+        }
     }
 
     /// Whether requests are timed.

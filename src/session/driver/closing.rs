@@ -13,7 +13,7 @@ use crate::codec::websocket::{NO_STATUS, mapping};
 use crate::codec::{Framing, ProtocolError};
 use crate::error::{CloseReason, ErrorCode};
 use crate::events::{self, shown};
-use crate::metrics::Role;
+use crate::metrics::{EventLevel, Role};
 use crate::session::State;
 use crate::session::link::{LinkError, OpenError};
 use crate::session::output::Output;
@@ -180,6 +180,9 @@ impl Driver {
                 self.shared.clear_outbox();
                 let session = self.shared.id().as_u64();
                 events::slow_consumer { session }.emit();
+                let code = Some(ErrorCode::SlowConsumer);
+                let text = format_args!("{}", reason.text());
+                self.note(EventLevel::Warning, "slow_consumer", code, text);
                 self.report_error(ErrorCode::SlowConsumer, reason.text());
                 return self.begin_error(reason, now);
             }
@@ -710,6 +713,10 @@ impl Driver {
             lost,
         }
         .emit();
+        if self.was_open {
+            let text = format_args!("by {}: {}", events::ended_by(reason), reason.text());
+            self.note(EventLevel::Info, "session_closed", reason.code(), text);
+        }
     }
 
     /// The link is gone: what was received is handled, then the disconnect handler runs.
