@@ -27,7 +27,8 @@ pub(crate) struct Totals {
     pub(crate) refused: AtomicU64,
     /// Attempts of a client that failed.
     pub(crate) failed_attempts: AtomicU64,
-    /// Errors of sessions, refused connections and failed attempts, by code.
+    /// Errors of sessions, connections that broke, refused connections, failed attempts, and messages that could
+    /// not be sent, by code.
     errors_by_code: ByCode,
     /// Errors of sessions.
     pub(crate) errors: AtomicU64,
@@ -82,6 +83,15 @@ impl Totals {
     /// An error by its code alone.
     pub(crate) fn error(&self, code: ErrorCode) {
         self.errors_by_code.0[code.index()].fetch_add(1, Relaxed);
+    }
+
+    /// A message that its sender could not send.
+    #[cold]
+    pub(crate) fn unsent(&self, code: ErrorCode) {
+        self.error(match code {
+            ErrorCode::QueueFull => code,
+            _ => ErrorCode::SendFailed,
+        });
     }
 
     pub(crate) fn errors_of(&self, code: ErrorCode) -> u64 {
