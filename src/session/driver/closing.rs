@@ -11,7 +11,7 @@ use super::{Driver, OUTPUT_KEEP, Phase, Turn, TurnContext, refused, shielded};
 use crate::codec::control::Control;
 use crate::codec::websocket::{NO_STATUS, mapping};
 use crate::codec::{Framing, ProtocolError};
-use crate::error::{CloseReason, ErrorCode};
+use crate::error::{CloseReason, ClosedBy, ErrorCode};
 use crate::events::{self, shown};
 use crate::metrics::{EventLevel, Role};
 use crate::session::State;
@@ -673,6 +673,9 @@ impl Driver {
         if self.was_open {
             hub.groups.leave_all(&self.session());
             hub.session_closed(self.shared.id());
+            if let Some(code) = broken(&reason) {
+                hub.recorder.totals.error(code);
+            }
         }
         if let Some(opened) = self.opened.take() {
             let error = match self.shared.framing() {
@@ -763,5 +766,15 @@ impl Driver {
         self.in_span(|driver| driver.abort(reason, now));
         self.running = None;
         Turn::Finished
+    }
+}
+
+/// The code of a connection that this side has not ended, and that did not end in order.
+fn broken(reason: &CloseReason) -> Option<ErrorCode> {
+    match (reason.closed_by(), reason.code()?) {
+        (ClosedBy::Local, _) | (_, ErrorCode::ShuttingDown) => None,
+        // Its code is about what the peer has seen.
+        (ClosedBy::Remote, _) => Some(ErrorCode::ConnectionClosed),
+        (ClosedBy::Transport, code) => Some(code),
     }
 }

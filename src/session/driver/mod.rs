@@ -660,7 +660,14 @@ impl Driver {
 
     fn count_error(&self, code: ErrorCode) {
         self.shared.counters.errors.fetch_add(1, Ordering::Relaxed);
-        self.shared.hub().recorder.totals.session_error(code);
+        let totals = &self.shared.hub().recorder.totals;
+        match self.opened {
+            None => totals.session_error(code),
+            // Whoever waits counts the attempt as failed, with its code.
+            Some(_) => {
+                totals.errors.fetch_add(1, Ordering::Relaxed);
+            }
+        }
     }
 
     fn call_error_handler(&self, code: ErrorCode, text: &str) {
