@@ -14,7 +14,6 @@ use crate::group::Groups;
 use crate::handler::{Authenticator, GroupGuard, Service};
 use crate::metrics::{PerformanceMonitor, Recorder, Role};
 use crate::pipeline::{OVERHEAD_MAX, Pipeline, SALT};
-use crate::session::round_trips::RoundTrips;
 use crate::session::shared::lock;
 use crate::session::{Session, SessionId};
 
@@ -67,8 +66,6 @@ pub(crate) struct Hub {
     pub(crate) group_guard: Option<Arc<dyn GroupGuard>>,
     /// What messages go through; `None` when that is nothing.
     pub(crate) pipeline: Option<Pipeline>,
-    /// Where times of PINGs and requests go, when somebody wants to know.
-    pub(crate) round_trips: Option<Arc<RoundTrips>>,
     pub(crate) clock: Clock,
     /// What the sessions have done.
     pub(crate) recorder: Arc<Recorder>,
@@ -109,7 +106,6 @@ impl Hub {
             authenticator,
             group_guard,
             pipeline: None,
-            round_trips: None,
             clock: Clock::default(),
             recorder: Arc::default(),
             places: AtomicUsize::new(0),
@@ -141,12 +137,6 @@ impl Hub {
         }
         let pipeline = self.pipeline.clone();
         self.recorder = Recorder::new(self.role, name, self.clock, monitor, pipeline);
-        self
-    }
-
-    /// Records the times of PINGs and requests.
-    pub(crate) fn with_round_trips(mut self, round_trips: Option<Arc<RoundTrips>>) -> Self {
-        self.round_trips = round_trips;
         self
     }
 

@@ -19,7 +19,6 @@ use crate::message::Message;
 use crate::metrics::{PerformanceMonitor, Role};
 use crate::pipeline::Pipeline;
 use crate::session::Session;
-use crate::session::round_trips::RoundTrips;
 use crate::tls::TlsClient;
 use crate::transport::layers::alpn_of;
 use crate::transport::proxy::Proxy;
@@ -60,7 +59,6 @@ pub struct ClientBuilder {
     closures: Closures,
     execution: Option<Arc<Execution>>,
     pipeline: Option<Pipeline>,
-    round_trips: Option<Arc<RoundTrips>>,
     name: Option<String>,
     monitor: Option<PerformanceMonitor>,
     handler: Option<Arc<dyn Service>>,
@@ -87,7 +85,6 @@ impl ClientBuilder {
             closures: Closures::default(),
             execution: None,
             pipeline: None,
-            round_trips: None,
             name: None,
             monitor: None,
             handler: None,
@@ -300,12 +297,6 @@ impl ClientBuilder {
         self
     }
 
-    /// Records the times of PINGs and requests.
-    pub(crate) fn round_trips(mut self, round_trips: Arc<RoundTrips>) -> Self {
-        self.round_trips = Some(round_trips);
-        self
-    }
-
     /// Checks the configuration and makes the client, which does nothing before
     /// [`connect`](Client::connect).
     ///
@@ -378,7 +369,6 @@ impl ClientBuilder {
             None,
         )
         .with_pipeline(self.pipeline)
-        .with_round_trips(self.round_trips)
         .with_recorder(self.name.unwrap_or_else(|| "client".into()), self.monitor);
         let link = LinkConfig {
             message_limit: hub.frame_limit(),

@@ -539,11 +539,6 @@ impl Client {
         stats
     }
 
-    /// Counters since the client was made, whatever was reset.
-    pub(crate) fn lifetime_stats(&self) -> ClientStats {
-        self.inner().totals()
-    }
-
     /// Counts from zero again.
     pub fn reset_stats(&self) {
         *lock(&self.inner().baseline) = self.inner().totals();

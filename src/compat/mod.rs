@@ -75,6 +75,7 @@ mod server;
 mod session;
 mod thread_pool;
 mod udp;
+pub mod utils;
 mod websocket;
 
 pub use self::architecture::{MessagingClient, MessagingServer, session_id};
@@ -101,6 +102,7 @@ pub use self::thread_pool::basic_thread_pool;
 pub use self::udp::{
     messaging_udp_client, messaging_udp_server, udp_client_config, udp_server_config,
 };
+pub use self::utils::performance_monitor;
 pub use self::websocket::{
     ConnectTo, messaging_ws_client, messaging_ws_server, ws_client_config, ws_close_code,
     ws_connection, ws_message, ws_server_config, ws_session_manager,

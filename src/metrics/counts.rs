@@ -148,14 +148,6 @@ impl Counts {
         self
     }
 
-    /// What stays of it when there are no connections any more.
-    pub(super) fn past(mut self) -> Self {
-        for transport in &mut self.transports {
-            transport.active = 0;
-        }
-        self
-    }
-
     /// What went over all transports.
     pub(super) fn sum(&self) -> TransportCounts {
         let mut sum = TransportCounts::default();
@@ -211,6 +203,29 @@ pub(super) struct Work {
 }
 
 impl Work {
+    pub(super) fn of(recorder: &Recorder) -> Self {
+        Work {
+            counts: Counts::of(recorder),
+            times: recorder.times(),
+        }
+    }
+
+    /// What was done after `before`, which is an earlier state of the same.
+    pub(super) fn since(self, before: &Work) -> Self {
+        Work {
+            counts: self.counts.since(&before.counts),
+            times: self.times.since(&before.times),
+        }
+    }
+
+    /// What stays of it when there are no connections any more.
+    pub(super) fn past(mut self) -> Self {
+        for transport in &mut self.counts.transports {
+            transport.active = 0;
+        }
+        self
+    }
+
     pub(super) fn add(&mut self, other: &Work) {
         self.counts.add(&other.counts);
         self.times.add(&other.times);

@@ -15,10 +15,13 @@ mod counts;
 mod interval;
 mod latency;
 mod monitor;
+mod process;
+mod prometheus;
 mod rates;
 mod recent;
 mod recorded;
 mod recorder;
+mod report;
 mod snapshot;
 
 pub use self::interval::{IntervalLatency, LatencyIntervals};

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::counts::{Counts, Work};
+use super::counts::Work;
 use super::interval::LatencyIntervals;
 use super::latency::AllTimes;
 use super::rates::{PerSecond, Rates, Sample};
 use super::recent::{Note, RecentEvents, Ring};
 use super::recorded::{Recorded, RecordedCounts};
 use super::recorder::{Recorder, nanos};
-use super::snapshot::{MemberMetrics, PerformanceMetrics, Role};
+use super::snapshot::{MemberMetrics, MemoryMetrics, PerformanceMetrics, Role};
 use crate::session::shared::lock;
 
 /// How many names of servers and clients that are gone are told apart.
@@ -45,6 +45,8 @@ pub struct PerformanceMonitor {
 }
 
 struct Inner {
+    /// A monitor that watches all that this one does, and more.
+    parent: Option<PerformanceMonitor>,
     recorded: Recorded,
     registry: Mutex<Registry>,
     recent: Ring,
@@ -56,11 +58,17 @@ pub(super) type Key = (Role, String);
 struct Registry {
     since: Instant,
     resets: u64,
-    /// Those that count, and what they had counted before the last reset.
-    live: Vec<(Arc<Recorder>, Counts)>,
+    live: Vec<Live>,
     /// What those have done since the last reset that are gone.
     gone: BTreeMap<Key, Work>,
     rates: Rates,
+}
+
+/// A server or client that counts.
+struct Live {
+    recorder: Arc<Recorder>,
+    /// What it had done before the last reset.
+    before: Work,
 }
 
 /// All that is known at one moment.
@@ -68,16 +76,28 @@ pub(super) struct Observed {
     pub(super) members: BTreeMap<Key, Work>,
     pub(super) sum: Work,
     pub(super) recorded: RecordedCounts,
+    pub(super) memory: MemoryMetrics,
     pub(super) rates: PerSecond,
     pub(super) uptime: Duration,
+    since: Instant,
     now: Instant,
 }
 
 impl PerformanceMonitor {
     /// A monitor that watches nothing yet.
     pub fn new() -> Self {
+        PerformanceMonitor::with_parent(None)
+    }
+
+    /// A monitor whose servers and clients are watched by `parent` too, each with resets of its own.
+    pub(crate) fn within(parent: &PerformanceMonitor) -> Self {
+        PerformanceMonitor::with_parent(Some(parent.clone()))
+    }
+
+    fn with_parent(parent: Option<PerformanceMonitor>) -> Self {
         PerformanceMonitor {
             inner: Arc::new(Inner {
+                parent,
                 recorded: Recorded::new(),
                 registry: Mutex::new(Registry {
                     since: Instant::now(),
@@ -93,25 +113,32 @@ impl PerformanceMonitor {
 
     /// A server or client begins to count.
     pub(crate) fn attach(&self, recorder: Arc<Recorder>) {
-        let before = Counts::of(&recorder);
-        lock(&self.inner.registry).live.push((recorder, before));
+        if let Some(parent) = &self.inner.parent {
+            parent.attach(Arc::clone(&recorder));
+        }
+        let before = Work::of(&recorder);
+        let live = Live { recorder, before };
+        lock(&self.inner.registry).live.push(live);
     }
 
     /// A server or client will count nothing more.
     pub(crate) fn retire(&self, recorder: &Recorder) {
+        if let Some(parent) = &self.inner.parent {
+            parent.retire(recorder);
+        }
         let mut registry = lock(&self.inner.registry);
-        let is_it = |(known, _): &(Arc<Recorder>, Counts)| std::ptr::eq(&**known, recorder);
-        let Some(index) = registry.live.iter().position(is_it) else {
-            return;
-        };
-        let (recorder, before) = registry.live.swap_remove(index);
-        let mut work = work(&recorder, &before);
-        work.counts = work.counts.past();
-        registry.keep(key(&recorder), &work);
+        let is_it = |live: &Live| std::ptr::eq(&*live.recorder, recorder);
+        if let Some(index) = registry.live.iter().position(is_it) {
+            let live = registry.live.swap_remove(index);
+            registry.keep(live.key(), &live.work().past());
+        }
     }
 
     /// Something happened to a server or client.
     pub(super) fn note(&self, member: &str, note: Note<'_>) {
+        if let Some(parent) = &self.inner.parent {
+            return parent.note(member, note);
+        }
         self.inner.recent.push(member, note);
     }
 
@@ -127,41 +154,32 @@ impl PerformanceMonitor {
     /// within a tenth of a second count as one. Before there is such a call, they are since the monitor was made or
     /// reset. So who asks once a second gets the rates of that second.
     pub fn metrics(&self) -> PerformanceMetrics {
+        self.observe().metrics()
+    }
+
+    /// The same, when counting began, and when a message was last sent or received.
+    pub(crate) fn metrics_since(&self) -> (PerformanceMetrics, Instant, Option<Instant>) {
         let observed = self.observe();
-        let (sum, times) = (&observed.sum.counts, &observed.sum.times);
-        let recorded = &observed.recorded;
-        let mut traffic = sum.sum();
-        traffic.add(&recorded.traffic);
-        let mut errors = sum.errors();
-        errors.record(&recorded.errors);
-        let last = sum.last.max(recorded.last);
-        let mut metrics = PerformanceMetrics {
-            total_connections: traffic.opened,
-            active_connections: traffic.active,
-            failed_connections: sum.failed + recorded.failed,
-            connections_per_second: observed.rates.connections,
-            messages_sent: traffic.messages_sent,
-            messages_received: traffic.messages_received,
-            messages_per_second: observed.rates.messages,
-            bytes_sent: traffic.bytes_sent,
-            bytes_received: traffic.bytes_received,
-            bytes_per_second: observed.rates.bytes,
-            latency: times.merged().latency(),
-            request_latency: times.requests.latency(),
-            ping_latency: times.pings.latency(),
-            handler_time: times.handlers.latency(),
-            recorded_latency: times.recorded.latency(),
-            errors,
-            messages_dropped: sum.dropped,
-            messages_lost: sum.lost,
-            uptime: observed.uptime,
-            last_update: last.map(|last| observed.now.saturating_duration_since(last)),
-            members: observed.members.iter().map(member).collect(),
-            ..PerformanceMetrics::default()
-        };
-        metrics.memory.recorded_bytes = recorded.memory;
-        metrics.memory.recorded_bytes_peak = recorded.memory_peak;
-        metrics
+        (observed.metrics(), observed.since, observed.last())
+    }
+    /// What all have done, as JSON: the fields of [`PerformanceMetrics`].
+    pub fn to_json(&self) -> String {
+        // Numbers and texts always have a form in JSON.
+        serde_json::to_string(&self.metrics()).unwrap_or_default()
+    }
+
+    /// What all have done, as a text for people.
+    pub fn report(&self) -> String {
+        super::report::of(&self.metrics())
+    }
+
+    /// What all have done, in the text format 0.0.4 of Prometheus, and what the system says of the process.
+    ///
+    /// The table in [`docs/metrics.md`](https://github.com/kcenon/network-system/blob/main/docs/metrics.md) has every
+    /// name. There are no labels for sessions and groups: their number has no bound, and a time series for each would
+    /// bring down what stores them. Counters begin again with [`reset`](Self::reset), as with a restart.
+    pub fn to_prometheus(&self) -> String {
+        super::prometheus::of(&self.observe())
     }
 
     /// Percentiles of one interval after the other, the first of which begins now.
@@ -186,11 +204,8 @@ impl PerformanceMonitor {
     /// [`Server::stats`](crate::Server::stats), does not change.
     pub fn reset(&self) {
         let mut registry = lock(&self.inner.registry);
-        for (recorder, before) in &mut registry.live {
-            *before = Counts::of(recorder);
-            recorder.reset_times();
-            recorder.queues.reset_peak();
-            recorder.buffers.reset_peak();
+        for live in &mut registry.live {
+            live.before = Work::of(&live.recorder);
         }
         registry.gone.clear();
         registry.rates.reset();
@@ -249,8 +264,8 @@ impl PerformanceMonitor {
         for work in registry.gone.values() {
             times.add(&work.times);
         }
-        for (recorder, _) in &registry.live {
-            times.add(&recorder.times());
+        for live in &registry.live {
+            times.add(&live.recorder.times().since(&live.before.times));
         }
         self.inner.recorded.times.add_to(&mut times.recorded);
         (times, registry.resets)
@@ -260,9 +275,8 @@ impl PerformanceMonitor {
     pub(super) fn observe(&self) -> Observed {
         let mut registry = lock(&self.inner.registry);
         let mut members = registry.gone.clone();
-        for (recorder, before) in &registry.live {
-            let member = members.entry(key(recorder)).or_default();
-            member.add(&work(recorder, before));
+        for live in &registry.live {
+            members.entry(live.key()).or_default().add(&live.work());
         }
         let mut sum = Work::default();
         for member in members.values() {
@@ -277,14 +291,63 @@ impl PerformanceMonitor {
             messages: traffic.messages_sent + traffic.messages_received,
             bytes: traffic.bytes_sent + traffic.bytes_received,
         };
+        let memory = MemoryMetrics {
+            recorded_bytes: recorded.memory,
+            recorded_bytes_peak: recorded.memory_peak,
+            ..MemoryMetrics::default()
+        };
         let (now, since) = (Instant::now(), registry.since);
         Observed {
             members,
             sum,
+            memory,
             recorded,
             rates: registry.rates.read(now, sample, since),
             uptime: now.saturating_duration_since(since),
+            since,
             now,
+        }
+    }
+}
+
+impl Observed {
+    /// When a message was last sent or received.
+    fn last(&self) -> Option<Instant> {
+        self.sum.counts.last.max(self.recorded.last)
+    }
+
+    pub(super) fn metrics(&self) -> PerformanceMetrics {
+        let (sum, times) = (&self.sum.counts, &self.sum.times);
+        let recorded = &self.recorded;
+        let mut traffic = sum.sum();
+        traffic.add(&recorded.traffic);
+        let mut errors = sum.errors();
+        errors.record(&recorded.errors);
+        PerformanceMetrics {
+            total_connections: traffic.opened,
+            active_connections: traffic.active,
+            failed_connections: sum.failed + recorded.failed,
+            connections_per_second: self.rates.connections,
+            messages_sent: traffic.messages_sent,
+            messages_received: traffic.messages_received,
+            messages_per_second: self.rates.messages,
+            bytes_sent: traffic.bytes_sent,
+            bytes_received: traffic.bytes_received,
+            bytes_per_second: self.rates.bytes,
+            latency: times.merged().latency(),
+            request_latency: times.requests.latency(),
+            ping_latency: times.pings.latency(),
+            handler_time: times.handlers.latency(),
+            recorded_latency: times.recorded.latency(),
+            errors,
+            messages_dropped: sum.dropped,
+            messages_lost: sum.lost,
+            memory: self.memory,
+            uptime: self.uptime,
+            last_update: self
+                .last()
+                .map(|last| self.now.saturating_duration_since(last)),
+            members: self.members.iter().map(member).collect(),
         }
     }
 }
@@ -299,15 +362,14 @@ impl Registry {
     }
 }
 
-fn key(recorder: &Recorder) -> Key {
-    (recorder.role(), recorder.name().to_owned())
-}
+impl Live {
+    fn key(&self) -> Key {
+        (self.recorder.role(), self.recorder.name().to_owned())
+    }
 
-/// What a server or client has done after `before`.
-fn work(recorder: &Recorder, before: &Counts) -> Work {
-    Work {
-        counts: Counts::of(recorder).since(before),
-        times: recorder.times(),
+    /// What it has done since the last reset.
+    fn work(&self) -> Work {
+        Work::of(&self.recorder).since(&self.before)
     }
 }
 

@@ -300,19 +300,6 @@ impl Recorder {
         times
     }
 
-    /// Forgets all times.
-    pub(super) fn reset_times(&self) {
-        if let Some(monitored) = &self.monitored {
-            monitored.requests.reset();
-            monitored.pings.reset();
-        }
-        for worker in self.workers() {
-            if let Some(times) = worker.handler_times() {
-                times.reset();
-            }
-        }
-    }
-
     /// The name of the server or client in metrics.
     pub(crate) fn name(&self) -> &str {
         &self.name

@@ -19,7 +19,6 @@ use crate::message::Message;
 use crate::metrics::{PerformanceMonitor, Role};
 use crate::pipeline::Pipeline;
 use crate::session::Session;
-use crate::session::round_trips::RoundTrips;
 use crate::tls::TlsServer;
 use crate::transport::proxy_protocol::ProxyProtocol;
 use crate::transport::udp::UdpConfig;
@@ -48,7 +47,6 @@ pub struct ServerBuilder {
     group_guard: Option<Arc<dyn GroupGuard>>,
     execution: Option<Arc<Execution>>,
     pipeline: Option<Pipeline>,
-    round_trips: Option<Arc<RoundTrips>>,
     name: Option<String>,
     monitor: Option<PerformanceMonitor>,
 }
@@ -73,7 +71,6 @@ impl ServerBuilder {
             group_guard: None,
             execution: None,
             pipeline: None,
-            round_trips: None,
             name: None,
             monitor: None,
         }
@@ -297,12 +294,6 @@ impl ServerBuilder {
         self
     }
 
-    /// Records the times of PINGs and requests.
-    pub(crate) fn round_trips(mut self, round_trips: Arc<RoundTrips>) -> Self {
-        self.round_trips = Some(round_trips);
-        self
-    }
-
     /// Checks the configuration and makes the server, which does nothing before
     /// [`start`](Server::start).
     ///
@@ -371,7 +362,6 @@ impl ServerBuilder {
             self.group_guard,
         )
         .with_pipeline(self.pipeline)
-        .with_round_trips(self.round_trips)
         .with_recorder(self.name.unwrap_or_else(|| "server".into()), self.monitor);
         Ok(Server {
             inner: Arc::new(Inner {

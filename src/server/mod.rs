@@ -654,11 +654,6 @@ impl Server {
         stats
     }
 
-    /// Counters since the server was made, whatever was reset.
-    pub(crate) fn lifetime_stats(&self) -> ServerStats {
-        self.inner.totals()
-    }
-
     /// Counts from zero again.
     pub fn reset_stats(&self) {
         *lock(&self.inner.baseline) = self.inner.totals();

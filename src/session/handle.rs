@@ -259,8 +259,7 @@ impl Session {
         let (id, answer) = lock(&shared.extra().requests).open(limit)?;
         let _forget = ForgetRequest { shared, id };
         let hub = shared.hub();
-        let times = hub.round_trips.as_deref();
-        let is_timed = times.is_some() || hub.recorder.takes_times();
+        let is_timed = hub.recorder.takes_times();
         let exchange = async {
             let asked_at = is_timed.then(Instant::now);
             let message = Some(message);
@@ -285,9 +284,6 @@ impl Session {
                 && shared.close_reason().is_none()
             {
                 hub.recorder.request_answered(at.elapsed());
-                if let Some(times) = times {
-                    times.record(at.elapsed());
-                }
             }
             answer
         };
@@ -295,9 +291,6 @@ impl Session {
             .await
             .unwrap_or_else(|_| {
                 hub.recorder.request_timed_out();
-                if let Some(times) = times {
-                    times.record_timeout();
-                }
                 Err(RequestError::with_code(
                     ErrorCode::RequestTimeout,
                     format!("no answer within {timeout:?}"),

@@ -5,7 +5,6 @@
 //! - [`handle`]: what applications hold; [`shared`] is what handle and driver have in common.
 //! - [`outbox`], [`requests`]: what waits to be sent, what waits to be answered.
 //! - [`current`]: how a handler's own answers skip the outbox.
-//! - [`round_trips`]: how long answers take, where somebody wants to know.
 //! - [`liveness`]: deadlines, as pure functions of time.
 
 pub(crate) mod current;
@@ -17,7 +16,6 @@ pub(crate) mod liveness;
 pub(crate) mod outbox;
 pub(crate) mod output;
 pub(crate) mod requests;
-pub(crate) mod round_trips;
 pub(crate) mod shared;
 
 pub use handle::{Sending, Session, SessionStats};

@@ -1,12 +1,11 @@
 //! What servers and clients know of the bridge that made them.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
 use super::config::Settings;
-use super::metrics::{Source, Tally};
 use super::shared::Shared;
 use crate::client::ClientBuilder;
 use crate::compat::callback::{Task, Threads, Unique};
@@ -23,20 +22,11 @@ use crate::session::Session;
 pub(in crate::compat) struct Member {
     shared: Arc<Shared>,
     settings: Arc<Settings>,
-    tally: Arc<Tally>,
 }
 
 impl Member {
-    pub(super) fn new(shared: Arc<Shared>, settings: Arc<Settings>, tally: Arc<Tally>) -> Self {
-        Member {
-            shared,
-            settings,
-            tally,
-        }
-    }
-
-    pub(super) fn tally(&self) -> Arc<Tally> {
-        Arc::clone(&self.tally)
+    pub(super) fn new(shared: Arc<Shared>, settings: Arc<Settings>) -> Self {
+        Member { shared, settings }
     }
 
     // Starting
@@ -83,7 +73,7 @@ impl Member {
             builder = builder.pipeline(pipeline.clone());
         }
         if self.is_counted() {
-            builder = builder.round_trips(Arc::clone(self.shared.round_trips()));
+            builder = builder.monitor(self.shared.metrics().monitor());
         }
         Ok(builder)
     }
@@ -99,20 +89,15 @@ impl Member {
             builder = builder.pipeline(pipeline.clone());
         }
         if self.is_counted() {
-            builder = builder.round_trips(Arc::clone(self.shared.round_trips()));
+            builder = builder.monitor(self.shared.metrics().monitor());
         }
         Ok(builder)
-    }
-
-    /// A run begins.
-    pub(in crate::compat) fn follow(&self, source: Source) {
-        self.tally.follow(source);
     }
 
     /// A client could not connect.
     pub(in crate::compat) fn not_connected(&self, error: &error) {
         if self.is_counted() && error.error_code() == Some(ErrorCode::ConnectionTimeout) {
-            self.shared.errors().timeout();
+            self.shared.metrics().errors.timeout();
         }
     }
 
@@ -128,7 +113,7 @@ impl Member {
         result.inspect_err(|error| {
             if self.is_counted() {
                 let late = waited && error.error_code() == Some(ErrorCode::QueueFull);
-                self.shared.errors().send(late);
+                self.shared.metrics().errors.send(late);
             }
         })
     }
@@ -145,21 +130,16 @@ impl Member {
         if let Err(_no_container) = self.shared.message(message)
             && self.is_counted()
         {
-            self.shared.errors().receive();
+            self.shared.metrics().errors.receive();
         }
     }
 
     /// What is to be called about an error, later, beside the other callbacks.
     pub(in crate::compat) fn about_error(&self, code: ErrorCode, text: &str) -> Option<Task> {
         if self.is_counted() {
-            self.shared.errors().on_session(code);
+            self.shared.metrics().errors.on_session(code);
         }
         self.shared.about_error(code, text)
-    }
-
-    /// The server or client goes.
-    pub(in crate::compat) fn retire(&self) {
-        self.shared.retire(&self.tally);
     }
 }
 
@@ -223,11 +203,4 @@ impl Made for messaging_client {
     fn begin_stop(&self) -> Option<JoinHandle<()>> {
         self.stop_beside()
     }
-}
-
-/// What a bridge has made, as long as somebody holds it.
-pub(super) struct Entry {
-    pub(super) made: Weak<dyn Made>,
-    /// `None` when it is not counted.
-    pub(super) tally: Option<Arc<Tally>>,
 }

@@ -1,14 +1,11 @@
 //! What a bridge counts.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use crate::client::Client;
+use crate::compat::utils::{Micros, performance_monitor};
 use crate::error::ErrorCode;
-use crate::server::Server;
-use crate::session::round_trips::RoundTripStats;
-use crate::session::shared::lock;
+use crate::metrics::PerformanceMonitor;
 
 /// Counters over all that a bridge has made, at one moment.
 ///
@@ -31,7 +28,7 @@ pub struct performance_metrics {
     /// Bytes of the messages received, without framing.
     pub bytes_received: u64,
     /// How long heartbeats and native requests waited for their answer, on average, in microseconds; 0 before
-    /// the first.
+    /// the first. These times are right within 1 %.
     pub avg_latency_us: u64,
     /// The longest of these times; 0 before the first.
     pub max_latency_us: u64,
@@ -47,104 +44,6 @@ pub struct performance_metrics {
     pub start_time: Instant,
     /// When a message was last sent or received; `start_time` before the first.
     pub last_update: Instant,
-}
-
-/// What servers and clients count by themselves.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Counts {
-    total: u64,
-    active: u64,
-    failed: u64,
-    messages_sent: u64,
-    messages_received: u64,
-    bytes_sent: u64,
-    bytes_received: u64,
-    last: Option<tokio::time::Instant>,
-}
-
-impl Counts {
-    fn of(source: &Source) -> Self {
-        match source {
-            Source::Server(server) => {
-                let stats = server.lifetime_stats();
-                Counts {
-                    total: stats.total_connections,
-                    active: stats.current_connections as u64,
-                    failed: stats.refused_connections,
-                    messages_sent: stats.messages_sent,
-                    messages_received: stats.messages_received,
-                    bytes_sent: stats.bytes_sent,
-                    bytes_received: stats.bytes_received,
-                    last: stats.last_activity,
-                }
-            }
-            Source::Client(client) => {
-                let stats = client.lifetime_stats();
-                Counts {
-                    total: stats.connections,
-                    active: client.is_connected().into(),
-                    failed: stats.failed_attempts,
-                    messages_sent: stats.messages_sent,
-                    messages_received: stats.messages_received,
-                    bytes_sent: stats.bytes_sent,
-                    bytes_received: stats.bytes_received,
-                    last: stats.last_activity,
-                }
-            }
-        }
-    }
-
-    pub(super) fn and(self, other: Self) -> Self {
-        Counts {
-            total: self.total + other.total,
-            active: self.active + other.active,
-            failed: self.failed + other.failed,
-            messages_sent: self.messages_sent + other.messages_sent,
-            messages_received: self.messages_received + other.messages_received,
-            bytes_sent: self.bytes_sent + other.bytes_sent,
-            bytes_received: self.bytes_received + other.bytes_received,
-            last: self.last.max(other.last),
-        }
-    }
-
-    /// What will not be counted again: connections that are open end.
-    fn past(self) -> Self {
-        Counts { active: 0, ..self }
-    }
-}
-
-/// What counts in a run of a server or client.
-pub(in crate::compat) enum Source {
-    Server(Server),
-    Client(Client),
-}
-
-/// What one server or client has counted, over all its runs.
-#[derive(Default)]
-pub(super) struct Tally(Mutex<(Counts, Option<Source>)>);
-
-impl Tally {
-    /// Another run begins.
-    pub(super) fn follow(&self, source: Source) {
-        let mut tally = lock(&self.0);
-        let replaced = tally.1.replace(source);
-        if let Some(ended) = &replaced {
-            tally.0 = tally.0.and(Counts::of(ended).past());
-        }
-    }
-
-    pub(super) fn read(&self) -> Counts {
-        let tally = lock(&self.0);
-        match &tally.1 {
-            Some(source) => tally.0.and(Counts::of(source)),
-            None => tally.0,
-        }
-    }
-
-    /// The server or client is gone.
-    pub(super) fn total(&self) -> Counts {
-        self.read().past()
-    }
 }
 
 /// What nobody counts but the bridge.
@@ -177,10 +76,11 @@ impl Errors {
     /// Something went wrong on a session.
     pub(super) fn on_session(&self, code: ErrorCode) {
         let counter = match code {
-            ErrorCode::ConnectionTimeout
-            | ErrorCode::IdleTimeout
-            | ErrorCode::HeartbeatTimeout
-            | ErrorCode::RequestTimeout => &self.timeout,
+            ErrorCode::ConnectionTimeout | ErrorCode::IdleTimeout | ErrorCode::HeartbeatTimeout => {
+                &self.timeout
+            }
+            // The monitor counts it.
+            ErrorCode::RequestTimeout => return,
             ErrorCode::SendFailed | ErrorCode::SlowConsumer | ErrorCode::QueueFull => &self.send,
             // A callback panicked: nothing is wrong with what was received.
             ErrorCode::RequestFailed => return,
@@ -196,48 +96,52 @@ impl Errors {
     }
 }
 
-/// Where counting began.
-pub(super) struct Baseline {
-    counts: Counts,
-    at: tokio::time::Instant,
+/// What a bridge counts: what its servers and clients do, and its own errors.
+pub(super) struct Metrics {
+    /// It watches what the bridge has made, as the monitor of the process does.
+    monitor: PerformanceMonitor,
+    pub(super) errors: Errors,
 }
 
-impl Baseline {
-    /// Counts from zero, when `counts` has been counted so far.
-    pub(super) fn new(counts: Counts, errors: &Errors) -> Self {
-        errors.reset();
-        Baseline {
-            counts,
-            at: tokio::time::Instant::now(),
+impl Metrics {
+    pub(super) fn new() -> Self {
+        Metrics {
+            monitor: PerformanceMonitor::within(performance_monitor::instance().native()),
+            errors: Errors::default(),
         }
     }
 
-    /// What has been counted since, when `now` has been counted in all.
-    pub(super) fn metrics(
-        &self,
-        now: Counts,
-        latency: RoundTripStats,
-        errors: &Errors,
-    ) -> performance_metrics {
-        let since = |now: u64, then: u64| now.saturating_sub(then);
-        let then = self.counts;
-        let last = now.last.filter(|last| *last > self.at);
+    pub(super) fn monitor(&self) -> &PerformanceMonitor {
+        &self.monitor
+    }
+
+    pub(super) fn reset(&self) {
+        self.monitor.reset();
+        self.errors.reset();
+    }
+
+    pub(super) fn read(&self) -> performance_metrics {
+        let (metrics, since, last) = self.monitor.metrics_since();
+        let latency = Micros::of(&[metrics.request_latency, metrics.ping_latency]);
+        let timed_out = metrics.errors.by_code.get(ErrorCode::RequestTimeout.name());
+        let errors = &self.errors;
         performance_metrics {
-            total_connections: since(now.total, then.total),
-            active_connections: now.active,
-            failed_connections: since(now.failed, then.failed),
-            messages_sent: since(now.messages_sent, then.messages_sent),
-            messages_received: since(now.messages_received, then.messages_received),
-            bytes_sent: since(now.bytes_sent, then.bytes_sent),
-            bytes_received: since(now.bytes_received, then.bytes_received),
+            total_connections: metrics.total_connections,
+            active_connections: metrics.active_connections,
+            failed_connections: metrics.failed_connections,
+            messages_sent: metrics.messages_sent,
+            messages_received: metrics.messages_received,
+            bytes_sent: metrics.bytes_sent,
+            bytes_received: metrics.bytes_received,
             avg_latency_us: latency.average,
             max_latency_us: latency.max,
             min_latency_us: latency.min,
             send_errors: errors.send.load(Ordering::Relaxed),
             receive_errors: errors.receive.load(Ordering::Relaxed),
-            timeout_errors: errors.timeout.load(Ordering::Relaxed) + latency.timed_out,
-            start_time: self.at.into_std(),
-            last_update: last.unwrap_or(self.at).into_std(),
+            timeout_errors: errors.timeout.load(Ordering::Relaxed)
+                + timed_out.copied().unwrap_or(0),
+            start_time: since.into_std(),
+            last_update: last.map_or(since, |last| last.max(since)).into_std(),
         }
     }
 }

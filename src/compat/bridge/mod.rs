@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use self::config::Settings;
-use self::member::{Entry, Made};
+use self::member::Made;
 use self::shared::{Phase, Shared};
 use super::callback::{Inside, thread_pool_interface};
 use super::client::messaging_client;
@@ -27,7 +27,6 @@ use crate::session::shared::lock;
 
 pub use self::config::{bridge_config, connection_pooling};
 pub(super) use self::member::Member;
-pub(super) use self::metrics::Source;
 pub use self::metrics::performance_metrics;
 
 /// Makes servers and clients that share configuration, metrics, threads, a pipeline and event handlers, and
@@ -138,10 +137,10 @@ impl messaging_bridge {
     ) -> Arc<messaging_server> {
         let (settings, member) = self.member();
         let config = settings.for_server(config.or_default());
-        let server = messaging_server::of_bridge(server_id, config, Arc::clone(&member));
+        let server = messaging_server::of_bridge(server_id, config, member);
         let server = Arc::new(server);
         let made: Arc<dyn Made> = Arc::clone(&server) as _;
-        self.register("server", &server.server_id(), &made, &settings, &member);
+        self.register("server", &server.server_id(), &made);
         server
     }
 
@@ -154,10 +153,10 @@ impl messaging_bridge {
     ) -> Arc<messaging_client> {
         let (settings, member) = self.member();
         let config = settings.for_client(config.or_default());
-        let client = messaging_client::of_bridge(client_id, config, Arc::clone(&member));
+        let client = messaging_client::of_bridge(client_id, config, member);
         let client = Arc::new(client);
         let made: Arc<dyn Made> = Arc::clone(&client) as _;
-        self.register("client", &client.client_id(), &made, &settings, &member);
+        self.register("client", &client.client_id(), &made);
         client
     }
 
@@ -174,23 +173,12 @@ impl messaging_bridge {
     fn member(&self) -> (Arc<Settings>, Arc<Member>) {
         let settings = Arc::clone(&lock(&self.setup).settings);
         let shared = Arc::clone(&self.shared);
-        let member = Member::new(shared, Arc::clone(&settings), Arc::default());
+        let member = Member::new(shared, Arc::clone(&settings));
         (settings, Arc::new(member))
     }
 
-    fn register(
-        &self,
-        kind: &'static str,
-        id: &str,
-        made: &Arc<dyn Made>,
-        settings: &Settings,
-        member: &Member,
-    ) {
-        let counted = settings.config.enable_performance_monitoring;
-        self.shared.add(Entry {
-            made: Arc::downgrade(made),
-            tally: counted.then(|| member.tally()),
-        });
+    fn register(&self, kind: &'static str, id: &str, made: &Arc<dyn Made>) {
+        self.shared.add(Arc::downgrade(made));
         if self.shared.is_debug() {
             events::bridge_made {
                 bridge: self.shared.id(),
@@ -316,12 +304,12 @@ impl messaging_bridge {
     /// Counters over all that the bridge has made since it was made, or since
     /// [`reset_metrics`](Self::reset_metrics).
     pub fn get_metrics(&self) -> performance_metrics {
-        self.shared.metrics()
+        self.shared.metrics().read()
     }
 
     /// Counts from zero again. The statistics of servers and sessions stay.
     pub fn reset_metrics(&self) {
-        self.shared.reset_metrics();
+        self.shared.metrics().reset();
     }
 
     /// Sets what is called with the address of the peer when a connection of a server or client has opened

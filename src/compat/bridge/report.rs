@@ -52,7 +52,7 @@ fn write(out: &mut String, shared: &Shared, config: &bridge_config) -> fmt::Resu
     writeln!(out, "compression: {}", on_off(config.enable_compression))?;
     writeln!(out, "encryption: {}", on_off(config.enable_encryption))?;
 
-    let metrics = shared.metrics();
+    let metrics = shared.metrics().read();
     writeln!(
         out,
         "connections: {} active, {} in all, {} failed",

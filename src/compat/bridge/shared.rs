@@ -1,19 +1,18 @@
 //! What a bridge has in common with what it has made.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use bytes::Bytes;
 
-use super::member::{Entry, Made};
-use super::metrics::{Baseline, Counts, Errors, Tally, performance_metrics};
+use super::member::Made;
+use super::metrics::Metrics;
 use crate::compat::callback::{Slot, Task, Threads, thread_pool_interface};
 use crate::compat::container::{value_container, value_factory};
 use crate::compat::result::{VoidResult, error};
 use crate::error::ErrorCode;
 use crate::events;
 use crate::message::Message;
-use crate::session::round_trips::RoundTrips;
 use crate::session::shared::lock;
 use crate::session::{Session, Transport};
 
@@ -34,9 +33,8 @@ pub(super) enum Phase {
 pub(super) struct Shared {
     id: String,
     phase: Mutex<Phase>,
-    registry: Mutex<Registry>,
-    round_trips: Arc<RoundTrips>,
-    errors: Errors,
+    entries: Mutex<Vec<Weak<dyn Made>>>,
+    metrics: Metrics,
     /// The threads of the application's, and whether callbacks are handed to other threads at all.
     pool: Mutex<Option<Arc<dyn thread_pool_interface>>>,
     inline: AtomicBool,
@@ -48,33 +46,13 @@ pub(super) struct Shared {
     pub(super) on_container: Slot<OnContainer>,
 }
 
-struct Registry {
-    entries: Vec<Entry>,
-    /// What those that are gone have counted.
-    gone: Counts,
-    baseline: Baseline,
-}
-
-impl Registry {
-    fn counts(&self) -> Counts {
-        let tallies = self.entries.iter().filter_map(|entry| entry.tally.as_ref());
-        tallies.fold(self.gone, |sum, tally| sum.and(tally.read()))
-    }
-}
-
 impl Shared {
     pub(super) fn new(id: String) -> Self {
-        let errors = Errors::default();
         Shared {
             id,
             phase: Mutex::new(Phase::New),
-            registry: Mutex::new(Registry {
-                entries: Vec::new(),
-                gone: Counts::default(),
-                baseline: Baseline::new(Counts::default(), &errors),
-            }),
-            round_trips: Arc::default(),
-            errors,
+            entries: Mutex::default(),
+            metrics: Metrics::new(),
             pool: Mutex::new(None),
             inline: AtomicBool::new(false),
             reads_containers: AtomicBool::new(false),
@@ -90,12 +68,8 @@ impl Shared {
         &self.id
     }
 
-    pub(super) fn round_trips(&self) -> &Arc<RoundTrips> {
-        &self.round_trips
-    }
-
-    pub(super) fn errors(&self) -> &Errors {
-        &self.errors
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     // Lifecycle
@@ -115,49 +89,16 @@ impl Shared {
 
     // What was made
 
-    pub(super) fn add(&self, entry: Entry) {
-        let mut registry = lock(&self.registry);
-        // Those without a tally have not taken themselves out.
-        registry
-            .entries
-            .retain(|entry| entry.tally.is_some() || entry.made.strong_count() > 0);
-        registry.entries.push(entry);
-    }
-
-    pub(super) fn retire(&self, tally: &Arc<Tally>) {
-        let mut registry = lock(&self.registry);
-        let is_its = |entry: &Entry| {
-            let other = entry.tally.as_ref();
-            other.is_some_and(|other| Arc::ptr_eq(other, tally))
-        };
-        if let Some(index) = registry.entries.iter().position(is_its) {
-            registry.entries.remove(index);
-            registry.gone = registry.gone.and(tally.total());
-        }
+    pub(super) fn add(&self, made: Weak<dyn Made>) {
+        let mut entries = lock(&self.entries);
+        entries.retain(|known| known.strong_count() > 0);
+        entries.push(made);
     }
 
     /// What there is. It may be the last that holds one, so it is not to be dropped under a lock.
     pub(super) fn made(&self) -> Vec<Arc<dyn Made>> {
-        let registry = lock(&self.registry);
-        let made = registry.entries.iter();
-        made.filter_map(|entry| entry.made.upgrade()).collect()
-    }
-
-    // Metrics
-
-    pub(super) fn metrics(&self) -> performance_metrics {
-        let registry = lock(&self.registry);
-        let latency = self.round_trips.read();
-        registry
-            .baseline
-            .metrics(registry.counts(), latency, &self.errors)
-    }
-
-    pub(super) fn reset_metrics(&self) {
-        let mut registry = lock(&self.registry);
-        let counts = registry.counts();
-        self.round_trips.reset();
-        registry.baseline = Baseline::new(counts, &self.errors);
+        let entries = lock(&self.entries);
+        entries.iter().filter_map(Weak::upgrade).collect()
     }
 
     // Threads

@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use self::adapter::Adapter;
-use super::bridge::{Member, Source};
+use super::bridge::Member;
 use super::callback::{Inside, Lane, Pending, Threads, Unique};
 use super::config::{ClientConfig, client_config};
 use super::handlers::Handlers;
 use super::result::{VoidResult, error};
 use super::runtime;
+use super::utils::performance_monitor;
 use tokio::task::JoinHandle;
 
 use crate::client::{Client, ClientBuilder, ClientState};
@@ -152,6 +153,10 @@ impl<C: Clone> classic_client<C> {
             lane: Lane::new(threads.clone(), inside, pending.clone()),
             member: self.member.clone(),
         });
+        builder = builder.name(&*self.id);
+        if self.member.is_none() {
+            builder = builder.monitor(performance_monitor::instance().native());
+        }
         if !threads.is_inline() {
             builder = builder.executor(threads);
         }
@@ -170,9 +175,6 @@ impl<C: Clone> classic_client<C> {
             })
         };
         drop(replaced);
-        if let Some(member) = &self.member {
-            member.follow(Source::Client(client.clone()));
-        }
         Ok(runtime::wait(async move { client.connect().await })??)
     }
 
@@ -385,9 +387,6 @@ impl<C: Clone> Drop for classic_client<C> {
     fn drop(&mut self) {
         // There is nobody to tell.
         let _ = self.stop_client();
-        if let Some(member) = &self.member {
-            member.retire();
-        }
     }
 }
 

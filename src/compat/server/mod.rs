@@ -15,13 +15,14 @@ use std::time::Duration;
 
 use self::adapter::{Adapter, Hand};
 use self::run::Run;
-use super::bridge::{Member, Source};
+use super::bridge::Member;
 use super::callback::{Inside, Threads, Unique, thread_pool_interface};
 use super::config::{ServerConfig, server_config};
 use super::handlers::Handlers;
 use super::result::{Result, VoidResult, error};
 use super::runtime;
 use super::session::messaging_session;
+use super::utils::performance_monitor;
 use tokio::task::JoinHandle;
 
 use crate::config::Timeouts;
@@ -192,10 +193,12 @@ impl<C: ServerConfig> classic_server<C> {
             Arc::clone(&self.handlers),
             self.member.clone(),
         ));
-        let mut builder = config.builder()?.handler(Hand(Arc::clone(&adapter)));
-        if let Some(member) = &self.member {
-            builder = member.server(builder, config.has_hello())?;
-        }
+        let builder = config.builder()?.handler(Hand(Arc::clone(&adapter)));
+        let builder = builder.name(&*self.id);
+        let mut builder = match &self.member {
+            Some(member) => member.server(builder, config.has_hello())?,
+            None => builder.monitor(performance_monitor::instance().native()),
+        };
         if !threads.is_inline() {
             builder = builder.executor(threads);
         }
@@ -208,9 +211,6 @@ impl<C: ServerConfig> classic_server<C> {
         }
         let started = server.clone();
         runtime::wait(async move { started.start().await })??;
-        if let Some(member) = &self.member {
-            member.follow(Source::Server(server.clone()));
-        }
         if let Some(previous) = previous {
             let mut carried = lock(&self.carried);
             *carried = carried.and(&previous.server);
@@ -413,9 +413,6 @@ impl<C: ServerConfig> Drop for classic_server<C> {
     fn drop(&mut self) {
         // That it does not run is as good.
         let _ = self.stop_server();
-        if let Some(member) = &self.member {
-            member.retire();
-        }
     }
 }
 

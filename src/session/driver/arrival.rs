@@ -232,9 +232,6 @@ impl Driver {
             .max(1);
         let hub = self.shared.hub();
         hub.recorder.ping_answered(Duration::from_micros(micros));
-        if let Some(round_trips) = &hub.round_trips {
-            round_trips.record(Duration::from_micros(micros));
-        }
         let micros = u32::try_from(micros).unwrap_or(u32::MAX);
         self.shared
             .counters
