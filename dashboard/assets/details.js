@@ -142,7 +142,7 @@ export class Details {
       this.#data.seen = seen;
       rows.replaceChildren(...entries.map(([key, value]) => element("div", {}, element("dt", {}, element("bdi", { textContent: foreign(key, 64) })), element("dd", {}, element("bdi", { textContent: foreign(value, 256) })))));
     }
-    setText(note, all > entries.length ? (entries.length === 0 ? `${exact(all)} entries, shown with the admin token` : `and ${exact(all - entries.length)} more`) : "");
+    setText(note, all > entries.length ? (entries.length === 0 ? `Entries: ${exact(all)}. They are shown with the admin token.` : `and ${exact(all - entries.length)} more`) : "");
   }
 
   #build() {

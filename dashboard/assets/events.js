@@ -68,7 +68,7 @@ export class Events {
 function row(open) {
   const link = element("button", { type: "button", className: "link" });
   link.addEventListener("click", () => open(Number(link.dataset.id)));
-  return element("tr", {}, element("td", { className: "time number" }), element("td", { className: "level" }, element("span", { className: "badge" })), element("td", { className: "kind" }),
+  return element("tr", {}, element("td", { className: "time" }), element("td", { className: "level" }, element("span", { className: "badge" })), element("td", { className: "kind" }),
     element("td", { className: "number session" }, link), element("td", { className: "kind" }), element("td", { className: "text" }));
 }
 

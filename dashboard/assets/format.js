@@ -38,7 +38,7 @@ export function count(value) {
 const trim = (text) => (text.includes(".") ? text.replace(/\.?0+$/, "") : text);
 
 /** Events in a second. */
-export const rate = (value) => (absent(value) ? NONE : `${count(value)}${/[a-zA-Z]$/.test(count(value)) ? "" : " "}/s`);
+export const rate = (value) => (absent(value) ? NONE : `${count(value)}/s`);
 
 /** Bytes, in powers of 1024. */
 export function bytes(value) {

@@ -25,12 +25,12 @@ const PLOTS = [
     id: "latency", title: "Latency", format: micros, least: 100, log: true,
     series: [
       { key: "handler_p50_us", label: "handler p50", color: 3 },
-      { key: "handler_p95_us", label: "p95", color: 1 },
-      { key: "handler_p99_us", label: "p99", color: 4 },
+      { key: "handler_p95_us", label: "handler p95", color: 1 },
+      { key: "handler_p99_us", label: "handler p99", color: 4 },
       { key: "ping_p50_us", label: "ping p50", color: 5, dash: [2, 3], optional: true },
-      { key: "ping_p99_us", label: "p99", color: 5, optional: true },
+      { key: "ping_p99_us", label: "ping p99", color: 5, optional: true },
       { key: "request_p50_us", label: "request p50", color: 2, dash: [2, 3], optional: true },
-      { key: "request_p99_us", label: "p99", color: 2, optional: true },
+      { key: "request_p99_us", label: "request p99", color: 2, optional: true },
     ],
   },
   {
@@ -162,7 +162,7 @@ export class Plots {
     return new uPlot({
       width,
       height: HEIGHT,
-      padding: [8, 10, 0, 0],
+      padding: [8, 18, 0, 0],
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, sync: { key: "dashboard" }, points: { size: 6 } },
       scales: {

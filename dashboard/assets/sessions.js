@@ -13,7 +13,7 @@ const COLUMNS = [
   { key: "client_id", title: "Client", width: "client", text: true },
   { key: "transport", title: "Transport", width: "word", text: true },
   { key: "remote", title: "Remote", width: "remote", text: true },
-  { key: "connected_seconds", title: "Connected", format: duration },
+  { key: "connected_seconds", title: "Connected", width: "age", format: duration },
   { key: "idle_seconds", title: "Idle", format: duration },
   { key: "messages_received", title: "Msgs in", format: count },
   { key: "messages_sent", title: "Msgs out", format: count },
@@ -23,7 +23,7 @@ const COLUMNS = [
   { key: "buffer_bytes", title: "Buffers", format: bytes },
   { key: "dropped", title: "Dropped", format: count, bad: true },
   { key: "errors", title: "Errors", format: count, bad: true },
-  { key: "round_trip_us", title: "Round trip", format: micros },
+  { key: "round_trip_us", title: "RTT", format: micros },
   { key: "groups", title: "Groups", format: exact },
 ];
 

@@ -97,7 +97,7 @@ class Facts:
             'closed': self.random.randrange(8), 'errors': self.random.randrange(4) if burst else 0, 'dropped': self.random.randrange(900) if burst else 0,
             'lost': 0, 'queued_bytes': int(40_000 * wave + (900_000 if burst else 0)), 'buffer_bytes': int(9_000_000 * wave),
             'resident_bytes': int(150_000_000 + 9_000_000 * wave), 'handler_p50_us': handler, 'handler_p95_us': 4.1 * handler,
-            'handler_p99_us': (90 if burst else 14) * handler, 'handler_max_us': 200 * handler, 'ping_p50_us': 61 * wave, 'ping_p99_us': 330 * wave,
+            'handler_p99_us': (90 if burst else 14) * handler, 'handler_max_us': 200 * handler, 'ping_p50_us': 61 * wave, 'ping_p99_us': 190 * wave,
             'request_p50_us': None, 'request_p99_us': None,
         })
         if len(self.samples) > KEPT_SAMPLES:
