@@ -25,13 +25,15 @@ pub(crate) struct Clock {
     epoch: Instant,
 }
 
-impl Clock {
-    pub(crate) fn new() -> Self {
+impl Default for Clock {
+    fn default() -> Self {
         Clock {
             epoch: Instant::now(),
         }
     }
+}
 
+impl Clock {
     /// Milliseconds since the epoch, at least 1, so that 0 can stand for never.
     pub(crate) fn now(&self) -> u64 {
         Instant::now()
@@ -108,7 +110,7 @@ impl Hub {
             group_guard,
             pipeline: None,
             round_trips: None,
-            clock: Clock::new(),
+            clock: Clock::default(),
             recorder: Arc::default(),
             places: AtomicUsize::new(0),
             groups: Groups::default(),
@@ -134,7 +136,11 @@ impl Hub {
         name: String,
         monitor: Option<PerformanceMonitor>,
     ) -> Self {
-        self.recorder = Recorder::new(self.role, name, monitor, self.pipeline.clone());
+        if monitor.is_some() {
+            self.pipeline = self.pipeline.take().map(Pipeline::counted_apart);
+        }
+        let pipeline = self.pipeline.clone();
+        self.recorder = Recorder::new(self.role, name, self.clock, monitor, pipeline);
         self
     }
 

@@ -46,10 +46,12 @@ pub use error::{
     ServerError,
 };
 pub use executor::Executor;
-pub use group::{GroupError, GroupName, GroupNameError};
+pub use group::{GroupError, GroupName, GroupNameError, GroupStats};
 pub use handler::{Authenticator, BoxFuture, Credentials, GroupGuard, Handler, Router};
 pub use message::{Message, MessageKind, Outgoing};
-pub use server::{BroadcastReport, Server, ServerBuilder, ServerStats, StopReport, UdpStats};
+pub use server::{
+    BroadcastReport, ListenerStats, Server, ServerBuilder, ServerStats, StopReport, UdpStats,
+};
 pub use session::{Sending, Session, SessionId, SessionStats, State, Transport};
 pub use transport::BoundSocket;
 #[cfg(unix)]

@@ -297,9 +297,9 @@ impl Client {
                 Offer::Full => {
                     let text = "the queue for the time without a connection is full";
                     let message = message.take().unwrap_or_default();
-                    return Err(SendError::new(ErrorCode::QueueFull, text, message));
+                    return Err(inner.unsent(ErrorCode::QueueFull, text, message));
                 }
-                Offer::Closed(closed) => return Err(refuse(closed, message)),
+                Offer::Closed(closed) => return Err(inner.refuse(closed, message)),
             }
         }
     }
@@ -346,13 +346,13 @@ impl Client {
                     Err(_) => {
                         let text = "no room in the queue for the time without a connection";
                         let message = message.take().unwrap_or_default();
-                        return Err(SendError::new(ErrorCode::QueueFull, text, message));
+                        return Err(inner.unsent(ErrorCode::QueueFull, text, message));
                     }
                 },
             };
             match offered {
                 Offer::Taken { dropped } => return inner.taken(dropped),
-                Offer::Closed(closed) => return Err(refuse(closed, message)),
+                Offer::Closed(closed) => return Err(inner.refuse(closed, message)),
                 Offer::Direct(session) => {
                     let lent = message.take().unwrap_or_default();
                     match send_on(&session, lent, deadline).await {
@@ -571,10 +571,6 @@ fn has_gone(error: &SendError) -> bool {
     error.code() == ErrorCode::ConnectionClosed
 }
 
-fn refuse((code, text): Closed, message: Option<Message>) -> SendError {
-    SendError::new(code, text, message.unwrap_or_default())
-}
-
 /// The moment `duration` from now; for a duration beyond every clock, a year from now.
 fn after(duration: Duration) -> Instant {
     let now = Instant::now();
@@ -650,6 +646,21 @@ impl Inner {
         error.into_message()
     }
 
+    /// The error of a message that no session will send.
+    fn refuse(&self, (code, text): Closed, message: Option<Message>) -> SendError {
+        self.unsent(code, text, message.unwrap_or_default())
+    }
+
+    fn unsent(
+        &self,
+        code: ErrorCode,
+        text: impl Into<std::borrow::Cow<'static, str>>,
+        message: Message,
+    ) -> SendError {
+        self.hub.recorder.totals.unsent(code);
+        SendError::new(code, text, message)
+    }
+
     fn taken(&self, dropped: u64) -> Result<(), SendError> {
         self.hub
             .recorder
@@ -667,7 +678,7 @@ impl Inner {
                 "a message of {} bytes is over the limit of {limit} bytes",
                 message.len()
             );
-            return Err(SendError::new(ErrorCode::MessageTooLarge, text, message));
+            return Err(self.unsent(ErrorCode::MessageTooLarge, text, message));
         }
         let frame_type = match message.kind() {
             MessageKind::Application(number) => crate::codec::FrameType(number),
@@ -681,7 +692,7 @@ impl Inner {
                 crate::codec::Framing::from(codec).refuses(frame_type, message.payload())
             });
         match refused {
-            Some(text) => Err(SendError::new(ErrorCode::NotSupported, text, message)),
+            Some(text) => Err(self.unsent(ErrorCode::NotSupported, text, message)),
             None => Ok(message),
         }
     }

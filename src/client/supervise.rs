@@ -18,6 +18,7 @@ use crate::endpoint::Place;
 use crate::error::{CloseReason, ConnectError, ErrorCode, RequestError, SendError};
 use crate::events::{self, shown};
 use crate::group::GroupName;
+use crate::metrics::{EventLevel, Note};
 use crate::session::Session;
 use crate::session::driver::Opened;
 use crate::session::shared::lock;
@@ -360,6 +361,13 @@ impl Supervisor {
         .emit();
         let totals = &self.inner.hub.recorder.totals;
         totals.failed_attempts.fetch_add(1, Ordering::Relaxed);
+        self.inner.hub.recorder.note(Note {
+            level: EventLevel::Warning,
+            kind: "connect_failed",
+            session: None,
+            code: Some(error.code()),
+            text: format_args!("{}", events::Chain(error)),
+        });
         totals.error(error.code());
         self.note_reason(error);
     }

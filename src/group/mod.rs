@@ -45,6 +45,23 @@ struct Group {
     /// For each worker, its members. A broadcast takes the list without copying it; a change during a
     /// broadcast copies it.
     members: HashMap<usize, Members>,
+    /// Messages that were sent to the group, and their bytes.
+    messages: u64,
+    bytes: u64,
+}
+
+/// A group at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GroupStats {
+    /// Its name.
+    pub name: GroupName,
+    /// Sessions in it.
+    pub members: usize,
+    /// Messages that were sent to it since it was made, however many took them.
+    pub messages: u64,
+    /// Bytes of these messages, each counted once.
+    pub bytes: u64,
 }
 
 /// The groups of one server.
@@ -107,12 +124,14 @@ impl Groups {
         }
     }
 
-    /// The members of a group, by worker.
-    pub(crate) fn by_worker(&self, name: &GroupName) -> Vec<(usize, Members)> {
-        let groups = lock(&self.groups);
-        let Some(group) = groups.get(name) else {
+    /// The members of a group, by worker, who are sent a message of so many bytes.
+    pub(crate) fn receivers(&self, name: &GroupName, bytes: usize) -> Vec<(usize, Members)> {
+        let mut groups = lock(&self.groups);
+        let Some(group) = groups.get_mut(name) else {
             return Vec::new();
         };
+        group.messages += 1;
+        group.bytes += bytes as u64;
         group
             .members
             .iter()
@@ -130,6 +149,17 @@ impl Groups {
             .values()
             .flat_map(|members| members.iter().map(|&(_, id)| id))
             .collect()
+    }
+
+    pub(crate) fn stats(&self) -> Vec<GroupStats> {
+        let groups = lock(&self.groups);
+        let stats = groups.iter().map(|(name, group)| GroupStats {
+            name: name.clone(),
+            members: group.members.values().map(|members| members.len()).sum(),
+            messages: group.messages,
+            bytes: group.bytes,
+        });
+        stats.collect()
     }
 
     pub(crate) fn names(&self) -> Vec<GroupName> {

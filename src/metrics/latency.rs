@@ -14,43 +14,143 @@ const DIGITS: u8 = 2;
 /// Longer times count as this, in nanoseconds: an hour.
 const LONGEST: u64 = 3_600_000_000_000;
 
-/// Times in nanoseconds.
-pub(crate) type Nanos = Histogram<u64>;
-
-/// An empty histogram of nanoseconds. It grows with the longest time, to at most 36 KiB.
-pub(crate) fn empty() -> Nanos {
-    #[allow(
-        clippy::expect_used,
-        reason = "2 is a number of digits that it can have"
-    )]
-    Histogram::new(DIGITS).expect("the number of digits is allowed")
+/// How often times occurred, in nanoseconds. Without memory before the first; then it grows with the longest, to
+/// at most 36 KiB.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Distribution {
+    histogram: Option<Box<Histogram<u64>>>,
 }
 
-/// Times that one thread records and others read. Without memory before the first.
+impl Distribution {
+    fn histogram(&mut self) -> &mut Histogram<u64> {
+        self.histogram.get_or_insert_with(|| {
+            #[allow(
+                clippy::expect_used,
+                reason = "2 is a number of digits that it can have"
+            )]
+            let histogram = Histogram::new(DIGITS).expect("the number of digits is allowed");
+            Box::new(histogram)
+        })
+    }
+
+    /// Records that something took `nanos` nanoseconds, `count` times.
+    pub(super) fn record(&mut self, nanos: u64, count: u64) {
+        // Cannot fail: the histogram grows, and the value is bounded.
+        let _ = self.histogram().record_n(nanos.min(LONGEST), count);
+    }
+
+    /// Adds what another has recorded.
+    pub(super) fn add(&mut self, other: &Distribution) {
+        match (&other.histogram, &self.histogram) {
+            (None, _) => {}
+            (Some(_), None) => *self = other.clone(),
+            // Cannot fail: this one grows.
+            (Some(other), Some(_)) => {
+                let _ = self.histogram().add(&**other);
+            }
+        }
+    }
+
+    /// What was recorded after `before`, which is an earlier state of the same; all when it is not.
+    pub(super) fn since(&self, before: &Distribution) -> Distribution {
+        let (Some(histogram), Some(earlier)) = (&self.histogram, &before.histogram) else {
+            return self.clone();
+        };
+        let mut difference = histogram.clone();
+        match difference.subtract(&**earlier) {
+            Ok(()) => Distribution {
+                histogram: Some(difference),
+            },
+            Err(_) => self.clone(),
+        }
+    }
+
+    /// How many times were recorded.
+    pub(super) fn count(&self) -> u64 {
+        self.histogram
+            .as_ref()
+            .map_or(0, |histogram| histogram.len())
+    }
+
+    /// Each time in nanoseconds, and how often it occurred, the shortest first.
+    pub(super) fn counts(&self) -> impl Iterator<Item = (u64, u64)> {
+        let recorded = self.histogram.iter().flat_map(|h| h.iter_recorded());
+        recorded.map(|step| (step.value_iterated_to(), step.count_at_value()))
+    }
+
+    /// All times together, in nanoseconds.
+    pub(super) fn sum(&self) -> f64 {
+        self.histogram
+            .as_ref()
+            .map_or(0.0, |histogram| histogram.mean() * histogram.len() as f64)
+    }
+
+    pub(super) fn latency(&self) -> Latency {
+        match &self.histogram {
+            Some(histogram) if !histogram.is_empty() => Latency::of(histogram),
+            _ => Latency::default(),
+        }
+    }
+}
+
+/// Times that one thread records and others read.
 #[derive(Debug, Default)]
 pub(crate) struct Times {
-    histogram: Mutex<Option<Box<Nanos>>>,
+    distribution: Mutex<Distribution>,
 }
 
 impl Times {
     /// Records that something took `nanos` nanoseconds, `count` times.
     pub(crate) fn record(&self, nanos: u64, count: u64) {
-        let mut histogram = lock(&self.histogram);
-        let histogram = histogram.get_or_insert_with(|| Box::new(empty()));
-        // Cannot fail: the histogram grows, and the value is bounded.
-        let _ = histogram.record_n(nanos.min(LONGEST), count);
+        lock(&self.distribution).record(nanos, count);
     }
 
     /// Adds what was recorded to `sum`.
-    pub(crate) fn add_to(&self, sum: &mut Nanos) {
-        if let Some(histogram) = &*lock(&self.histogram) {
-            let _ = sum.add(&**histogram);
-        }
+    pub(super) fn add_to(&self, sum: &mut Distribution) {
+        sum.add(&lock(&self.distribution));
     }
 
     /// Forgets what was recorded.
-    pub(crate) fn reset(&self) {
-        *lock(&self.histogram) = None;
+    pub(super) fn reset(&self) {
+        *lock(&self.distribution) = Distribution::default();
+    }
+}
+
+/// All kinds of times.
+#[derive(Clone, Debug, Default)]
+pub(super) struct AllTimes {
+    pub(super) requests: Distribution,
+    pub(super) pings: Distribution,
+    pub(super) handlers: Distribution,
+    /// What the application recorded.
+    pub(super) recorded: Distribution,
+}
+
+impl AllTimes {
+    pub(super) fn add(&mut self, other: &AllTimes) {
+        self.requests.add(&other.requests);
+        self.pings.add(&other.pings);
+        self.handlers.add(&other.handlers);
+        self.recorded.add(&other.recorded);
+    }
+
+    /// What was recorded after `before`.
+    pub(super) fn since(&self, before: &AllTimes) -> AllTimes {
+        AllTimes {
+            requests: self.requests.since(&before.requests),
+            pings: self.pings.since(&before.pings),
+            handlers: self.handlers.since(&before.handlers),
+            recorded: self.recorded.since(&before.recorded),
+        }
+    }
+
+    /// The four as one.
+    pub(super) fn merged(&self) -> Distribution {
+        let mut merged = self.requests.clone();
+        merged.add(&self.pings);
+        merged.add(&self.handlers);
+        merged.add(&self.recorded);
+        merged
     }
 }
 
@@ -94,11 +194,8 @@ fn micros<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Err
 }
 
 impl Latency {
-    /// What a histogram of nanoseconds says.
-    pub(crate) fn of(histogram: &Nanos) -> Self {
-        if histogram.is_empty() {
-            return Latency::default();
-        }
+    /// What a histogram of nanoseconds says that is not empty.
+    fn of(histogram: &Histogram<u64>) -> Self {
         let at = |quantile| Duration::from_nanos(histogram.value_at_quantile(quantile));
         Latency {
             count: histogram.len(),

@@ -11,13 +11,21 @@
 //! attached to a [`PerformanceMonitor`] also takes times: how long its handlers need, sampled once a read, and
 //! how long PINGs and requests wait for their answer.
 
+mod counts;
+mod interval;
 mod latency;
 mod monitor;
+mod rates;
+mod recent;
+mod recorded;
 mod recorder;
 mod snapshot;
 
+pub use self::interval::{IntervalLatency, LatencyIntervals};
 pub use self::latency::Latency;
 pub use self::monitor::PerformanceMonitor;
+pub(crate) use self::recent::Note;
+pub use self::recent::{Event, EventLevel, RecentEvents};
 pub(crate) use self::recorder::{Recorder, WorkerRecorder};
 pub use self::snapshot::{
     ErrorCounts, MemberMetrics, MemoryMetrics, PerformanceMetrics, Role, TransportMetrics,

@@ -1,33 +1,76 @@
 //! The monitor that applications hold.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::latency::{Latency, empty};
-use super::recorder::Recorder;
-use super::snapshot::{MemberMetrics, PerformanceMetrics, TransportMetrics};
-use crate::session::Transport;
+use super::counts::{Counts, Work};
+use super::interval::LatencyIntervals;
+use super::latency::AllTimes;
+use super::rates::{PerSecond, Rates, Sample};
+use super::recent::{Note, RecentEvents, Ring};
+use super::recorded::{Recorded, RecordedCounts};
+use super::recorder::{Recorder, nanos};
+use super::snapshot::{MemberMetrics, PerformanceMetrics, Role};
 use crate::session::shared::lock;
+
+/// How many names of servers and clients that are gone are told apart.
+const NAMES_MAX: usize = 64;
+
+/// The name of those that are gone beyond that.
+const OTHER: &str = "other";
 
 /// Watches servers and clients, and takes what the application records.
 ///
 /// A handle: cheap to clone, all clones are the same monitor. Servers and clients are attached with
 /// [`ServerBuilder::monitor`](crate::ServerBuilder::monitor) and
-/// [`ClientBuilder::monitor`](crate::ClientBuilder::monitor); what they have counted stays when they are gone.
+/// [`ClientBuilder::monitor`](crate::ClientBuilder::monitor); what they have counted stays when they are gone, under
+/// their names. Of those that are gone 64 names are kept apart, and further ones count as `other`.
+///
+/// [`docs/metrics.md`](https://github.com/kcenon/network-system/blob/main/docs/metrics.md) is the guide.
+///
+/// ```
+/// use network_system::metrics::PerformanceMonitor;
+///
+/// let monitor = PerformanceMonitor::new();
+/// monitor.record_message_sent(64);
+/// assert_eq!(monitor.metrics().bytes_sent, 64);
+/// ```
 #[derive(Clone)]
 pub struct PerformanceMonitor {
     inner: Arc<Inner>,
 }
 
 struct Inner {
+    recorded: Recorded,
     registry: Mutex<Registry>,
+    recent: Ring,
 }
+
+/// A side and a name: those with the same are one.
+pub(super) type Key = (Role, String);
 
 struct Registry {
     since: Instant,
-    members: Vec<Arc<Recorder>>,
+    resets: u64,
+    /// Those that count, and what they had counted before the last reset.
+    live: Vec<(Arc<Recorder>, Counts)>,
+    /// What those have done since the last reset that are gone.
+    gone: BTreeMap<Key, Work>,
+    rates: Rates,
+}
+
+/// All that is known at one moment.
+pub(super) struct Observed {
+    pub(super) members: BTreeMap<Key, Work>,
+    pub(super) sum: Work,
+    pub(super) recorded: RecordedCounts,
+    pub(super) rates: PerSecond,
+    pub(super) uptime: Duration,
+    now: Instant,
 }
 
 impl PerformanceMonitor {
@@ -35,77 +78,253 @@ impl PerformanceMonitor {
     pub fn new() -> Self {
         PerformanceMonitor {
             inner: Arc::new(Inner {
+                recorded: Recorded::new(),
                 registry: Mutex::new(Registry {
                     since: Instant::now(),
-                    members: Vec::new(),
+                    resets: 0,
+                    live: Vec::new(),
+                    gone: BTreeMap::new(),
+                    rates: Rates::default(),
                 }),
+                recent: Ring::default(),
             }),
         }
     }
 
     /// A server or client begins to count.
     pub(crate) fn attach(&self, recorder: Arc<Recorder>) {
-        lock(&self.inner.registry).members.push(recorder);
+        let before = Counts::of(&recorder);
+        lock(&self.inner.registry).live.push((recorder, before));
     }
 
     /// A server or client will count nothing more.
     pub(crate) fn retire(&self, recorder: &Recorder) {
         let mut registry = lock(&self.inner.registry);
-        registry
-            .members
-            .retain(|known| !std::ptr::eq(&**known, recorder));
+        let is_it = |(known, _): &(Arc<Recorder>, Counts)| std::ptr::eq(&**known, recorder);
+        let Some(index) = registry.live.iter().position(is_it) else {
+            return;
+        };
+        let (recorder, before) = registry.live.swap_remove(index);
+        let mut work = work(&recorder, &before);
+        work.counts = work.counts.past();
+        registry.keep(key(&recorder), &work);
+    }
+
+    /// Something happened to a server or client.
+    pub(super) fn note(&self, member: &str, note: Note<'_>) {
+        self.inner.recent.push(member, note);
+    }
+
+    /// The latest events, from number `since` on: sessions that open and end, errors, refusals, drops. At most 512
+    /// are kept, and of those at most 100 a second are taken.
+    pub fn events(&self, since: u64) -> RecentEvents {
+        self.inner.recent.since(since)
     }
 
     /// What all have done.
+    ///
+    /// Rates are over the time since the newest earlier call that was at least a second ago, whoever called; calls
+    /// within a tenth of a second count as one. Before there is such a call, they are since the monitor was made or
+    /// reset. So who asks once a second gets the rates of that second.
     pub fn metrics(&self) -> PerformanceMetrics {
-        let registry = lock(&self.inner.registry);
+        let observed = self.observe();
+        let (sum, times) = (&observed.sum.counts, &observed.sum.times);
+        let recorded = &observed.recorded;
+        let mut traffic = sum.sum();
+        traffic.add(&recorded.traffic);
+        let mut errors = sum.errors();
+        errors.record(&recorded.errors);
+        let last = sum.last.max(recorded.last);
         let mut metrics = PerformanceMetrics {
-            uptime: registry.since.elapsed(),
+            total_connections: traffic.opened,
+            active_connections: traffic.active,
+            failed_connections: sum.failed + recorded.failed,
+            connections_per_second: observed.rates.connections,
+            messages_sent: traffic.messages_sent,
+            messages_received: traffic.messages_received,
+            messages_per_second: observed.rates.messages,
+            bytes_sent: traffic.bytes_sent,
+            bytes_received: traffic.bytes_received,
+            bytes_per_second: observed.rates.bytes,
+            latency: times.merged().latency(),
+            request_latency: times.requests.latency(),
+            ping_latency: times.pings.latency(),
+            handler_time: times.handlers.latency(),
+            recorded_latency: times.recorded.latency(),
+            errors,
+            messages_dropped: sum.dropped,
+            messages_lost: sum.lost,
+            uptime: observed.uptime,
+            last_update: last.map(|last| observed.now.saturating_duration_since(last)),
+            members: observed.members.iter().map(member).collect(),
             ..PerformanceMetrics::default()
         };
-        let (mut requests, mut pings, mut handlers) = (empty(), empty(), empty());
-        for recorder in &registry.members {
-            recorder.add_times(&mut requests, &mut pings, &mut handlers);
-            let member = member(recorder);
-            for transport in &member.transports {
-                metrics.total_connections += transport.total_connections;
-                metrics.active_connections += transport.active_connections;
-                metrics.messages_sent += transport.messages_sent;
-                metrics.messages_received += transport.messages_received;
-                metrics.bytes_sent += transport.bytes_sent;
-                metrics.bytes_received += transport.bytes_received;
-            }
-            metrics.members.push(member);
-        }
-        metrics.request_latency = Latency::of(&requests);
-        metrics.ping_latency = Latency::of(&pings);
-        metrics.handler_time = Latency::of(&handlers);
+        metrics.memory.recorded_bytes = recorded.memory;
+        metrics.memory.recorded_bytes_peak = recorded.memory_peak;
         metrics
+    }
+
+    /// Percentiles of one interval after the other, the first of which begins now.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use network_system::metrics::PerformanceMonitor;
+    ///
+    /// let monitor = PerformanceMonitor::new();
+    /// let mut intervals = monitor.intervals();
+    /// monitor.record_latency(Duration::from_millis(5));
+    /// assert_eq!(intervals.take().recorded_latency.count, 1);
+    /// assert_eq!(intervals.take().recorded_latency.count, 0);
+    /// ```
+    pub fn intervals(&self) -> LatencyIntervals {
+        LatencyIntervals::new(self.clone())
+    }
+
+    /// Counts from zero again: counters, times and errors are empty, the peaks of memory are what there is now.
+    ///
+    /// Connections that are open still are. What servers and clients say of themselves, such as
+    /// [`Server::stats`](crate::Server::stats), does not change.
+    pub fn reset(&self) {
+        let mut registry = lock(&self.inner.registry);
+        for (recorder, before) in &mut registry.live {
+            *before = Counts::of(recorder);
+            recorder.reset_times();
+            recorder.queues.reset_peak();
+            recorder.buffers.reset_peak();
+        }
+        registry.gone.clear();
+        registry.rates.reset();
+        registry.since = Instant::now();
+        registry.resets += 1;
+        self.inner.recorded.reset();
+    }
+
+    // What the application records
+
+    /// Counts a connection of the application's own that was opened, or an attempt that failed.
+    pub fn record_connection(&self, success: bool) {
+        self.inner.recorded.connection(success);
+    }
+
+    /// Counts the end of a connection that was recorded.
+    pub fn record_disconnection(&self) {
+        self.inner.recorded.disconnection();
+    }
+
+    /// Counts a message of `bytes` bytes that the application has sent by other ways than the servers and clients of
+    /// this library, which count by themselves.
+    pub fn record_message_sent(&self, bytes: usize) {
+        self.inner.recorded.sent(bytes as u64);
+    }
+
+    /// Counts a message of `bytes` bytes that the application has received by other ways.
+    pub fn record_message_received(&self, bytes: usize) {
+        self.inner.recorded.received(bytes as u64);
+    }
+
+    /// Records how long something took, for
+    /// [`recorded_latency`](PerformanceMetrics::recorded_latency). Times over an hour count as an hour.
+    pub fn record_latency(&self, latency: Duration) {
+        self.inner.recorded.times.record(nanos(latency), 1);
+    }
+
+    /// Counts an error. The [name](crate::ErrorCode::name) of an error code counts as that code.
+    ///
+    /// Other names are told apart up to 64, those after that count as `other`. Of a name 128 bytes count.
+    pub fn record_error(&self, kind: &str) {
+        self.inner.recorded.error(kind);
+    }
+
+    /// Records how many bytes of memory the application uses.
+    pub fn record_memory_usage(&self, bytes: usize) {
+        self.inner.recorded.memory(bytes as u64);
+    }
+
+    // What others read
+
+    /// All times since the last reset, and how often there was one.
+    pub(super) fn times(&self) -> (AllTimes, u64) {
+        let registry = lock(&self.inner.registry);
+        let mut times = AllTimes::default();
+        for work in registry.gone.values() {
+            times.add(&work.times);
+        }
+        for (recorder, _) in &registry.live {
+            times.add(&recorder.times());
+        }
+        self.inner.recorded.times.add_to(&mut times.recorded);
+        (times, registry.resets)
+    }
+
+    /// All that is known.
+    pub(super) fn observe(&self) -> Observed {
+        let mut registry = lock(&self.inner.registry);
+        let mut members = registry.gone.clone();
+        for (recorder, before) in &registry.live {
+            let member = members.entry(key(recorder)).or_default();
+            member.add(&work(recorder, before));
+        }
+        let mut sum = Work::default();
+        for member in members.values() {
+            sum.add(member);
+        }
+        let recorded = self.inner.recorded.read();
+        self.inner.recorded.times.add_to(&mut sum.times.recorded);
+        let mut traffic = sum.counts.sum();
+        traffic.add(&recorded.traffic);
+        let sample = Sample {
+            connections: traffic.opened,
+            messages: traffic.messages_sent + traffic.messages_received,
+            bytes: traffic.bytes_sent + traffic.bytes_received,
+        };
+        let (now, since) = (Instant::now(), registry.since);
+        Observed {
+            members,
+            sum,
+            recorded,
+            rates: registry.rates.read(now, sample, since),
+            uptime: now.saturating_duration_since(since),
+            now,
+        }
     }
 }
 
-fn member(recorder: &Recorder) -> MemberMetrics {
-    let transports = Transport::ALL.iter().filter_map(|&transport| {
-        let mut metrics = TransportMetrics {
-            transport: transport.scheme(),
-            total_connections: recorder.totals.opened(transport),
-            active_connections: recorder.totals.open(transport),
-            ..TransportMetrics::default()
-        };
-        for worker in recorder.workers() {
-            use std::sync::atomic::Ordering::Relaxed;
-            let traffic = worker.traffic(transport);
-            metrics.messages_sent += traffic.messages_sent.load(Relaxed);
-            metrics.messages_received += traffic.messages_received.load(Relaxed);
-            metrics.bytes_sent += traffic.bytes_sent.load(Relaxed);
-            metrics.bytes_received += traffic.bytes_received.load(Relaxed);
+impl Registry {
+    /// Adds what one has done that is gone.
+    fn keep(&mut self, mut key: Key, work: &Work) {
+        if self.gone.len() >= NAMES_MAX && !self.gone.contains_key(&key) {
+            key.1 = OTHER.to_owned();
         }
-        (metrics.total_connections > 0).then_some(metrics)
-    });
+        self.gone.entry(key).or_default().add(work);
+    }
+}
+
+fn key(recorder: &Recorder) -> Key {
+    (recorder.role(), recorder.name().to_owned())
+}
+
+/// What a server or client has done after `before`.
+fn work(recorder: &Recorder, before: &Counts) -> Work {
+    Work {
+        counts: Counts::of(recorder).since(before),
+        times: recorder.times(),
+    }
+}
+
+fn member(((role, name), work): (&Key, &Work)) -> MemberMetrics {
+    let (counts, times) = (&work.counts, &work.times);
     MemberMetrics {
-        role: recorder.role(),
-        name: recorder.name().to_owned(),
-        transports: transports.collect(),
+        role: *role,
+        name: name.clone(),
+        failed_connections: counts.failed,
+        transports: counts.transports(),
+        stages: counts.stages.clone(),
+        request_latency: times.requests.latency(),
+        ping_latency: times.pings.latency(),
+        handler_time: times.handlers.latency(),
+        errors: counts.errors(),
+        messages_dropped: counts.dropped,
+        messages_lost: counts.lost,
         ..MemberMetrics::default()
     }
 }

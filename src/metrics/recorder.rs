@@ -4,11 +4,15 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::Role;
-use super::latency::{Nanos, Times};
+use super::latency::{AllTimes, Times};
 use super::monitor::PerformanceMonitor;
+use super::recent::Note;
 use crate::error::ErrorCode;
-use crate::pipeline::Pipeline;
+use crate::hub::Clock;
+use crate::pipeline::{Pipeline, StageStats};
 use crate::session::Transport;
 use crate::session::shared::lock;
 
@@ -23,7 +27,8 @@ pub(crate) struct Totals {
     pub(crate) refused: AtomicU64,
     /// Attempts of a client that failed.
     pub(crate) failed_attempts: AtomicU64,
-    /// Errors of sessions, refused connections and failed attempts, by code.
+    /// Errors of sessions, connections that broke, refused connections, failed attempts, and messages that could
+    /// not be sent, by code.
     errors_by_code: ByCode,
     /// Errors of sessions.
     pub(crate) errors: AtomicU64,
@@ -78,6 +83,15 @@ impl Totals {
     /// An error by its code alone.
     pub(crate) fn error(&self, code: ErrorCode) {
         self.errors_by_code.0[code.index()].fetch_add(1, Relaxed);
+    }
+
+    /// A message that its sender could not send.
+    #[cold]
+    pub(crate) fn unsent(&self, code: ErrorCode) {
+        self.error(match code {
+            ErrorCode::QueueFull => code,
+            _ => ErrorCode::SendFailed,
+        });
     }
 
     pub(crate) fn errors_of(&self, code: ErrorCode) -> u64 {
@@ -201,6 +215,7 @@ impl MemoryGauge {
 pub(crate) struct Recorder {
     role: Role,
     name: String,
+    clock: Clock,
     pub(crate) totals: Totals,
     workers: Mutex<Vec<Arc<WorkerRecorder>>>,
     /// Bytes that wait in the queues of sessions.
@@ -226,12 +241,14 @@ impl Recorder {
     pub(crate) fn new(
         role: Role,
         name: String,
+        clock: Clock,
         monitor: Option<PerformanceMonitor>,
         pipeline: Option<Pipeline>,
     ) -> Arc<Self> {
         let recorder = Arc::new(Recorder {
             name,
             role,
+            clock,
             pipeline,
             monitored: monitor.map(|monitor| Monitored {
                 monitor,
@@ -257,21 +274,30 @@ impl Recorder {
         self.role
     }
 
-    pub(super) fn pipeline(&self) -> Option<&Pipeline> {
-        self.pipeline.as_ref()
+    /// What the stages of its pipeline have done.
+    pub(super) fn stages(&self) -> Vec<StageStats> {
+        let pipeline = self.pipeline.as_ref();
+        pipeline.map(Pipeline::stats_apart).unwrap_or_default()
     }
 
-    /// Adds the times of requests, of PINGs and of handlers to histograms.
-    pub(super) fn add_times(&self, requests: &mut Nanos, pings: &mut Nanos, handlers: &mut Nanos) {
+    /// What the workers' clock says; 0 is never.
+    pub(super) fn instant(&self, millis: u64) -> Option<Instant> {
+        (millis > 0).then(|| self.clock.instant(millis))
+    }
+
+    /// The times of requests, of PINGs and of handlers.
+    pub(super) fn times(&self) -> AllTimes {
+        let mut times = AllTimes::default();
         if let Some(monitored) = &self.monitored {
-            monitored.requests.add_to(requests);
-            monitored.pings.add_to(pings);
+            monitored.requests.add_to(&mut times.requests);
+            monitored.pings.add_to(&mut times.pings);
         }
         for worker in self.workers() {
-            if let Some(times) = worker.handler_times() {
-                times.add_to(handlers);
+            if let Some(handlers) = worker.handler_times() {
+                handlers.add_to(&mut times.handlers);
             }
         }
+        times
     }
 
     /// Forgets all times.
@@ -316,6 +342,14 @@ impl Recorder {
         lock(&self.workers).clone()
     }
 
+    /// Notes an event for people who look, if there is a monitor.
+    #[inline]
+    pub(crate) fn note(&self, note: Note<'_>) {
+        if let Some(monitored) = &self.monitored {
+            monitored.monitor.note(&self.name, note);
+        }
+    }
+
     /// Whether requests are timed.
     pub(crate) fn takes_times(&self) -> bool {
         self.monitored.is_some()
@@ -341,6 +375,6 @@ impl Recorder {
     }
 }
 
-fn nanos(time: Duration) -> u64 {
+pub(super) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::latency::Latency;
+use crate::error::ErrorCode;
 use crate::pipeline::StageStats;
 
 /// Which side of a connection somebody is.
@@ -84,8 +85,11 @@ pub struct PerformanceMetrics {
     pub members: Vec<MemberMetrics>,
 }
 
-/// What went wrong. One error may count in more than one of the kinds: an idle timeout is both an error of receiving
-/// and a timeout. `by_code` has each once.
+/// What went wrong.
+///
+/// The kinds follow from the codes, and one error may be of more than one kind: a connection that ends because its
+/// peer is silent is both a timeout and an error of connecting. `by_code` has each once. Codes that are of no kind:
+/// −620 to −622, −647, −648, −660, −663 and −664.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ErrorCounts {
@@ -95,10 +99,89 @@ pub struct ErrorCounts {
     pub receive_errors: u64,
     /// What took too long: −602, −608, −609, −645.
     pub timeout_errors: u64,
-    /// Connections that were not made or broke: −600 to −607, −661 and −662.
+    /// Connections that were not made, not let in, or broke: −600 to −609, −623 to −625, −661 and −662.
     pub connection_errors: u64,
     /// Each by the name of its code, and what the application recorded by the name that it gave.
     pub by_code: BTreeMap<String, u64>,
+}
+
+impl ErrorCounts {
+    /// Counts errors of a code.
+    pub(super) fn count(&mut self, code: ErrorCode, count: u64) {
+        if count == 0 {
+            return;
+        }
+        let kinds = ErrorKind::of(code);
+        let fields = [
+            (ErrorKind::Send, &mut self.send_errors),
+            (ErrorKind::Receive, &mut self.receive_errors),
+            (ErrorKind::Timeout, &mut self.timeout_errors),
+            (ErrorKind::Connection, &mut self.connection_errors),
+        ];
+        for (kind, field) in fields {
+            if kinds.contains(&kind) {
+                *field += count;
+            }
+        }
+        *self.by_code.entry(code.name().to_owned()).or_default() += count;
+    }
+
+    /// Counts what the application recorded.
+    pub(super) fn record(&mut self, recorded: &BTreeMap<String, u64>) {
+        for (kind, &count) in recorded {
+            match ErrorCode::ALL.iter().find(|code| code.name() == kind) {
+                Some(&code) => self.count(code, count),
+                None => *self.by_code.entry(kind.clone()).or_default() += count,
+            }
+        }
+    }
+}
+
+/// What an error is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ErrorKind {
+    Send,
+    Receive,
+    Timeout,
+    Connection,
+}
+
+impl ErrorKind {
+    /// The kinds that a code is of.
+    pub(super) fn of(code: ErrorCode) -> &'static [ErrorKind] {
+        use ErrorKind::{Connection, Receive, Send, Timeout};
+        match code {
+            ErrorCode::SendFailed | ErrorCode::QueueFull | ErrorCode::SlowConsumer => &[Send],
+            ErrorCode::ReceiveFailed
+            | ErrorCode::MessageTooLarge
+            | ErrorCode::InvalidFrame
+            | ErrorCode::PipelineFailed => &[Receive],
+            ErrorCode::ConnectionTimeout | ErrorCode::IdleTimeout | ErrorCode::HeartbeatTimeout => {
+                &[Timeout, Connection]
+            }
+            ErrorCode::RequestTimeout => &[Timeout],
+            ErrorCode::ConnectionFailed
+            | ErrorCode::ConnectionRefused
+            | ErrorCode::ConnectionClosed
+            | ErrorCode::CircuitOpen
+            | ErrorCode::TlsHandshakeFailed
+            | ErrorCode::RateLimited
+            | ErrorCode::TooManyConnections
+            | ErrorCode::AuthenticationFailed
+            | ErrorCode::AccessDenied
+            | ErrorCode::UnsupportedVersion
+            | ErrorCode::ServerAlreadyRunning
+            | ErrorCode::BindFailed => &[Connection],
+            ErrorCode::SessionNotFound
+            | ErrorCode::SessionExpired
+            | ErrorCode::InvalidSession
+            | ErrorCode::RequestFailed
+            | ErrorCode::NotSupported
+            | ErrorCode::ServerNotStarted
+            | ErrorCode::InvalidConfiguration
+            | ErrorCode::ShuttingDown => &[],
+        }
+    }
 }
 
 /// Memory in buffers and queues, measured.
@@ -179,8 +262,21 @@ pub struct TransportMetrics {
     pub bytes_received: u64,
 }
 
-fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(time.as_secs_f64())
+}
+
+impl TransportMetrics {
+    /// Whether it ever carried anything.
+    pub(super) fn is_used(&self) -> bool {
+        let carried = [
+            self.total_connections,
+            self.active_connections,
+            self.messages_sent,
+            self.messages_received,
+        ];
+        carried.iter().any(|&count| count > 0)
+    }
 }
 
 fn seconds_ago<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {

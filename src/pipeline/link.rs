@@ -330,7 +330,9 @@ impl LinkPipeline {
             None => Ok(()),
             Some((index, error)) => {
                 let configured = self.definition(index);
-                configured.counters.add_failure();
+                for counters in self.pipeline.counters(index) {
+                    counters.add_failure();
+                }
                 Err(PipelineFailure {
                     stage: configured.definition.name.clone(),
                     error,
@@ -376,9 +378,12 @@ impl LinkPipeline {
     /// Adds what was counted to the pipeline's statistics.
     pub(crate) fn flush_stats(&mut self) {
         for stage in &mut self.stages {
-            let counters = &self.pipeline.inner.stages[usize::from(stage.index)].counters;
-            counters.add_sent(std::mem::take(&mut stage.sent));
-            counters.add_received(std::mem::take(&mut stage.received));
+            let sent = std::mem::take(&mut stage.sent);
+            let received = std::mem::take(&mut stage.received);
+            for counters in self.pipeline.counters(stage.index) {
+                counters.add_sent(sent);
+                counters.add_received(received);
+            }
         }
     }
 }

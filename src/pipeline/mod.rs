@@ -59,6 +59,8 @@ const NAME_MAX: usize = 64;
 #[derive(Clone)]
 pub struct Pipeline {
     inner: Arc<Inner>,
+    /// Statistics of one server or client alone, beside those that all clones share.
+    apart: Option<Arc<Vec<Counters>>>,
 }
 
 struct Inner {
@@ -128,6 +130,30 @@ impl Pipeline {
         }
     }
 
+    /// The same for one server or client, which has statistics of its own besides.
+    pub(crate) fn counted_apart(mut self) -> Pipeline {
+        let stages = self.inner.stages.iter();
+        let counters = stages.map(|_| Counters::default()).collect();
+        self.apart = Some(Arc::new(counters));
+        self
+    }
+
+    /// What each stage has done for the one server or client.
+    pub(crate) fn stats_apart(&self) -> Vec<StageStats> {
+        let counters = self.apart.iter().flat_map(|apart| apart.iter());
+        let stages = self.names().zip(counters);
+        stages.map(|(name, counters)| counters.read(name)).collect()
+    }
+
+    /// Where a stage is counted.
+    fn counters(&self, stage: u8) -> impl Iterator<Item = &Counters> {
+        let index = usize::from(stage);
+        let apart = self.apart.as_ref().and_then(|apart| apart.get(index));
+        [&self.inner.stages[index].counters]
+            .into_iter()
+            .chain(apart)
+    }
+
     pub(crate) fn on_failure(&self) -> OnFailure {
         self.inner.on_failure
     }
@@ -188,6 +214,7 @@ impl PipelineBuilder {
         self.check()?;
         let stages = self.stages.into_iter();
         Ok(Pipeline {
+            apart: None,
             inner: Arc::new(Inner {
                 stages: stages
                     .map(|(definition, is_required)| Configured {

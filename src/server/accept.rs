@@ -10,9 +10,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::field::display;
 
-use super::{Running, Server};
+use super::{Listening, Running, Server};
 use crate::error::{CloseReason, ErrorCode};
 use crate::events::{self, shown};
+use crate::metrics::{EventLevel, Note};
 use crate::session::shared::lock;
 use crate::transport::{Incoming, Listener};
 use crate::worker::{NewSession, Place, Placed};
@@ -23,58 +24,120 @@ const TOLD_REFUSALS: u32 = 100;
 /// How long to wait when the process is out of descriptors, before accepting is tried again.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 
+/// Where connections go, and what is counted of them.
+pub(super) struct Accepting {
+    pub(super) server: Server,
+    pub(super) running: Arc<Running>,
+    pub(super) listening: Arc<Listening>,
+}
+
 /// Accepts until told to stop. The listener closes when this returns.
 pub(super) async fn accept(
-    server: Server,
-    running: Arc<Running>,
+    accepting: Accepting,
     mut listener: Box<dyn Listener>,
     stop: watch::Receiver<bool>,
 ) {
-    let url = listener.url();
-    accept_until(&server, &running, &mut *listener, &url, stop).await;
+    accepting.accept_until(&mut *listener, stop).await;
+    accepting.listening.closed.store(true, Ordering::Relaxed);
     std::future::poll_fn(|context| listener.poll_finish(context)).await;
     drop(listener);
-    events::listener_closed { url: &*url }.emit();
+    let url = &*accepting.listening.url;
+    events::listener_closed { url }.emit();
+    let server = &accepting.server.inner;
+    server.note(EventLevel::Info, "listener_closed", format_args!("{url}"));
 }
 
-async fn accept_until(
-    server: &Server,
-    running: &Running,
-    listener: &mut dyn Listener,
-    url: &str,
-    mut stop: watch::Receiver<bool>,
-) {
-    let mut refusals = Refusals::new();
-    let mut exhausted = false;
-    let counted = !listener.has_own_limit();
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            _ = stop.wait_for(|stop| *stop) => return,
-            accepted = std::future::poll_fn(|context| listener.poll_accept(context)) => accepted,
-        };
-        match accepted {
-            Ok(incoming) => {
-                exhausted = false;
-                admit(server, running, incoming, url, counted, &mut refusals);
-            }
-            Err(error) if is_connection_error(&error) => {
-                let error = shown(error);
-                events::connection_aborted { url, error }.emit();
-            }
-            Err(error) => {
-                // Out of descriptors or memory. The connections wait in the system's queue.
-                if !exhausted {
-                    let error = shown(error);
-                    events::accept_failed { url, error }.emit();
-                    exhausted = true;
+impl Accepting {
+    async fn accept_until(&self, listener: &mut dyn Listener, mut stop: watch::Receiver<bool>) {
+        let url = &*self.listening.url;
+        let mut refusals = Refusals::new();
+        let mut exhausted = false;
+        let counted = !listener.has_own_limit();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return,
+                accepted = std::future::poll_fn(|context| listener.poll_accept(context)) => accepted,
+            };
+            match accepted {
+                Ok(incoming) => {
+                    exhausted = false;
+                    self.admit(incoming, counted, &mut refusals);
                 }
-                tokio::select! {
-                    _ = stop.wait_for(|stop| *stop) => return,
-                    () = tokio::time::sleep(EXHAUSTED_PAUSE) => {}
+                Err(error) if is_connection_error(&error) => {
+                    let error = shown(error);
+                    events::connection_aborted { url, error }.emit();
+                }
+                Err(error) => {
+                    // Out of descriptors or memory. The connections wait in the system's queue.
+                    if !exhausted {
+                        events::accept_failed {
+                            url,
+                            error: shown(&error),
+                        }
+                        .emit();
+                        let text = format_args!("{url}: {error}");
+                        self.server
+                            .inner
+                            .note(EventLevel::Warning, "accept_failed", text);
+                        exhausted = true;
+                    }
+                    tokio::select! {
+                        _ = stop.wait_for(|stop| *stop) => return,
+                        () = tokio::time::sleep(EXHAUSTED_PAUSE) => {}
+                    }
                 }
             }
         }
+    }
+
+    fn admit(&self, incoming: Incoming, counted: bool, refusals: &mut Refusals) {
+        let url = &*self.listening.url;
+        let hub = &self.server.inner.hub;
+        let Incoming { link, peer } = incoming;
+        // Behind a proxy it is known once the link is open.
+        let ip = peer.remote.map(|addr| addr.ip());
+        let (permit, refused) = match Permit::take(&self.server, ip, counted) {
+            Ok(permit) => {
+                self.listening.accepted.fetch_add(1, Ordering::Relaxed);
+                (Some(permit), None)
+            }
+            Err(reason) => {
+                let totals = &hub.recorder.totals;
+                totals.refused.fetch_add(1, Ordering::Relaxed);
+                totals.error(reason.code().unwrap_or(ErrorCode::TooManyConnections));
+                self.listening.refused.fetch_add(1, Ordering::Relaxed);
+                hub.recorder.note(Note {
+                    level: EventLevel::Warning,
+                    kind: "connection_refused",
+                    session: None,
+                    code: reason.code(),
+                    text: format_args!("{url}: {}", reason.text()),
+                });
+                events::connection_refused {
+                    url,
+                    peer: peer.remote.map(display),
+                    code: reason.code().map(ErrorCode::as_i32),
+                    reason: reason.text(),
+                }
+                .emit();
+                if !refusals.may_tell() {
+                    return;
+                }
+                (None, Some(reason))
+            }
+        };
+        let permit = permit.map(|permit| Box::new(permit) as Box<dyn Place>);
+        self.running.workers.open(
+            hub,
+            NewSession {
+                link: Placed::Here(link),
+                peer,
+                permit,
+                opened: None,
+                refused,
+            },
+        );
     }
 }
 
@@ -87,50 +150,6 @@ fn is_connection_error(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::Interrupted
     )
-}
-
-fn admit(
-    server: &Server,
-    running: &Running,
-    incoming: Incoming,
-    url: &str,
-    counted: bool,
-    refusals: &mut Refusals,
-) {
-    let hub = &server.inner.hub;
-    let Incoming { link, peer } = incoming;
-    // Behind a proxy it is known once the link is open.
-    let ip = peer.remote.map(|addr| addr.ip());
-    let (permit, refused) = match Permit::take(server, ip, counted) {
-        Ok(permit) => (Some(permit), None),
-        Err(reason) => {
-            let totals = &hub.recorder.totals;
-            totals.refused.fetch_add(1, Ordering::Relaxed);
-            totals.error(reason.code().unwrap_or(ErrorCode::TooManyConnections));
-            events::connection_refused {
-                url,
-                peer: peer.remote.map(display),
-                code: reason.code().map(ErrorCode::as_i32),
-                reason: reason.text(),
-            }
-            .emit();
-            if !refusals.may_tell() {
-                return;
-            }
-            (None, Some(reason))
-        }
-    };
-    let permit = permit.map(|permit| Box::new(permit) as Box<dyn Place>);
-    running.workers.open(
-        hub,
-        NewSession {
-            link: Placed::Here(link),
-            peer,
-            permit,
-            opened: None,
-            refused,
-        },
-    );
 }
 
 /// A place among the connections, freed when it is dropped.

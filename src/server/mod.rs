@@ -7,7 +7,7 @@ mod listen;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,12 +18,13 @@ use tokio::time::Instant;
 pub use builder::ServerBuilder;
 
 use self::listen::Listen;
-use crate::config::{SocketOptions, WorkerThreads};
+use crate::config::{Limits, SocketOptions, WorkerThreads};
 use crate::error::{CloseReason, ErrorCode, SendError, ServerError};
 use crate::events;
-use crate::group::GroupName;
+use crate::group::{GroupName, GroupStats};
 use crate::hub::Hub;
 use crate::message::{MessageKind, Outgoing};
+use crate::metrics::{EventLevel, Note};
 use crate::session::shared::lock;
 use crate::session::{Session, SessionId, current};
 use crate::transport::udp::{Counters, UdpConfig};
@@ -87,14 +88,60 @@ enum Stage {
 /// What exists while a server runs.
 struct Running {
     workers: Workers,
-    urls: Vec<String>,
-    addrs: Vec<SocketAddr>,
+    listeners: Vec<Arc<Listening>>,
     /// Set to true when listeners shall stop.
     stop_accepting: watch::Sender<bool>,
     /// Set once, by the first stop.
     stopping: AtomicBool,
     /// How the stop went, once it is over.
     ended: watch::Sender<Option<StopReport>>,
+}
+
+/// One listener of a running server.
+struct Listening {
+    url: String,
+    addr: Option<SocketAddr>,
+    accepted: AtomicU64,
+    refused: AtomicU64,
+    closed: AtomicBool,
+}
+
+impl Listening {
+    fn of(listener: &dyn transport::Listener) -> Arc<Self> {
+        Arc::new(Listening {
+            url: listener.url(),
+            addr: listener.local_addr(),
+            accepted: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    fn stats(&self) -> ListenerStats {
+        ListenerStats {
+            url: self.url.clone(),
+            addr: self.addr,
+            accepted: self.accepted.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+            is_accepting: !self.closed.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// A listener of a server at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListenerStats {
+    /// Where it can be reached, with the real port.
+    pub url: String,
+    /// Its address, when the transport has addresses.
+    pub addr: Option<SocketAddr>,
+    /// Connections that came in by it and were not refused at once. Their opening may have failed later.
+    pub accepted: u64,
+    /// Connections that a limit refused at once.
+    pub refused: u64,
+    /// Whether it still accepts; a server that stops has closed its listeners.
+    pub is_accepting: bool,
 }
 
 /// How a stop went.
@@ -238,19 +285,21 @@ impl Server {
         let (stop_accepting, stopped) = watch::channel(false);
         let running = Arc::new(Running {
             workers,
-            urls: listeners.iter().map(|listener| listener.url()).collect(),
-            addrs: listeners
+            listeners: listeners
                 .iter()
-                .filter_map(|listener| listener.local_addr())
+                .map(|listener| Listening::of(&**listener))
                 .collect(),
             stop_accepting,
             stopping: AtomicBool::new(false),
             ended: watch::Sender::new(None),
         });
-        for listener in listeners {
-            let server = self.clone();
-            let running = Arc::clone(&running);
-            tasks.spawn(accept::accept(server, running, listener, stopped.clone()));
+        for (listener, listening) in listeners.into_iter().zip(&running.listeners) {
+            let accepting = accept::Accepting {
+                server: self.clone(),
+                running: Arc::clone(&running),
+                listening: Arc::clone(listening),
+            };
+            tasks.spawn(accept::accept(accepting, listener, stopped.clone()));
         }
         *lock(&inner.started_at) = Some(Instant::now());
         *lock(&inner.stage) = Stage::Running(Arc::clone(&running));
@@ -260,6 +309,8 @@ impl Server {
         let urls = self.urls();
         for url in &urls {
             events::listener_bound { url: &**url }.emit();
+            let text = format_args!("{url}");
+            inner.note(EventLevel::Info, "listener_bound", text);
         }
         events::server_started {
             listeners: urls.len(),
@@ -326,6 +377,8 @@ impl Server {
                 deadline_ms: millis,
             }
             .emit();
+            let text = format_args!("{} sessions, {millis} ms", inner.hub.live());
+            inner.note(EventLevel::Info, "drain_began", text);
         }
         running.stop_accepting.send_replace(true);
         running.workers.drain();
@@ -375,7 +428,13 @@ impl Server {
     pub fn urls(&self) -> Vec<String> {
         self.inner
             .running()
-            .map(|running| running.urls.clone())
+            .map(|running| {
+                let urls = running
+                    .listeners
+                    .iter()
+                    .map(|listening| listening.url.clone());
+                urls.collect()
+            })
             .unwrap_or_default()
     }
 
@@ -383,8 +442,42 @@ impl Server {
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
         self.inner
             .running()
-            .map(|running| running.addrs.clone())
+            .map(|running| {
+                let addrs = running
+                    .listeners
+                    .iter()
+                    .filter_map(|listening| listening.addr);
+                addrs.collect()
+            })
             .unwrap_or_default()
+    }
+
+    /// The listeners and what came in by them, in the order in which they were given; empty when the server does
+    /// not run.
+    pub fn listeners(&self) -> Vec<ListenerStats> {
+        let Ok(running) = self.inner.running() else {
+            return Vec::new();
+        };
+        running
+            .listeners
+            .iter()
+            .map(|listening| listening.stats())
+            .collect()
+    }
+
+    /// Whether the server is closing the sessions that it has, and accepts no more.
+    pub fn is_draining(&self) -> bool {
+        self.is_running() && self.inner.draining.load(Ordering::Acquire)
+    }
+
+    /// The name of the server in metrics.
+    pub fn name(&self) -> &str {
+        self.inner.hub.recorder.name()
+    }
+
+    /// The limits that it was built with.
+    pub fn limits(&self) -> &Limits {
+        &self.inner.hub.limits
     }
 
     // Sessions
@@ -448,6 +541,11 @@ impl Server {
     /// The groups that have members, in no particular order.
     pub fn groups(&self) -> Vec<GroupName> {
         self.inner.hub.groups.names()
+    }
+
+    /// The groups that have members, with their size and what was sent to them, in no particular order.
+    pub fn group_stats(&self) -> Vec<GroupStats> {
+        self.inner.hub.groups.stats()
     }
 
     /// Sends a message to every open session. See [`broadcast_to`](Self::broadcast_to).
@@ -594,6 +692,17 @@ impl Inner {
         }
     }
 
+    /// Tells people who look.
+    fn note(&self, level: EventLevel, kind: &'static str, text: fmt::Arguments<'_>) {
+        self.hub.recorder.note(Note {
+            level,
+            kind,
+            session: None,
+            code: None,
+            text,
+        });
+    }
+
     async fn bind(&self) -> Result<Vec<Box<dyn transport::Listener>>, ServerError> {
         let config = LinkConfig {
             message_limit: self.hub.frame_limit(),
@@ -693,6 +802,8 @@ async fn supervise(inner: Arc<Inner>, running: Arc<Running>, mut tasks: JoinSet<
         aborted: report.aborted,
     }
     .emit();
+    let text = format_args!("{} drained, {} cut off", report.drained, report.aborted);
+    inner.note(EventLevel::Info, "server_stopped", text);
     running.ended.send_replace(Some(report));
 }
 

@@ -26,6 +26,7 @@ use crate::error::{CloseReason, ErrorCode, RequestError, SendError};
 use crate::group::{GroupError, GroupName};
 use crate::handler::{Handler, HandlerService};
 use crate::message::{Message, MessageKind, Outgoing};
+use crate::metrics::Role;
 use crate::tls::TlsInfo;
 use crate::websocket::WebSocketInfo;
 
@@ -169,15 +170,29 @@ impl Session {
         let mut message = Some(message);
         match self.offer(&mut message) {
             Ok(()) => Ok(()),
-            Err(Refused::Full | Refused::FlushFirst) => Err(SendError::new(
+            Err(Refused::Full | Refused::FlushFirst) => Err(self.unsent(
                 ErrorCode::QueueFull,
                 "the outbox is full",
                 into_message(message),
             )),
-            Err(Refused::Never(code, text)) => {
-                Err(SendError::new(code, text, into_message(message)))
-            }
+            Err(Refused::Never(code, text)) => Err(self.unsent(code, text, into_message(message))),
         }
+    }
+
+    /// The error of a message that could not be sent.
+    #[cold]
+    fn unsent(
+        &self,
+        code: ErrorCode,
+        text: impl Into<std::borrow::Cow<'static, str>>,
+        message: Message,
+    ) -> SendError {
+        let hub = self.shared.hub();
+        // A client may send it on its next session, and counts it when it does not.
+        if hub.role == Role::Server || code != ErrorCode::ConnectionClosed {
+            hub.recorder.totals.unsent(code);
+        }
+        SendError::new(code, text, message)
     }
 
     /// Sends a message, waiting at most `timeout` for room.
@@ -194,7 +209,7 @@ impl Session {
         let mut sending = self.send(message);
         match tokio::time::timeout(timeout, &mut sending).await {
             Ok(result) => result,
-            Err(_) => Err(SendError::new(
+            Err(_) => Err(self.unsent(
                 ErrorCode::QueueFull,
                 format!("no room in the outbox within {timeout:?}"),
                 sending.into_message(),
@@ -697,7 +712,7 @@ impl<M: Outgoing> Sending<'_, M> {
             .unwrap_or_else(|| into_message(self.message.take()));
         match refused {
             Refused::Never(code, text) => {
-                return Poll::Ready(Err(SendError::new(code, text, message)));
+                return Poll::Ready(Err(self.session.unsent(code, text, message)));
             }
             Refused::FlushFirst => {
                 current::want_flush(&self.session.shared);

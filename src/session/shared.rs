@@ -21,6 +21,7 @@ use crate::events;
 use crate::group::GroupName;
 use crate::handler::Service;
 use crate::hub::Hub;
+use crate::metrics::{EventLevel, Note};
 use crate::worker::queue::WorkerQueue;
 
 /// Locks a mutex whose data stay valid when a holder panics, as all of this crate's do: they are only
@@ -390,6 +391,13 @@ impl Shared {
             let session = self.id.as_u64();
             events::messages_dropped { session, dropped }.emit();
             self.counters.dropped.fetch_add(dropped, Ordering::Relaxed);
+            self.hub.recorder.note(Note {
+                level: EventLevel::Warning,
+                kind: "messages_dropped",
+                session: Some(self.id),
+                code: None,
+                text: format_args!("{dropped}"),
+            });
             self.hub
                 .recorder
                 .totals

@@ -148,7 +148,7 @@ impl Workers {
                 .collect(),
             Some(group) => hub
                 .groups
-                .by_worker(group)
+                .receivers(group, frames.payload.len())
                 .into_iter()
                 .map(|(index, members)| (index, Targets::Members(members)))
                 .collect(),

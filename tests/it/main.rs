@@ -16,6 +16,7 @@ mod support;
 mod backpressure;
 mod codecs;
 mod dual_stack;
+mod facts;
 mod handlers;
 mod hostile;
 mod lifecycle;

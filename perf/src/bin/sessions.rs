@@ -1,11 +1,11 @@
 //! Servers built on the library, to be measured against the baselines: one for each form of a handler and each
 //! kind of runtime.
 //!
-//! `sessions [lent|closure|broadcast] [current|multi] [EXECUTOR] [--listen URL]` prints `listening URL` and runs until it is
+//! `sessions [lent|closure|broadcast] [current|multi] [EXECUTOR] [--metrics] [--listen URL]` prints `listening URL` and runs until it is
 //! killed. `lent` and `closure` echo with the two forms of a handler, `broadcast` sends each message to every
 //! other session. `current` is a current-thread runtime; `multi` is a multi-thread one with one worker, so that
 //! both use one core. EXECUTOR is where handlers run: `inline`, `runtime`, `single-thread`, `threads` (two of
-//! them); without it, on the worker.
+//! them); without it, on the worker. With `--metrics` a monitor watches the server.
 
 #![allow(
     clippy::print_stdout,
@@ -16,13 +16,14 @@
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
+use network_system::metrics::PerformanceMonitor;
 use network_system::tls::TlsServer;
 use network_system::{
     Handler, Limits, Message, Server, ServerBuilder, Session, Timeouts, executor,
 };
 
 const USAGE: &str = "usage: sessions [lent|closure|broadcast] [current|multi] \
-    [inline|runtime|single-thread|threads] [--listen URL]";
+    [inline|runtime|single-thread|threads] [--metrics] [--listen URL]";
 
 /// Sends messages back, from the buffer in which they were read.
 struct Echo;
@@ -63,6 +64,7 @@ struct Options {
     form: Form,
     on: On,
     multi: bool,
+    metrics: bool,
     listen: String,
 }
 
@@ -72,6 +74,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Option<Options> {
         form: Form::Lent,
         on: On::Worker,
         multi: false,
+        metrics: false,
         listen,
     };
     while let Some(arg) = args.next() {
@@ -85,6 +88,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Option<Options> {
             "runtime" => options.on = On::Runtime,
             "single-thread" => options.on = On::Threads(1),
             "threads" => options.on = On::Threads(2),
+            "--metrics" => options.metrics = true,
             "--listen" => options.listen = args.next()?,
             _ => return None,
         }
@@ -142,6 +146,10 @@ fn build(options: &Options) -> Result<Server, Box<dyn std::error::Error>> {
         On::Inline => builder.executor(executor::Inline),
         On::Runtime => builder.executor(executor::Runtime::current()),
         On::Threads(threads) => builder.executor(executor::ThreadPool::new(threads, 1_024)?),
+    };
+    let builder = match options.metrics {
+        true => builder.monitor(&PerformanceMonitor::new()),
+        false => builder,
     };
     let own = Arc::new(OnceLock::new());
     let server = with_handler(builder, options.form, &own).build()?;

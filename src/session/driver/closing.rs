@@ -11,9 +11,9 @@ use super::{Driver, OUTPUT_KEEP, Phase, Turn, TurnContext, refused, shielded};
 use crate::codec::control::Control;
 use crate::codec::websocket::{NO_STATUS, mapping};
 use crate::codec::{Framing, ProtocolError};
-use crate::error::{CloseReason, ErrorCode};
+use crate::error::{CloseReason, ClosedBy, ErrorCode};
 use crate::events::{self, shown};
-use crate::metrics::Role;
+use crate::metrics::{EventLevel, Role};
 use crate::session::State;
 use crate::session::link::{LinkError, OpenError};
 use crate::session::output::Output;
@@ -180,6 +180,9 @@ impl Driver {
                 self.shared.clear_outbox();
                 let session = self.shared.id().as_u64();
                 events::slow_consumer { session }.emit();
+                let code = Some(ErrorCode::SlowConsumer);
+                let text = format_args!("{}", reason.text());
+                self.note(EventLevel::Warning, "slow_consumer", code, text);
                 self.report_error(ErrorCode::SlowConsumer, reason.text());
                 return self.begin_error(reason, now);
             }
@@ -670,6 +673,9 @@ impl Driver {
         if self.was_open {
             hub.groups.leave_all(&self.session());
             hub.session_closed(self.shared.id());
+            if let Some(code) = broken(&reason) {
+                hub.recorder.totals.error(code);
+            }
         }
         if let Some(opened) = self.opened.take() {
             let error = match self.shared.framing() {
@@ -710,6 +716,10 @@ impl Driver {
             lost,
         }
         .emit();
+        if self.was_open {
+            let text = format_args!("by {}: {}", events::ended_by(reason), reason.text());
+            self.note(EventLevel::Info, "session_closed", reason.code(), text);
+        }
     }
 
     /// The link is gone: what was received is handled, then the disconnect handler runs.
@@ -756,5 +766,15 @@ impl Driver {
         self.in_span(|driver| driver.abort(reason, now));
         self.running = None;
         Turn::Finished
+    }
+}
+
+/// The code of a connection that this side has not ended, and that did not end in order.
+fn broken(reason: &CloseReason) -> Option<ErrorCode> {
+    match (reason.closed_by(), reason.code()?) {
+        (ClosedBy::Local, _) | (_, ErrorCode::ShuttingDown) => None,
+        // Its code is about what the peer has seen.
+        (ClosedBy::Remote, _) => Some(ErrorCode::ConnectionClosed),
+        (ClosedBy::Transport, code) => Some(code),
     }
 }

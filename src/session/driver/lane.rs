@@ -10,6 +10,7 @@ use crate::error::{CloseReason, ErrorCode, RequestError};
 use crate::events;
 use crate::handler::{BoxFuture, Service};
 use crate::message::Message;
+use crate::metrics::EventLevel;
 use crate::session::current::{self, Direct};
 use crate::session::inbound::Inbound;
 use crate::session::output::Frame;
@@ -339,6 +340,8 @@ impl Driver {
         self.drop_handlers();
         let session = self.shared.id().as_u64();
         events::handler_panicked { session }.emit();
+        let text = format_args!("the session ends");
+        self.note(EventLevel::Error, "handler_panicked", None, text);
         self.fail(
             ErrorCode::RequestFailed,
             "the application failed to handle a message".into(),

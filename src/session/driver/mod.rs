@@ -19,6 +19,7 @@ mod opening;
 mod staging;
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
@@ -40,7 +41,7 @@ use super::{Session, State, current};
 use crate::codec::{FrameType, Framing};
 use crate::error::{CloseReason, ConnectError, ErrorCode};
 use crate::events::{self, shown};
-use crate::metrics::WorkerRecorder;
+use crate::metrics::{EventLevel, Note, WorkerRecorder};
 use crate::worker::{BroadcastFrames, Delivery, Place};
 
 pub(crate) use self::opening::Opened;
@@ -624,6 +625,8 @@ impl Driver {
             reason: shown(text),
         }
         .emit();
+        let shown = format_args!("{text}");
+        self.note(EventLevel::Warning, "session_error", Some(code), shown);
         self.call_error_handler(code, text);
     }
 
@@ -638,9 +641,33 @@ impl Driver {
         self.call_error_handler(code, text);
     }
 
+    /// Tells people who look.
+    fn note(
+        &self,
+        level: EventLevel,
+        kind: &'static str,
+        code: Option<ErrorCode>,
+        text: fmt::Arguments<'_>,
+    ) {
+        self.shared.hub().recorder.note(Note {
+            level,
+            kind,
+            session: Some(self.shared.id()),
+            code,
+            text,
+        });
+    }
+
     fn count_error(&self, code: ErrorCode) {
         self.shared.counters.errors.fetch_add(1, Ordering::Relaxed);
-        self.shared.hub().recorder.totals.session_error(code);
+        let totals = &self.shared.hub().recorder.totals;
+        match self.opened {
+            None => totals.session_error(code),
+            // Whoever waits counts the attempt as failed, with its code.
+            Some(_) => {
+                totals.errors.fetch_add(1, Ordering::Relaxed);
+            }
+        }
     }
 
     fn call_error_handler(&self, code: ErrorCode, text: &str) {

@@ -1,5 +1,6 @@
 //! From the first frame to an open session: hello, authentication, welcome; and CONTROL later on.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
@@ -16,7 +17,7 @@ use crate::error::{CloseReason, ConnectError, ErrorCode, RequestError};
 use crate::events;
 use crate::group::GroupName;
 use crate::handler::Credentials;
-use crate::metrics::Role;
+use crate::metrics::{EventLevel, Role};
 use crate::session::inbound::Inbound;
 use crate::session::output::Frame;
 use crate::session::shared::{lock, signal};
@@ -308,6 +309,14 @@ impl Driver {
                     code: code.as_i32(),
                 }
                 .emit();
+                // The text is the application's, and may repeat what it was sent.
+                let text = format_args!("not let in");
+                self.note(
+                    EventLevel::Warning,
+                    "authentication_failed",
+                    Some(code),
+                    text,
+                );
                 self.fail(code, error.to_string(), turn.now);
             }
         }
@@ -366,6 +375,14 @@ impl Driver {
             peer: session.remote_addr().map(display),
         }
         .emit();
+        let transport = session.transport();
+        let opened = |text: fmt::Arguments<'_>| {
+            self.note(EventLevel::Info, "session_opened", None, text);
+        };
+        match session.remote_addr() {
+            Some(peer) => opened(format_args!("{transport} from {peer}")),
+            None => opened(format_args!("{transport}")),
+        }
         let service = self.service();
         if service.wants().connect {
             match shielded(|| service.connect(session.clone())) {
