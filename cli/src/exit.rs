@@ -20,6 +20,8 @@ pub(crate) enum ExitStatus {
     NotConnected = 3,
     /// TLS failed.
     Tls = 4,
+    /// A benchmark is worse than its baseline.
+    Regression = 5,
     /// A signal ended it before it was done.
     Interrupted = 130,
 }

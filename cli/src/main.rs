@@ -5,6 +5,7 @@
 //! - [`settings`]: arguments and configuration file become values of the library, checked.
 //! - [`commands`]: one module for each command; [`handlers`]: what `serve` does with messages.
 //! - [`certificates`]: those that it makes itself.
+//! - [`results`]: what `bench` writes, and what its comparisons and `report` read.
 //! - [`output`]: the one place that prints. [`exit`]: how the program ends.
 
 mod args;
@@ -12,7 +13,9 @@ mod certificates;
 mod commands;
 mod exit;
 mod handlers;
+mod numbers;
 mod output;
+mod results;
 mod settings;
 mod units;
 

@@ -129,20 +129,25 @@ impl Output {
     }
 }
 
+/// The time, as in RFC 3339.
+pub(crate) fn now() -> String {
+    let mut time = String::new();
+    // It is only written to a text.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut time));
+    time
+}
+
 /// The library's log as objects like those of the program: `event` is the name of the event.
 struct JsonLines;
 
 impl<S: Subscriber> Layer<S> for JsonLines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let metadata = event.metadata();
-        let mut time = String::new();
-        // Without a time there is still the rest.
-        let _ = SystemTime.format_time(&mut Writer::new(&mut time));
         // Events without a name have their place in the code instead.
         let name = Some(metadata.name()).filter(|name| !name.contains(' '));
         let mut fields = Fields(Map::new());
         fields.put("event", name.unwrap_or("log"));
-        fields.put("time", time);
+        fields.put("time", now());
         fields.put("level", metadata.level().as_str().to_ascii_lowercase());
         fields.put("target", metadata.target());
         event.record(&mut fields);

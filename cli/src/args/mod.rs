@@ -12,6 +12,7 @@ mod container;
 mod key;
 mod listen;
 mod pipeline;
+mod report;
 mod serve;
 mod values;
 
@@ -25,6 +26,7 @@ pub(crate) use self::container::{ContainerAction, ContainerArgs, ContainerInput,
 pub(crate) use self::key::KeyArgs;
 pub(crate) use self::listen::{Descriptor, Listen, Which};
 pub(crate) use self::pipeline::{Fate, PipelineArgs, Require, StageName};
+pub(crate) use self::report::ReportArgs;
 pub(crate) use self::serve::{ClientAuthMode, HandlerName, ServeArgs};
 pub(crate) use self::values::cores;
 
@@ -35,6 +37,7 @@ Exit codes:
   2    wrong usage or configuration
   3    could not connect
   4    TLS failed
+  5    benchmark regression
   130  interrupted";
 
 /// Messaging servers, clients and load.
@@ -91,6 +94,7 @@ pub(crate) enum Command {
     Serve(Box<ServeArgs>),
     Connect(Box<ConnectArgs>),
     Bench(Box<BenchArgs>),
+    Report(ReportArgs),
     Cert(CertArgs),
     Key(KeyArgs),
     Container(ContainerArgs),

@@ -148,6 +148,30 @@ pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
     }
 }
 
+/// A name for a result, in one line.
+pub(super) fn label(text: &str) -> Result<String, String> {
+    let is_plain = !text.chars().any(char::is_control);
+    match text.chars().count() {
+        1..=200 if is_plain => Ok(text.to_owned()),
+        _ => Err("expected 1 to 200 characters in one line".to_owned()),
+    }
+}
+
+/// Percent, without the sign.
+pub(super) fn percent(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(percent) if (0.0..=1_000.0).contains(&percent) => Ok(percent),
+        _ => Err("expected percent from 0 to 1000, such as 10".to_owned()),
+    }
+}
+
+pub(super) fn repeat(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if (1..=1_000).contains(&count) => Ok(count),
+        _ => Err("expected 1 to 1000".to_owned()),
+    }
+}
+
 pub(super) fn threads(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count) if (1..=1024).contains(&count) => Ok(count),

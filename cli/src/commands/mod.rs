@@ -9,6 +9,7 @@ mod key;
 mod limits;
 mod man;
 mod reload;
+mod report;
 mod serve;
 mod signals;
 
@@ -33,6 +34,10 @@ pub(crate) fn run(args: Cli) -> Result<ExitStatus, Failure> {
         Command::Bench(args) => {
             let output = logging(&global, false, &args.client.pipeline);
             bench::run(*args, output)
+        }
+        Command::Report(args) => {
+            let output = output(&global, false);
+            report::run(&args, output)
         }
         Command::Cert(args) => {
             let output = output(&global, args.json);

@@ -8,7 +8,8 @@ use std::time::Instant;
 use network_system::{CloseReason, Handler, Message, Session};
 
 use super::plan::{Plan, stamp_of, stamped};
-use super::run::{Recorder, Run, lock};
+use super::recorder::Recorder;
+use super::run::{Run, lock};
 
 /// When the messages that are on their way left, or should have left, in order.
 pub(super) type InFlight = Arc<Mutex<VecDeque<Instant>>>;
@@ -86,7 +87,7 @@ impl Handler for Echo {
         if message.len() != plan.payload.len() {
             recorder.error(format!("a message came back with {} bytes", message.len()));
         }
-        recorder.done(run, begun, now);
+        recorder.done(begun, now);
         if plan.rate.is_none() && run.is_on(now) {
             lock(&self.in_flight).push_back(now);
             if session.send(plan.question(run, now)).await.is_err() {
@@ -134,7 +135,7 @@ impl Handler for Receiver {
             recorder.error("a message came that this run did not send");
             return;
         };
-        recorder.done(run, run.instant(begun), now);
+        recorder.done(run.instant(begun), now);
         let broadcast = &run.broadcast;
         let received = broadcast.received.fetch_add(1, Ordering::Relaxed) + 1;
         let receivers = broadcast.receivers.get().copied().unwrap_or(1);

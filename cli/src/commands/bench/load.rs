@@ -14,7 +14,8 @@ use super::handlers::{Common, Echo, InFlight, Passing, Quiet, Receiver};
 use super::losses;
 use super::pace::Pacer;
 use super::plan::{Plan, stamped};
-use super::run::{Recorder, Run, lock};
+use super::recorder::Recorder;
+use super::run::{Run, lock};
 use crate::args::BenchMode;
 use crate::exit::{ExitStatus, Failure};
 
@@ -394,7 +395,7 @@ async fn pour(common: Common, session: Session) {
         if session.send(plan.payload.clone()).await.is_err() {
             return;
         }
-        recorder.left(run, Instant::now());
+        recorder.left(Instant::now());
     }
 }
 
@@ -412,7 +413,7 @@ async fn come_and_go(common: Common) {
         }
         match open(plan, |builder| builder.handler(Passing)).await {
             Ok(connection) => {
-                recorder.done(run, begun, Instant::now());
+                recorder.done(begun, Instant::now());
                 connection.client.stop_within(plan.timeout).await;
             }
             Err(error) => recorder.error(format!("not connected: {}", error.text)),

@@ -31,7 +31,7 @@ pub(super) async fn give_up_lost(common: Common, connections: Vec<(Session, InFl
         }
         for (session, in_flight) in &connections {
             while let Some(begun) = take_lost(in_flight) {
-                recorder.lost(run, begun);
+                recorder.lost(begun);
                 let now = Instant::now();
                 if plan.rate.is_none() && run.is_on(now) {
                     lock(in_flight).push_back(now);
@@ -67,7 +67,7 @@ pub(super) async fn await_last(common: &Common, connections: &[(Session, InFligh
     }
     for (_, in_flight) in connections {
         for begun in lock(in_flight).drain(..) {
-            common.recorder.lost(&common.run, begun);
+            common.recorder.lost(begun);
         }
     }
 }

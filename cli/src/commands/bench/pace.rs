@@ -64,7 +64,7 @@ impl Pacer {
                 BenchMode::Oneway => {
                     let sent = self.send(session, plan.payload.clone(), runtime);
                     if sent {
-                        recorder.left(run, Instant::now());
+                        recorder.left(Instant::now());
                     }
                     sent
                 }

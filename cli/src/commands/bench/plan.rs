@@ -8,6 +8,7 @@ use network_system::{Address, CodecKind, Endpoint};
 use super::run::Run;
 use crate::args::{BenchArgs, BenchMode};
 use crate::exit::Failure;
+use crate::results::case::{Case, transport};
 use crate::settings::{ClientSettings, has_hello, message_size, within_a_year};
 use crate::units::Size;
 
@@ -28,6 +29,10 @@ pub(super) struct Plan {
     pub(super) duration: Duration,
     pub(super) timeout: Duration,
     pub(super) token: Option<String>,
+    /// How often it is measured.
+    pub(super) repeat: usize,
+    pub(super) label: Option<String>,
+    pub(super) server_pid: Option<u32>,
     pub(super) client: ClientSettings,
     /// Messages may be lost on the way, so each carries the time at which it was sent.
     pub(super) is_lossy: bool,
@@ -86,6 +91,9 @@ impl Plan {
             duration: args.duration.0,
             timeout: args.timeout.0,
             token: args.token,
+            repeat: args.repeat,
+            label: args.label,
+            server_pid: args.server_pid,
             endpoint: args.url,
         })
     }
@@ -106,6 +114,20 @@ impl Plan {
     /// How many of the connections thread `index` makes.
     pub(super) fn share(&self, index: usize) -> usize {
         self.connections / self.threads + usize::from(index < self.connections % self.threads)
+    }
+
+    /// What is measured, but for the stages, on which server and clients agree.
+    pub(super) fn case(&self) -> Case {
+        Case {
+            transport: transport(&self.endpoint.to_string()),
+            mode: self.mode_name().to_owned(),
+            connections: self.connections as u64,
+            size: self.sends().then_some(self.payload.len() as u64),
+            window: self.has_window().then_some(self.window as u64),
+            rate: self.rate.map(|rate| rate as u64),
+            threads: self.threads as u64,
+            pipeline: Vec::new(),
+        }
     }
 
     pub(super) fn mode_name(&self) -> &'static str {

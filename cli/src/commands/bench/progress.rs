@@ -6,19 +6,24 @@ use std::time::Instant;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::plan::Plan;
-use super::report::{errors, grouped, messages, since, span};
-use super::run::{Recorder, Run, histogram};
+use super::recorder::Recorder;
+use super::report::{errors, messages};
+use super::run::Run;
+use super::timeline::Timeline;
 use crate::args::BenchMode;
+use crate::numbers::{grouped, span};
 use crate::output::Output;
 
 pub(super) struct Progress {
     bar: ProgressBar,
     plan: Arc<Plan>,
+    /// `run 2/5  `, where there are several.
+    turn: String,
 }
 
 impl Progress {
     /// On a terminal; nowhere else, and not when asked to be quiet.
-    pub(super) fn new(plan: &Arc<Plan>, output: Output) -> Self {
+    pub(super) fn new(plan: &Arc<Plan>, number: usize, output: Output) -> Self {
         let target = match output.quiet {
             true => ProgressDrawTarget::hidden(),
             // It hides itself where stderr is no terminal.
@@ -32,16 +37,20 @@ impl Progress {
         Progress {
             bar,
             plan: Arc::clone(plan),
+            turn: match plan.repeat {
+                1 => String::new(),
+                runs => format!("run {number}/{runs}  "),
+            },
         }
     }
 
     pub(super) fn connecting(&self, connected: usize) {
         let wanted = self.plan.connections;
         self.bar
-            .set_message(format!("connecting {connected}/{wanted}"));
+            .set_message(format!("{}connecting {connected}/{wanted}", self.turn));
     }
 
-    pub(super) fn running(&self, run: &Run, recorders: &[Arc<Recorder>]) {
+    pub(super) fn running(&self, run: &Run, recorders: &[Arc<Recorder>], timeline: &Timeline) {
         let Some((from, until)) = run.measured() else {
             return;
         };
@@ -52,21 +61,19 @@ impl Progress {
         let begin = from - self.plan.warmup;
         self.bar.set_position((since(begin, now) * 1_000.0) as u64);
         if now < from {
-            self.bar.set_message("warming up");
+            self.bar.set_message(format!("{}warming up", self.turn));
             return;
         }
         let now = now.min(until);
         let seconds = since(from, now).max(0.001);
         let total = self.plan.duration.as_secs_f64();
-        let mut text = format!("{seconds:.1}/{total:.1} s");
+        let mut text = format!("{}{seconds:.1}/{total:.1} s", self.turn);
         if self.plan.mode != BenchMode::Idle {
             let rate = messages(recorders) as f64 / seconds;
             text += &format!("  {}/s", grouped(rate.round() as u64));
         }
-        let mut latency = histogram();
-        for recorder in recorders {
-            recorder.add_latency(&mut latency);
-        }
+        // Up to the last full second: what adds up more would disturb what it measures.
+        let latency = timeline.latency();
         if !latency.is_empty() {
             let (p50, p99) = (
                 latency.value_at_quantile(0.5),
@@ -81,4 +88,9 @@ impl Progress {
     pub(super) fn clear(&self) {
         self.bar.finish_and_clear();
     }
+}
+
+/// Seconds since `from`, for rates.
+fn since(from: Instant, now: Instant) -> f64 {
+    now.saturating_duration_since(from).as_secs_f64()
 }

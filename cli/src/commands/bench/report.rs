@@ -1,18 +1,29 @@
 //! The result of a run, for people and for programs.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use serde_json::{Value, json};
 
+use super::machine::machine;
 use super::plan::Plan;
-use super::run::{Recorder, Run, histogram};
+use super::recorder::Recorder;
+use super::run::{Run, histogram};
+use super::timeline::{Summary, Timeline};
 use crate::args::BenchMode;
+use crate::numbers::{self, grouped, span};
+use crate::results::figures::{Figure, Figures};
+use crate::results::{
+    FORMAT, HistogramPoint, Interval, IntervalLatency, Latency, Measurement, ServerUse,
+};
+
+/// Points of the distribution each time that the distance to 100 % is halved.
+const POINTS: u32 = 5;
 
 pub(super) struct Report {
     connected: usize,
+    /// When the load began, as in RFC 3339.
+    started_at: Option<String>,
     /// The names of the stages that messages went through.
     stages: Vec<String>,
     seconds: f64,
@@ -21,7 +32,12 @@ pub(super) struct Report {
     /// Messages without an answer, where they may be lost.
     lost: Option<u64>,
     pub(super) first_error: Option<String>,
+    /// Nanoseconds.
     latency: Histogram<u64>,
+    /// Of each but the last of the intervals.
+    width: Duration,
+    intervals: Vec<Summary>,
+    pub(super) server: Option<ServerUse>,
 }
 
 impl Report {
@@ -29,36 +45,35 @@ impl Report {
         plan: &Plan,
         run: &Run,
         recorders: &[Arc<Recorder>],
+        timeline: &mut Timeline,
         connected: usize,
     ) -> Self {
-        let mut latency = histogram();
-        for recorder in recorders {
-            recorder.add_latency(&mut latency);
-        }
         // A run that was interrupted is over when it was.
-        let seconds = run.measured().map_or(0.0, |(from, until)| {
-            until
-                .min(run.ended())
-                .saturating_duration_since(from)
-                .as_secs_f64()
-        });
+        let elapsed = run.elapsed();
+        timeline.finish(recorders, run, elapsed);
+        let intervals = timeline.summaries().to_vec();
+        let mut latency = histogram();
+        // They have the same bounds.
+        let _ = latency.add(timeline.latency());
         let messages = messages(recorders);
         Report {
             connected: match plan.mode {
                 BenchMode::Connect => messages as usize,
                 _ => connected,
             },
+            started_at: run.started_at(),
             stages: run.stages.get().cloned().unwrap_or_default(),
-            seconds,
+            seconds: elapsed.as_secs_f64(),
             messages,
             errors: errors(recorders),
-            lost: plan.counts_lost().then(|| {
-                let lost = recorders.iter();
-                lost.map(|recorder| recorder.lost.load(Ordering::Relaxed))
-                    .sum()
-            }),
+            lost: plan
+                .counts_lost()
+                .then(|| intervals.iter().map(|interval| interval.lost).sum()),
             first_error: recorders.iter().find_map(|recorder| recorder.first_error()),
             latency,
+            width: run.width,
+            intervals,
+            server: None,
         }
     }
 
@@ -70,44 +85,94 @@ impl Report {
         }
     }
 
-    pub(super) fn to_json(&self, plan: &Plan) -> Value {
-        let size = plan.sends().then_some(plan.payload.len());
-        let bytes = size.map_or(0, |size| self.messages * size as u64);
-        let micros = |nanos: u64| nanos as f64 / 1_000.0;
-        let at = |quantile| micros(self.latency.value_at_quantile(quantile));
-        let latency = (!self.latency.is_empty()).then(|| {
-            json!({
-                "count": self.latency.len(),
-                "min": micros(self.latency.min()),
-                "mean": (self.latency.mean() / 10.0).round() / 100.0,
-                "p50": at(0.5),
-                "p90": at(0.9),
-                "p99": at(0.99),
-                "p99_9": at(0.999),
-                "max": micros(self.latency.max()),
-            })
-        });
-        json!({
-            "url": plan.endpoint.to_string(),
-            "mode": plan.mode_name(),
-            "connections": plan.connections,
-            "threads": plan.threads,
-            "size": size,
-            "window": plan.has_window().then_some(plan.window),
-            "rate": plan.rate,
-            "pipeline": self.stages,
-            "warmup_seconds": plan.warmup.as_secs_f64(),
-            "duration_seconds": (self.seconds * 1e6).round() / 1e6,
-            "connected": self.connected,
-            "messages": self.messages,
-            "bytes": bytes,
-            "messages_per_second": self.per_second().round(),
-            "bytes_per_second": (self.per_second() * size.unwrap_or(0) as f64).round(),
-            "errors": self.errors,
-            "first_error": self.first_error,
-            "lost": self.lost,
-            "latency_us": latency,
+    /// The result as it is written, without what several runs have in common.
+    pub(super) fn to_measurement(&self, plan: &Plan) -> Measurement {
+        let size = plan.sends().then_some(plan.payload.len() as u64);
+        Measurement {
+            format: FORMAT,
+            version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            label: plan.label.clone(),
+            started_at: self.started_at.clone(),
+            url: plan.endpoint.to_string(),
+            mode: plan.mode_name().to_owned(),
+            connections: plan.connections as u64,
+            threads: plan.threads as u64,
+            size,
+            window: plan.has_window().then_some(plan.window as u64),
+            rate: plan.rate.map(|rate| rate as u64),
+            pipeline: self.stages.clone(),
+            warmup_seconds: plan.warmup.as_secs_f64(),
+            duration_seconds: rounded(self.seconds, 1e6),
+            connected: self.connected as u64,
+            messages: self.messages,
+            bytes: self.messages * size.unwrap_or(0),
+            messages_per_second: self.per_second().round(),
+            bytes_per_second: (self.per_second() * size.unwrap_or(0) as f64).round(),
+            errors: self.errors,
+            first_error: self.first_error.clone(),
+            lost: self.lost,
+            latency_us: self.latency(),
+            machine: Some(machine()),
+            server: self.server.clone(),
+            intervals: self.intervals(size.unwrap_or(0)),
+            histogram: self.histogram(),
+            runs: Vec::new(),
+            comparison: None,
+        }
+    }
+
+    fn latency(&self) -> Option<Latency> {
+        let latency = &self.latency;
+        let at = |quantile| micros(latency.value_at_quantile(quantile));
+        (!latency.is_empty()).then(|| Latency {
+            count: latency.len(),
+            min: micros(latency.min()),
+            mean: rounded(latency.mean() / 1e3, 1e2),
+            stddev: Some(rounded(latency.stdev() / 1e3, 1e2)),
+            p50: at(0.5),
+            p90: at(0.9),
+            p95: Some(at(0.95)),
+            p99: at(0.99),
+            p99_9: at(0.999),
+            max: micros(latency.max()),
         })
+    }
+
+    fn intervals(&self, size: u64) -> Vec<Interval> {
+        let width = self.width.as_secs_f64();
+        let interval = |(index, summary): (usize, &Summary)| {
+            let begun = index as f64 * width;
+            let latency = summary.latency.as_ref();
+            Interval {
+                t_seconds: begun,
+                seconds: rounded((self.seconds - begun).min(width), 1e6),
+                messages: summary.messages,
+                bytes: summary.messages * size,
+                errors: summary.errors,
+                lost: self.lost.map(|_| summary.lost),
+                latency_us: latency.map(|latency| IntervalLatency {
+                    p50: micros(latency.p50),
+                    p99: micros(latency.p99),
+                    max: micros(latency.max),
+                }),
+            }
+        };
+        self.intervals.iter().enumerate().map(interval).collect()
+    }
+
+    fn histogram(&self) -> Vec<HistogramPoint> {
+        let mut count = 0;
+        let points = self.latency.iter_quantiles(POINTS);
+        points
+            .map(|point| {
+                count += point.count_since_last_iteration();
+                HistogramPoint {
+                    percentile: rounded(100.0 * point.quantile_iterated_to(), 1e7).min(100.0),
+                    us: micros(point.value_iterated_to()),
+                    count,
+                }
+            })
+            .collect()
     }
 
     pub(super) fn to_text(&self, plan: &Plan) -> String {
@@ -152,9 +217,10 @@ impl Report {
         if !self.latency.is_empty() {
             let at = |quantile| span(self.latency.value_at_quantile(quantile));
             text += &format!(
-                "latency     p50 {}, p90 {}, p99 {}, p99.9 {}, max {}\n",
+                "latency     p50 {}, p90 {}, p95 {}, p99 {}, p99.9 {}, max {}\n",
                 at(0.5),
                 at(0.9),
+                at(0.95),
                 at(0.99),
                 at(0.999),
                 span(self.latency.max())
@@ -164,66 +230,51 @@ impl Report {
             let share = 100.0 * lost as f64 / (lost + self.messages).max(1) as f64;
             text += &format!("lost        {} ({share:.2} %)\n", grouped(lost));
         }
+        if let Some(server) = &self.server {
+            let size = |bytes: u64| numbers::bytes(bytes as f64);
+            text += &format!(
+                "server      {} before, {} at most",
+                size(server.rss_before_bytes),
+                size(server.rss_peak_bytes)
+            );
+            if let Some(after) = server.rss_after_bytes {
+                text += &format!(", {} after", size(after));
+            }
+            if let Some(seconds) = server.cpu_seconds {
+                text += &format!(", {seconds:.2} s of processor time");
+            }
+            text.push('\n');
+        }
         text + &format!("errors      {}", grouped(self.errors))
     }
 }
 
+/// What each of several runs came to.
+pub(super) fn runs_to_text(plan: &Plan, runs: &[Figures]) -> String {
+    let figure = match plan.mode {
+        BenchMode::Idle => Figure::Errors,
+        _ if plan.rate.is_some() && plan.mode != BenchMode::Oneway => Figure::P99,
+        _ => Figure::Throughput,
+    };
+    let values = runs.iter().filter_map(|run| figure.of(run));
+    let values: Vec<_> = values.map(|value| figure.show(value)).collect();
+    let title = figure.title(plan.mode_name());
+    format!("runs        {title} {}", values.join(", "))
+}
+
 pub(super) fn messages(recorders: &[Arc<Recorder>]) -> u64 {
-    recorders
-        .iter()
-        .map(|recorder| recorder.messages.load(Ordering::Relaxed))
-        .sum()
+    recorders.iter().map(|recorder| recorder.messages()).sum()
 }
 
 pub(super) fn errors(recorders: &[Arc<Recorder>]) -> u64 {
     recorders.iter().map(|recorder| recorder.errors()).sum()
 }
 
-/// `1,234,567`.
-pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+fn micros(nanos: u64) -> f64 {
+    nanos as f64 / 1e3
 }
 
-/// Nanoseconds with three digits and a unit.
-pub(super) fn span(nanos: u64) -> String {
-    let (value, unit) = match nanos {
-        0..1_000_000 => (nanos as f64 / 1e3, "µs"),
-        1_000_000..1_000_000_000 => (nanos as f64 / 1e6, "ms"),
-        _ => (nanos as f64 / 1e9, "s"),
-    };
-    match value {
-        ..10.0 => format!("{value:.2} {unit}"),
-        10.0..100.0 => format!("{value:.1} {unit}"),
-        _ => format!("{value:.0} {unit}"),
-    }
-}
-
-/// Seconds since `from`, for rates.
-pub(super) fn since(from: Instant, now: Instant) -> f64 {
-    now.saturating_duration_since(from).as_secs_f64()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_easy_to_read() {
-        assert_eq!(grouped(0), "0");
-        assert_eq!(grouped(999), "999");
-        assert_eq!(grouped(1_000), "1,000");
-        assert_eq!(grouped(1_234_567), "1,234,567");
-        assert_eq!(span(950), "0.95 µs");
-        assert_eq!(span(41_300), "41.3 µs");
-        assert_eq!(span(1_200_000), "1.20 ms");
-        assert_eq!(span(2_345_000_000), "2.35 s");
-    }
+/// A number with so many parts of one.
+fn rounded(number: f64, parts: f64) -> f64 {
+    (number * parts).round() / parts
 }

@@ -1,4 +1,4 @@
-//! The clock of a run, and what its threads have counted.
+//! The clock of a run, and what all its threads share.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -8,11 +8,19 @@ use hdrhistogram::Histogram;
 use network_system::Session;
 use tokio::sync::watch;
 
+use crate::output;
+
+const NANOSECOND: Duration = Duration::from_nanos(1);
+
 /// What all threads share. It is written a few times in a run, but for the count of broadcasts.
 pub(super) struct Run {
     base: Instant,
+    /// Of an interval for which there are figures.
+    pub(super) width: Duration,
     /// From when to when it counts; set when all connections are there.
     measured: OnceLock<(Instant, Instant)>,
+    /// When the load began, as in RFC 3339.
+    started_at: OnceLock<String>,
     stopped: AtomicBool,
     /// When it was ended before its time.
     ended: OnceLock<Instant>,
@@ -54,10 +62,12 @@ impl Broadcast {
 }
 
 impl Run {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(width: Duration) -> Self {
         Run {
             base: Instant::now(),
+            width,
             measured: OnceLock::new(),
+            started_at: OnceLock::new(),
             stopped: AtomicBool::new(false),
             ended: OnceLock::new(),
             stages: OnceLock::new(),
@@ -66,6 +76,7 @@ impl Run {
     }
 
     pub(super) fn start(&self, from: Instant, until: Instant) {
+        let _ = self.started_at.set(output::now());
         let _ = self.measured.set((from, until));
     }
 
@@ -100,6 +111,39 @@ impl Run {
         self.measured.get().copied()
     }
 
+    /// When the load began, as in RFC 3339.
+    pub(super) fn started_at(&self) -> Option<String> {
+        self.started_at.get().cloned()
+    }
+
+    /// How long it is measured; so far, if it has not ended.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.measured
+            .get()
+            .map_or(Duration::ZERO, |&(from, until)| {
+                until.min(self.ended()).saturating_duration_since(from)
+            })
+    }
+
+    /// The interval in which `at` is, from 0. What comes after the end is in the last one.
+    pub(super) fn interval(&self, at: Instant) -> usize {
+        let Some(&(from, until)) = self.measured.get() else {
+            return 0;
+        };
+        let end = match self.ended.get() {
+            Some(&ended) => until.min(ended),
+            None => until,
+        };
+        let at = at.min(end - NANOSECOND).saturating_duration_since(from);
+        (at.as_nanos() / self.width.as_nanos()) as usize
+    }
+
+    /// When an interval ends.
+    pub(super) fn interval_end(&self, interval: usize) -> Option<Instant> {
+        let &(from, _) = self.measured.get()?;
+        from.checked_add(self.width.checked_mul(u32::try_from(interval).ok()? + 1)?)
+    }
+
     /// A moment as nanoseconds of the run.
     pub(super) fn stamp(&self, at: Instant) -> u64 {
         nanos(at.saturating_duration_since(self.base))
@@ -110,85 +154,12 @@ impl Run {
     }
 }
 
-/// What one thread counts. Only the progress line reads it meanwhile.
-pub(super) struct Recorder {
-    latency: Mutex<Histogram<u64>>,
-    /// Messages that count.
-    pub(super) messages: AtomicU64,
-    /// Messages without an answer, where they may be lost.
-    pub(super) lost: AtomicU64,
-    errors: AtomicU64,
-    first_error: Mutex<Option<String>>,
-}
-
-impl Recorder {
-    pub(super) fn new() -> Self {
-        Recorder {
-            latency: Mutex::new(histogram()),
-            messages: AtomicU64::new(0),
-            lost: AtomicU64::new(0),
-            errors: AtomicU64::new(0),
-            first_error: Mutex::default(),
-        }
-    }
-
-    /// Something that began, or should have begun, at `begun` is done.
-    pub(super) fn done(&self, run: &Run, begun: Instant, now: Instant) {
-        if run.counts(now) {
-            self.messages.fetch_add(1, Ordering::Relaxed);
-        }
-        // By its beginning: what is late at the end counts with its whole delay.
-        if run.counts(begun) {
-            let elapsed = nanos(now.saturating_duration_since(begun));
-            lock(&self.latency).saturating_record(elapsed.max(1));
-        }
-    }
-
-    /// What began at `begun` has no answer.
-    pub(super) fn lost(&self, run: &Run, begun: Instant) {
-        if run.counts(begun) {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// A message has left that nobody answers.
-    pub(super) fn left(&self, run: &Run, now: Instant) {
-        if run.counts(now) {
-            self.messages.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    pub(super) fn error(&self, text: impl Into<String>) {
-        self.errors_of(1, text);
-    }
-
-    pub(super) fn errors_of(&self, count: u64, text: impl Into<String>) {
-        if count > 0 {
-            self.errors.fetch_add(count, Ordering::Relaxed);
-            lock(&self.first_error).get_or_insert_with(|| text.into());
-        }
-    }
-
-    pub(super) fn errors(&self) -> u64 {
-        self.errors.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn first_error(&self) -> Option<String> {
-        lock(&self.first_error).clone()
-    }
-
-    pub(super) fn add_latency(&self, total: &mut Histogram<u64>) {
-        // They have the same bounds.
-        let _ = total.add(&*lock(&self.latency));
-    }
-}
-
 /// From a nanosecond to an hour, with three digits.
 pub(super) fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 3_600_000_000_000, 3).expect("the bounds are in order")
 }
 
-fn nanos(span: Duration) -> u64 {
+pub(super) fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
