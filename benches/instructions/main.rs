@@ -18,6 +18,7 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use gungraun::prelude::*;
+use gungraun::{Callgrind, CallgrindMetrics, EventKind};
 use network_system::container::{Container, Format};
 use network_system::internal::StageLink;
 use network_system::pipeline::{Compression, Encryption};
@@ -144,6 +145,11 @@ library_benchmark_group!(name = pipeline_stage, benchmarks = there_and_back_100)
 library_benchmark_group!(name = containers, benchmarks = write_and_read_100);
 
 main!(
+    // Caches are another machine's: what counts is instructions.
+    config = LibraryBenchmarkConfig::default().tool(
+        Callgrind::with_args(["--cache-sim=no"])
+            .format([CallgrindMetrics::SingleEvent(EventKind::Ir)])
+    ),
     library_benchmark_groups = [
         message_throughput,
         session,
