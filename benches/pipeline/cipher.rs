@@ -6,10 +6,11 @@ use std::time::Instant;
 use aws_lc_rs::aead::{
     AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey,
 };
-use network_system::internal::StageLink;
-use network_system::pipeline::{Encryption, Keys, Secret};
+use network_system::pipeline::{Encryption, Keys};
 
-use super::{Batch, Case};
+use super::Case;
+use super::ratio::{Batch, Pair};
+use super::stages;
 
 /// Bytes of the id before the ciphertext, and of the tag behind it.
 const ID: usize = 4;
@@ -41,30 +42,27 @@ pub(crate) fn cases() -> Vec<Case> {
         for size in [64, 1_024, 16_384] {
             // What stays in the cache of a core.
             let messages = (128 * 1024 / size).min(256);
-            cases.push(Case {
-                name: format!("encrypt/{}/{size}", cipher.name),
-                messages,
-                stage: encode(cipher, size, messages),
-                library: seal(cipher, size, messages),
-            });
-            cases.push(Case {
-                name: format!("decrypt/{}/{size}", cipher.name),
-                messages,
-                stage: decode(cipher, size, messages),
-                library: open(cipher, size, messages),
-            });
+            let pair = |own, other| Pair {
+                peer: "AWS-LC",
+                messages: messages as u64,
+                own,
+                other,
+            };
+            cases.push((
+                format!("encrypt/{}/{size}", cipher.name),
+                pair(encode(cipher, size, messages), seal(cipher, size, messages)),
+            ));
+            cases.push((
+                format!("decrypt/{}/{size}", cipher.name),
+                pair(decode(cipher, size, messages), open(cipher, size, messages)),
+            ));
         }
     }
     cases
 }
 
-fn pair(cipher: &Cipher) -> (StageLink, StageLink) {
-    let secret = Secret::new([7; 32]).unwrap();
-    StageLink::pair((cipher.stage)(&Keys::new(1, secret))).unwrap()
-}
-
 fn encode(cipher: &Cipher, size: usize, messages: usize) -> Batch {
-    let (mut client, _) = pair(cipher);
+    let (mut client, _) = stages::cipher(cipher.stage);
     let (message, mut output) = (vec![b'x'; size], Vec::new());
     Box::new(move || {
         let began = Instant::now();
@@ -78,7 +76,7 @@ fn encode(cipher: &Cipher, size: usize, messages: usize) -> Batch {
 }
 
 fn decode(cipher: &Cipher, size: usize, messages: usize) -> Batch {
-    let (mut client, mut server) = pair(cipher);
+    let (mut client, mut server) = stages::cipher(cipher.stage);
     let (message, mut output) = (vec![b'x'; size], Vec::new());
     let mut frames = vec![Vec::new(); messages];
     Box::new(move || {

@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use flate2::{Compress, Decompress, FlushCompress, FlushDecompress};
 use lz4_flex::block::{compress_into, decompress_into, get_maximum_output_size};
-use network_system::internal::StageLink;
 use network_system::pipeline::Compression;
 use zstd::zstd_safe::{CCtx, DCtx};
 
-use super::{Batch, Case};
+use super::Case;
+use super::ratio::{Batch, Pair};
+use super::stages;
 
 /// Bytes before what the algorithm makes of a message: what a program would need that calls it itself.
 const HEAD: usize = 5;
@@ -20,6 +21,7 @@ type Run = Box<dyn FnMut(&[u8], &mut [u8]) -> usize>;
 /// Names an algorithm, both ways to get it.
 struct Algorithm {
     name: &'static str,
+    library: &'static str,
     stage: fn() -> Compression,
     compress: fn() -> Run,
     decompress: fn() -> Run,
@@ -28,12 +30,14 @@ struct Algorithm {
 const ALGORITHMS: [Algorithm; 4] = [
     Algorithm {
         name: "lz4",
+        library: "lz4_flex",
         stage: Compression::lz4,
         compress: || Box::new(|message, output| compress_into(message, output).unwrap()),
         decompress: || Box::new(|block, output| decompress_into(block, output).unwrap()),
     },
     Algorithm {
         name: "zstd",
+        library: "zstd",
         stage: Compression::zstd,
         compress: || {
             let mut context = CCtx::create();
@@ -46,12 +50,14 @@ const ALGORITHMS: [Algorithm; 4] = [
     },
     Algorithm {
         name: "gzip",
+        library: "flate2",
         stage: Compression::gzip,
         compress: || deflate(Compress::new_gzip(flate2::Compression::new(3), 15)),
         decompress: || inflate(Decompress::new_gzip(15)),
     },
     Algorithm {
         name: "deflate",
+        library: "flate2",
         stage: Compression::deflate,
         compress: || deflate(Compress::new(flate2::Compression::new(3), true)),
         decompress: || inflate(Decompress::new(true)),
@@ -82,51 +88,36 @@ pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for algorithm in &ALGORITHMS {
         for size in [1_024, 4_096, 65_536, 1_048_576] {
-            let message = json(size);
+            let message = stages::json(size);
             // What stays in the cache of a core.
             let messages = (128 * 1024 / size).clamp(1, 32);
-            cases.push(Case {
-                name: format!("compress/{}/{size}", algorithm.name),
-                messages,
-                stage: encode(algorithm, &message, messages),
-                library: compress(algorithm, &message, messages),
-            });
-            cases.push(Case {
-                name: format!("decompress/{}/{size}", algorithm.name),
-                messages,
-                stage: decode(algorithm, &message, messages),
-                library: decompress(algorithm, &message, messages),
-            });
+            let pair = |own, other| Pair {
+                peer: algorithm.library,
+                messages: messages as u64,
+                own,
+                other,
+            };
+            cases.push((
+                format!("compress/{}/{size}", algorithm.name),
+                pair(
+                    encode(algorithm, &message, messages),
+                    compress(algorithm, &message, messages),
+                ),
+            ));
+            cases.push((
+                format!("decompress/{}/{size}", algorithm.name),
+                pair(
+                    decode(algorithm, &message, messages),
+                    decompress(algorithm, &message, messages),
+                ),
+            ));
         }
     }
     cases
 }
 
-/// Rows of JSON with some variety, exactly so many bytes of them.
-fn json(size: usize) -> Vec<u8> {
-    let mut text = String::with_capacity(size + 200);
-    let mut state = 1_u32;
-    let mut random = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        state >> 8
-    };
-    for index in 0.. {
-        if text.len() >= size {
-            break;
-        }
-        let (value, name) = (random() % 100_000, random() % 500);
-        text += &format!(
-            "{{\"id\":{index},\"sensor\":\"station-{name:03}\",\"value\":{}.{:02},\"unit\":\"°C\",\"ok\":{}}},",
-            value / 100,
-            value % 100,
-            value % 7 != 0
-        );
-    }
-    text.into_bytes()[..size].to_vec()
-}
-
 fn encode(algorithm: &Algorithm, message: &[u8], messages: usize) -> Batch {
-    let (mut client, _) = StageLink::pair((algorithm.stage)()).unwrap();
+    let (mut client, _) = stages::pair((algorithm.stage)());
     let (message, mut output) = (message.to_vec(), Vec::new());
     Box::new(move || {
         let began = Instant::now();
@@ -140,7 +131,7 @@ fn encode(algorithm: &Algorithm, message: &[u8], messages: usize) -> Batch {
 }
 
 fn decode(algorithm: &Algorithm, message: &[u8], messages: usize) -> Batch {
-    let (mut client, mut server) = StageLink::pair((algorithm.stage)()).unwrap();
+    let (mut client, mut server) = stages::pair((algorithm.stage)());
     let (message, mut output) = (message.to_vec(), Vec::new());
     let mut encoded = Vec::new();
     client.encode(&message, &mut encoded).unwrap();

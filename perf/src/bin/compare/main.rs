@@ -13,10 +13,10 @@ use std::process::ExitCode;
 use std::{env, fs, io, thread};
 
 use network_system_perf::args::Args;
+use network_system_perf::server::ServerCommand;
 use network_system_perf::sys;
 
 use crate::cases::{Case, Role};
-use crate::process::ServerCommand;
 
 const USAGE: &str = "\
 usage: compare --server NAME='COMMAND' [options]

@@ -4,11 +4,12 @@ use std::time::Duration;
 use std::{io, thread};
 
 use network_system_perf::report::Report;
+use network_system_perf::server::{Server, ServerCommand};
 use network_system_perf::stats::Spread;
 
 use crate::Plan;
 use crate::cases::{Case, Wanted, Work};
-use crate::process::{Load, Server, ServerCommand};
+use crate::process::Load;
 
 /// What makes a server touch the memory that it needs for any connection,
 /// before idle connections are opened.

@@ -1,36 +1,34 @@
-//! Micro benches of the message path: decoding, encoding, the outbox, encoding for many receivers.
+//! Micro benches of parts of the message path: decoding, encoding, the outbox, encoding for many receivers.
 //!
-//! `cargo bench [-- TEXT]` runs those whose name contains the text. Each is measured in samples of about 10 ms;
-//! the median and the fastest sample are shown, for each message. They show where a change has an effect;
-//! what a server costs is measured in `perf/`.
-//!
-//! A harness of some fifty lines is enough for that, and saves `cargo test` the crates of a larger one.
-
-#![allow(clippy::print_stdout, reason = "results go there")]
+//! `cargo bench --bench codec [-- TEXT]` runs those whose name contains the text. A run is what one read brings; the rate
+//! is of messages. They show where a change has an effect; what a server costs is measured in `perf/`.
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use network_system::CodecKind;
 use network_system::internal::{
     Decode, Encode, Queue, WebSocketDecode, WebSocketDeflate, WebSocketOptions, encode_for_many,
     push_websocket_frame, push_websocket_message,
 };
 
-const SAMPLES: usize = 31;
-const SAMPLE: Duration = Duration::from_millis(10);
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .sample_size(30)
+        .warm_up_time(Duration::from_millis(100))
+        .measurement_time(Duration::from_millis(500));
+    targets = codec
+}
+criterion_main!(benches);
 
-fn main() {
-    // `cargo bench` adds `--bench`.
-    let wanted: Vec<_> = std::env::args()
-        .skip(1)
-        .filter(|arg| !arg.starts_with("--"))
-        .collect();
-    let bench = |name: &str, messages: usize, mut run: Box<dyn FnMut()>| {
-        if wanted.is_empty() || wanted.iter().any(|text| name.contains(text.as_str())) {
-            measure(name, messages, &mut run);
-        }
+fn codec(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("Codec");
+    let mut bench = |name: &str, messages: usize, mut run: Box<dyn FnMut()>| {
+        group.throughput(Throughput::Elements(messages as u64));
+        group.bench_function(name, |bencher| bencher.iter(&mut run));
     };
     for size in [64, 1_024, 65_536] {
         bench(
@@ -81,7 +79,7 @@ fn main() {
     }
     for receivers in [10, 1_000] {
         bench(
-            &format!("broadcast/64/{receivers}"),
+            &format!("encode-for-many/64/{receivers}"),
             receivers,
             broadcast(receivers),
         );
@@ -250,25 +248,4 @@ fn broadcast(receivers: usize) -> Box<dyn FnMut()> {
             black_box(queue.drain());
         }
     })
-}
-
-fn measure(name: &str, messages: usize, run: &mut dyn FnMut()) {
-    let mut runs = 1;
-    while time(runs, run) < SAMPLE {
-        runs *= 2;
-    }
-    let mut samples: Vec<f64> = (0..SAMPLES)
-        .map(|_| time(runs, run).as_nanos() as f64 / (runs * messages) as f64)
-        .collect();
-    samples.sort_by(f64::total_cmp);
-    let (median, fastest) = (samples[SAMPLES / 2], samples[0]);
-    println!("{name:<30} {median:>10.1} ns a message, fastest {fastest:.1}");
-}
-
-fn time(runs: usize, run: &mut dyn FnMut()) -> Duration {
-    let began = Instant::now();
-    for _ in 0..runs {
-        run();
-    }
-    began.elapsed()
 }
