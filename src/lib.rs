@@ -69,4 +69,6 @@ mod texts {
     struct Guide;
     #[doc = include_str!("../docs/containers.md")]
     struct Containers;
+    #[doc = include_str!("../docs/metrics.md")]
+    struct Metrics;
 }

@@ -33,3 +33,6 @@ pub(crate) use self::recorder::{Recorder, WorkerRecorder};
 pub use self::snapshot::{
     ErrorCounts, MemberMetrics, MemoryMetrics, PerformanceMetrics, Role, TransportMetrics,
 };
+
+#[cfg(test)]
+mod tests;

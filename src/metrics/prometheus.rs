@@ -8,9 +8,6 @@ use super::monitor::{Key, Observed};
 use super::process;
 use crate::pipeline::StageStats;
 
-#[cfg(test)]
-mod tests;
-
 /// What the application recorded stands in the place of a side.
 const RECORDED: &str = "application";
 

@@ -68,3 +68,10 @@ impl Rates {
         }
     }
 }
+
+#[cfg(test)]
+impl Rates {
+    pub(super) fn len(&self) -> usize {
+        self.samples.len()
+    }
+}

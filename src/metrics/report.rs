@@ -6,9 +6,6 @@ use std::time::Duration;
 use super::latency::Latency;
 use super::snapshot::{ErrorCounts, MemberMetrics, MemoryMetrics, PerformanceMetrics};
 
-#[cfg(test)]
-mod tests;
-
 /// The longest name that is shown whole.
 const NAME_MAX: usize = 64;
 

@@ -85,6 +85,14 @@ pub struct PerformanceMetrics {
     pub members: Vec<MemberMetrics>,
 }
 
+impl PerformanceMetrics {
+    /// What the servers or clients with this name have done.
+    pub fn member(&self, role: Role, name: &str) -> Option<&MemberMetrics> {
+        let mut members = self.members.iter();
+        members.find(|member| member.role == role && member.name == name)
+    }
+}
+
 /// What went wrong.
 ///
 /// The kinds follow from the codes, and one error may be of more than one kind: a connection that ends because its
