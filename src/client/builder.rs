@@ -370,6 +370,11 @@ impl ClientBuilder {
         )
         .with_pipeline(self.pipeline)
         .with_recorder(self.name.unwrap_or_else(|| "client".into()), self.monitor);
+        let memory = hub.recorder.memory().cloned();
+        if let Some(inbox) = &inbox {
+            inbox.account(memory.clone());
+        }
+        let offline = Offline::new(self.offline_bytes, self.offline_policy, memory);
         let link = LinkConfig {
             message_limit: hub.frame_limit(),
             socket: self.socket,
@@ -393,7 +398,7 @@ impl ClientBuilder {
             resolver: self.resolver,
             inbox,
             on_state_change: self.on_state_change,
-            ..Inner::new(hub, Offline::new(self.offline_bytes, self.offline_policy))
+            ..Inner::new(hub, offline)
         }))
     }
 }

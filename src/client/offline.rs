@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use tokio::sync::Notify;
@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use crate::config::QueuePolicy;
 use crate::error::{ErrorCode, SendError};
 use crate::message::Message;
+use crate::metrics::{MemberMemory, QueueAccount};
 use crate::session::Session;
 use crate::session::shared::lock;
 
@@ -40,6 +41,7 @@ struct Waiting {
     direct: bool,
     queue: VecDeque<Message>,
     bytes: usize,
+    account: QueueAccount,
     /// Set while nothing may be queued.
     closed: Option<Closed>,
 }
@@ -58,13 +60,18 @@ pub(super) enum Offer {
 }
 
 impl Offline {
-    pub(super) fn new(most_bytes: usize, policy: QueuePolicy) -> Self {
+    pub(super) fn new(
+        most_bytes: usize,
+        policy: QueuePolicy,
+        memory: Option<Arc<MemberMemory>>,
+    ) -> Self {
         Offline {
             state: Mutex::new(Waiting {
                 session: None,
                 direct: false,
                 queue: VecDeque::new(),
                 bytes: 0,
+                account: QueueAccount::new(memory),
                 closed: Some(NOT_CONNECTED),
             }),
             changed: Notify::new(),
@@ -126,6 +133,7 @@ impl Offline {
         }
         state.bytes += len;
         state.queue.extend(message.take());
+        state.note();
         Offer::Taken { dropped }
     }
 
@@ -184,7 +192,9 @@ impl Offline {
     pub(super) fn take_queue(&self) -> Vec<Message> {
         let mut state = lock(&self.state);
         state.bytes = 0;
-        std::mem::take(&mut state.queue).into()
+        let queue = std::mem::take(&mut state.queue);
+        state.note();
+        queue.into()
     }
 
     /// Hands over what is queued, then lets messages go straight to the session. Pending for ever when
@@ -212,6 +222,7 @@ impl Offline {
         let mut state = lock(&self.state);
         let before = state.queue.len();
         let result = state.hand_over(session, context, errors);
+        state.note();
         let changed = result.is_ready() || state.queue.len() < before;
         drop(state);
         if changed {
@@ -225,6 +236,11 @@ impl Waiting {
     /// Whether a message of `len` bytes has room. One message always has.
     fn has_room(&self, len: usize, most_bytes: usize) -> bool {
         self.queue.is_empty() || (self.bytes + len <= most_bytes && self.queue.len() < MESSAGES_MAX)
+    }
+
+    /// Notes what waits by now.
+    fn note(&mut self) {
+        self.account.note(self.queue.len(), self.bytes);
     }
 
     fn pop(&mut self) -> Option<Message> {

@@ -12,6 +12,7 @@ use super::Client;
 use crate::error::{CloseReason, ErrorCode, RequestError};
 use crate::handler::{BoxFuture, Closures, Service, Wants};
 use crate::message::Message;
+use crate::metrics::{MemberMemory, QueueAccount};
 use crate::session::inbound::Inbound;
 use crate::session::shared::lock;
 use crate::session::{Session, SessionId};
@@ -101,12 +102,25 @@ pub(super) struct Inbox {
 struct InboxState {
     queue: VecDeque<Message>,
     bytes: usize,
+    account: QueueAccount,
     has_reader: bool,
     /// Sessions with a message that waits for room, in the order in which they began.
     pushing: Vec<SessionId>,
 }
 
+impl InboxState {
+    /// Notes what waits by now.
+    fn note(&mut self) {
+        self.account.note(self.queue.len(), self.bytes);
+    }
+}
+
 impl Inbox {
+    /// From now on what waits is noted. Nothing does yet.
+    pub(super) fn account(&self, memory: Option<Arc<MemberMemory>>) {
+        lock(&self.state).account = QueueAccount::new(memory);
+    }
+
     /// The client's state has changed: the stream may have ended.
     pub(super) fn wake(&self) {
         self.arrived.notify_waiters();
@@ -116,6 +130,7 @@ impl Inbox {
         let mut state = lock(&self.state);
         let message = state.queue.pop_front()?;
         state.bytes -= message.len();
+        state.note();
         drop(state);
         self.room.notify_waiters();
         Some(message)
@@ -140,6 +155,7 @@ impl Inbox {
                 if is_next && has_room {
                     state.bytes += len;
                     state.queue.extend(message.take());
+                    state.note();
                     drop(state);
                     self.arrived.notify_waiters();
                     return true;

@@ -11,9 +11,12 @@
 //! attached to a [`PerformanceMonitor`] also takes times: how long its handlers need, sampled once a read, and
 //! how long PINGs and requests wait for their answer.
 
+#[cfg_attr(not(feature = "counting-allocator"), path = "allocator_missing.rs")]
+mod allocator;
 mod counts;
 mod interval;
 mod latency;
+mod memory;
 mod monitor;
 mod process;
 mod prometheus;
@@ -24,8 +27,12 @@ mod recorder;
 mod report;
 mod snapshot;
 
+#[cfg(feature = "counting-allocator")]
+pub use self::allocator::CountingAllocator;
 pub use self::interval::{IntervalLatency, LatencyIntervals};
 pub use self::latency::Latency;
+pub(crate) use self::memory::{Held, MemberMemory, PoolAccount, QueueAccount, queue};
+pub use self::memory::{MemoryProfiler, MemoryStatistics};
 pub use self::monitor::PerformanceMonitor;
 pub(crate) use self::recent::Note;
 pub use self::recent::{Event, EventLevel, RecentEvents};

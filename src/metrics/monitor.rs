@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::counts::Work;
 use super::interval::LatencyIntervals;
 use super::latency::AllTimes;
+use super::memory::{MemberMemory, MonitorMemory};
 use super::rates::{PerSecond, Rates, Sample};
 use super::recent::{Note, RecentEvents, Ring};
 use super::recorded::{Recorded, RecordedCounts};
@@ -48,6 +49,7 @@ struct Inner {
     /// A monitor that watches all that this one does, and more.
     parent: Option<PerformanceMonitor>,
     recorded: Recorded,
+    memory: MonitorMemory,
     registry: Mutex<Registry>,
     recent: Ring,
 }
@@ -77,6 +79,7 @@ pub(super) struct Observed {
     pub(super) sum: Work,
     pub(super) recorded: RecordedCounts,
     pub(super) memory: MemoryMetrics,
+    member_memory: BTreeMap<Key, MemoryMetrics>,
     pub(super) rates: PerSecond,
     pub(super) uptime: Duration,
     since: Instant,
@@ -99,6 +102,7 @@ impl PerformanceMonitor {
             inner: Arc::new(Inner {
                 parent,
                 recorded: Recorded::new(),
+                memory: MonitorMemory::default(),
                 registry: Mutex::new(Registry {
                     since: Instant::now(),
                     resets: 0,
@@ -134,6 +138,18 @@ impl PerformanceMonitor {
         }
     }
 
+    /// Where a server or client notes what it holds.
+    pub(super) fn member_memory(&self, role: Role, name: &str) -> Arc<MemberMemory> {
+        let parent = self.inner.parent.as_ref();
+        let above = parent.map(|parent| parent.member_memory(role, name));
+        self.inner.memory.attach((role, name.to_owned()), above)
+    }
+
+    /// What members note.
+    pub(super) fn noted_memory(&self) -> &MonitorMemory {
+        &self.inner.memory
+    }
+
     /// Something happened to a server or client.
     pub(super) fn note(&self, member: &str, note: Note<'_>) {
         if let Some(parent) = &self.inner.parent {
@@ -155,6 +171,24 @@ impl PerformanceMonitor {
     /// reset. So who asks once a second gets the rates of that second.
     pub fn metrics(&self) -> PerformanceMetrics {
         self.observe().metrics()
+    }
+
+    /// What all hold in queues and buffers, and what the process does: the same as
+    /// [`PerformanceMetrics::memory`], for much less work.
+    pub fn memory(&self) -> MemoryMetrics {
+        let registry = lock(&self.inner.registry);
+        let live = registry.live.iter();
+        let sessions = live.map(|live| live.recorder.totals.all_open()).sum();
+        drop(registry);
+        self.memory_with(sessions, &self.inner.recorded.read())
+    }
+
+    fn memory_with(&self, sessions: u64, recorded: &RecordedCounts) -> MemoryMetrics {
+        MemoryMetrics {
+            recorded_bytes: recorded.memory,
+            recorded_bytes_peak: recorded.memory_peak,
+            ..self.inner.memory.metrics(sessions)
+        }
     }
 
     /// The same, when counting began, and when a message was last sent or received.
@@ -212,6 +246,7 @@ impl PerformanceMonitor {
         registry.since = Instant::now();
         registry.resets += 1;
         self.inner.recorded.reset();
+        self.inner.memory.reset_peaks();
     }
 
     // What the application records
@@ -282,25 +317,27 @@ impl PerformanceMonitor {
         for member in members.values() {
             sum.add(member);
         }
+        let of_member = |(key, work): (&Key, &Work)| {
+            let memory = self.inner.memory.of_member(key, work.counts.sum().active);
+            (key.clone(), memory)
+        };
+        let member_memory = members.iter().map(of_member).collect();
         let recorded = self.inner.recorded.read();
         self.inner.recorded.times.add_to(&mut sum.times.recorded);
         let mut traffic = sum.counts.sum();
+        let memory = self.memory_with(traffic.active, &recorded);
         traffic.add(&recorded.traffic);
         let sample = Sample {
             connections: traffic.opened,
             messages: traffic.messages_sent + traffic.messages_received,
             bytes: traffic.bytes_sent + traffic.bytes_received,
         };
-        let memory = MemoryMetrics {
-            recorded_bytes: recorded.memory,
-            recorded_bytes_peak: recorded.memory_peak,
-            ..MemoryMetrics::default()
-        };
         let (now, since) = (Instant::now(), registry.since);
         Observed {
             members,
             sum,
             memory,
+            member_memory,
             recorded,
             rates: registry.rates.read(now, sample, since),
             uptime: now.saturating_duration_since(since),
@@ -347,7 +384,29 @@ impl Observed {
             last_update: self
                 .last()
                 .map(|last| self.now.saturating_duration_since(last)),
-            members: self.members.iter().map(member).collect(),
+            members: self
+                .members
+                .iter()
+                .map(|known| self.member(known))
+                .collect(),
+        }
+    }
+
+    fn member(&self, (key, work): (&Key, &Work)) -> MemberMetrics {
+        let ((role, name), counts, times) = (key, &work.counts, &work.times);
+        MemberMetrics {
+            role: *role,
+            name: name.clone(),
+            failed_connections: counts.failed,
+            transports: counts.transports(),
+            stages: counts.stages.clone(),
+            request_latency: times.requests.latency(),
+            ping_latency: times.pings.latency(),
+            handler_time: times.handlers.latency(),
+            errors: counts.errors(),
+            messages_dropped: counts.dropped,
+            messages_lost: counts.lost,
+            memory: self.member_memory.get(key).copied().unwrap_or_default(),
         }
     }
 }
@@ -370,24 +429,6 @@ impl Live {
     /// What it has done since the last reset.
     fn work(&self) -> Work {
         Work::of(&self.recorder).since(&self.before)
-    }
-}
-
-fn member(((role, name), work): (&Key, &Work)) -> MemberMetrics {
-    let (counts, times) = (&work.counts, &work.times);
-    MemberMetrics {
-        role: *role,
-        name: name.clone(),
-        failed_connections: counts.failed,
-        transports: counts.transports(),
-        stages: counts.stages.clone(),
-        request_latency: times.requests.latency(),
-        ping_latency: times.pings.latency(),
-        handler_time: times.handlers.latency(),
-        errors: counts.errors(),
-        messages_dropped: counts.dropped,
-        messages_lost: counts.lost,
-        ..MemberMetrics::default()
     }
 }
 

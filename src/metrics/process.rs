@@ -32,6 +32,19 @@ pub(super) fn read() -> Process {
     }
 }
 
+/// Bytes of the process that are in memory.
+#[cfg(target_os = "linux")]
+pub(super) fn resident() -> Option<u64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    parse::stat(&stat, None, 1, rustix::param::page_size() as u64).resident_bytes
+}
+
+/// There is no such thing.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn resident() -> Option<u64> {
+    None
+}
+
 /// There is no such thing.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn read() -> Process {

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::Role;
 use super::latency::{AllTimes, Times};
+use super::memory::MemberMemory;
 use super::monitor::PerformanceMonitor;
 use super::recent::Note;
 use crate::error::ErrorCode;
@@ -72,6 +73,12 @@ impl Totals {
         // In this order, so that a session which ends meanwhile does not count less than nothing.
         let closed = self.closed[transport as usize].load(Relaxed);
         self.opened(transport).saturating_sub(closed)
+    }
+
+    /// Sessions that are open on all transports.
+    pub(super) fn all_open(&self) -> u64 {
+        let transports = Transport::ALL.iter();
+        transports.map(|&transport| self.open(transport)).sum()
     }
 
     /// An error of a session.
@@ -141,8 +148,6 @@ pub(crate) struct WorkerRecorder {
     traffic: [Traffic; Transport::ALL.len()],
     /// How long handlers need for a message, when somebody wants to know.
     handler_times: Option<Times>,
-    /// Memory that belongs to the worker's thread, whichever session it serves.
-    pub(crate) memory: MemoryGauge,
 }
 
 impl WorkerRecorder {
@@ -171,45 +176,6 @@ impl WorkerRecorder {
     }
 }
 
-/// Bytes of memory, and in how many buffers, now and at most.
-#[derive(Debug, Default)]
-pub(crate) struct MemoryGauge {
-    bytes: AtomicU64,
-    peak: AtomicU64,
-    buffers: AtomicU64,
-}
-
-impl MemoryGauge {
-    /// Notes a change.
-    pub(crate) fn change(&self, bytes: i64, buffers: i64) {
-        let before = self.bytes.fetch_add(bytes as u64, Relaxed);
-        let now = before.wrapping_add(bytes as u64);
-        if bytes > 0 && now > self.peak.load(Relaxed) {
-            self.peak.fetch_max(now, Relaxed);
-        }
-        if buffers != 0 {
-            self.buffers.fetch_add(buffers as u64, Relaxed);
-        }
-    }
-
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes.load(Relaxed)
-    }
-
-    pub(crate) fn peak(&self) -> u64 {
-        self.peak.load(Relaxed)
-    }
-
-    pub(crate) fn buffers(&self) -> u64 {
-        self.buffers.load(Relaxed)
-    }
-
-    /// The peak is what there is now.
-    pub(crate) fn reset_peak(&self) {
-        self.peak.store(self.bytes(), Relaxed);
-    }
-}
-
 /// What one server or client counts. It outlives its sessions.
 #[derive(Default)]
 pub(crate) struct Recorder {
@@ -218,11 +184,6 @@ pub(crate) struct Recorder {
     clock: Clock,
     pub(crate) totals: Totals,
     workers: Mutex<Vec<Arc<WorkerRecorder>>>,
-    /// Bytes that wait in the queues of sessions.
-    pub(crate) queues: MemoryGauge,
-    /// Bytes in buffers of sessions: unfinished frames, batches that wait for a handler, what the link has not
-    /// taken.
-    pub(crate) buffers: MemoryGauge,
     pipeline: Option<Pipeline>,
     /// Who wants to know.
     monitored: Option<Monitored>,
@@ -231,6 +192,8 @@ pub(crate) struct Recorder {
 /// What is recorded for a monitor alone.
 struct Monitored {
     monitor: PerformanceMonitor,
+    /// What the sessions hold.
+    memory: Arc<MemberMemory>,
     /// How long requests of this side wait for their answer.
     requests: Times,
     /// How long PINGs of this side wait for their PONG.
@@ -246,15 +209,16 @@ impl Recorder {
         pipeline: Option<Pipeline>,
     ) -> Arc<Self> {
         let recorder = Arc::new(Recorder {
-            name,
             role,
             clock,
             pipeline,
             monitored: monitor.map(|monitor| Monitored {
+                memory: monitor.member_memory(role, &name),
                 monitor,
                 requests: Times::default(),
                 pings: Times::default(),
             }),
+            name,
             ..Recorder::default()
         });
         if let Some(monitored) = &recorder.monitored {
@@ -268,6 +232,12 @@ impl Recorder {
         if let Some(monitored) = &self.monitored {
             monitored.monitor.retire(self);
         }
+    }
+
+    /// Where to note what sessions hold, when somebody wants to know.
+    #[inline]
+    pub(crate) fn memory(&self) -> Option<&Arc<MemberMemory>> {
+        self.monitored.as_ref().map(|monitored| &monitored.memory)
     }
 
     pub(super) fn role(&self) -> Role {

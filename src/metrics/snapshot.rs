@@ -192,30 +192,51 @@ impl ErrorKind {
     }
 }
 
-/// Memory in buffers and queues, measured.
+/// Memory in buffers and queues, measured: changed where it is taken and given back. Each figure is exact for its
+/// moment, and each peak for the time since the monitor was made or reset.
+///
+/// Members with the same side and name are one. What is about the process is 0 or `None` in members.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct MemoryMetrics {
-    /// Bytes of messages that wait in the queues of sessions.
+    /// Bytes of messages that wait in queues: outboxes of sessions, a client's queue while it is not connected, and
+    /// its message stream.
     pub queued_bytes: u64,
     /// The most that there were at a time.
     pub queued_bytes_peak: u64,
-    /// Bytes in buffers of sessions: unfinished frames, messages that wait for a handler, what a link has not taken.
+    /// Bytes in buffers of sessions: unfinished frames, messages that wait for a handler or are handled, what a link
+    /// has not taken. As of the end of each session's last turn. [`SessionStats::buffered_bytes`] has it for each
+    /// session, and says what does not count.
+    ///
+    /// [`SessionStats::buffered_bytes`]: crate::SessionStats::buffered_bytes
     pub session_buffer_bytes: u64,
     /// The most that there were at a time.
     pub session_buffer_bytes_peak: u64,
-    /// Bytes in buffers that workers share among their sessions.
+    /// Bytes in buffers that worker threads lend to one session after the other. Of the whole process: a thread may
+    /// serve several servers and clients, and its buffers count once.
     pub buffer_pool_bytes: u64,
-    /// How many buffers hold something.
+    /// The most that there were at a time, since the process began.
+    pub buffer_pool_bytes_peak: u64,
+    /// How many queues and buffers hold something, with those of worker threads.
     pub active_buffers: u64,
+    /// Sessions that are open.
+    pub active_sessions: u64,
+    /// Bytes that a session takes on average: what waits in queues and buffers of sessions, divided by the open
+    /// sessions, and the structures that each has while it is idle (its driver, what it shares with its handles,
+    /// and its entries in the lists of its worker and server). What the link itself consists of (socket, TLS
+    /// state, compressors), and what the application keeps, is not in it. 0 without sessions.
+    pub bytes_per_session: u64,
     /// What the application recorded last as its use of memory, in bytes.
     pub recorded_bytes: u64,
     /// The most that it recorded.
     pub recorded_bytes_peak: u64,
-    /// Bytes that the process has allocated; `None` without [`CountingAllocator`](super) as its allocator.
+    /// Bytes that the process has allocated and not freed. `None` unless its allocator is `CountingAllocator`, which
+    /// is there with the feature `counting-allocator`.
     pub allocated_bytes: Option<u64>,
-    /// The most that it had at a time.
+    /// The most that it had at a time, since it began.
     pub allocated_bytes_peak: Option<u64>,
+    /// How often it has allocated.
+    pub allocations: Option<u64>,
     /// Bytes of the process that are in memory, as the system says; `None` where it does not.
     pub resident_bytes: Option<u64>,
 }

@@ -66,6 +66,11 @@ impl StageScratch {
         Bytes::from(std::mem::take(&mut self.result))
     }
 
+    /// Bytes of memory that it takes.
+    pub(crate) fn memory(&self) -> usize {
+        self.result.capacity() + self.front.capacity() + self.back.capacity()
+    }
+
     /// Gives back what a large message has left behind.
     pub(crate) fn shrink(&mut self) {
         for buffer in [&mut self.result, &mut self.front, &mut self.back] {

@@ -59,6 +59,12 @@ pub struct SessionStats {
     pub queued_messages: usize,
     /// Bytes that wait in the outbox.
     pub queued_bytes: usize,
+    /// Bytes of memory that the session held in buffers when it last had something to do: an unfinished frame,
+    /// messages that wait for a handler or are being handled, encoded frames that the link has not taken, and what
+    /// the link has taken and not passed on. 0 while it is idle. What each session has all the time (its
+    /// structures, the state of TLS, windows of compressors that are carried over) does not count, nor do
+    /// PINGs and PONGs.
+    pub buffered_bytes: usize,
     /// The round trip of the last PING; `None` before the first.
     pub round_trip: Option<Duration>,
     /// When the last message was sent or received.
@@ -508,6 +514,7 @@ impl Session {
             dropped: counters.dropped.load(Ordering::Relaxed).into(),
             queued_messages,
             queued_bytes,
+            buffered_bytes: self.shared.buffered_bytes(),
             round_trip: (round_trip > 0).then(|| Duration::from_micros(round_trip.into())),
             last_message: (last_message > 0).then(|| self.shared.hub().clock.instant(last_message)),
         }

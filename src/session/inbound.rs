@@ -100,6 +100,15 @@ impl Inbound {
         self.data().len()
     }
 
+    /// Bytes of memory that it takes.
+    pub(crate) fn memory(&self) -> usize {
+        let owned: usize = self.owned.iter().map(Bytes::len).sum();
+        self.data().len()
+            + owned
+            + self.owned.capacity() * size_of::<Bytes>()
+            + self.spans.capacity() * size_of::<Span>()
+    }
+
     /// Gives the memory of the list of frames back.
     pub(crate) fn into_spans(mut self) -> Vec<Span> {
         self.spans.clear();

@@ -11,6 +11,7 @@ use super::inbound::Inbound;
 use super::output::Output;
 use crate::codec::{EndOfStream, Framing, ProtocolError, Span};
 use crate::error::ErrorCode;
+use crate::metrics::{Held, PoolAccount};
 use crate::pipeline::StageScratch;
 use crate::tls::TlsInfo;
 use crate::websocket::WebSocketInfo;
@@ -36,6 +37,7 @@ pub(crate) struct Buffers {
     pub(crate) scratch: Scratch,
     /// Where messages are between the stages of a pipeline.
     pub(crate) stages: StageScratch,
+    account: PoolAccount,
 }
 
 /// Where filters below a codec, such as TLS, have the other form of the bytes. What is in them between two
@@ -58,6 +60,29 @@ impl Buffers {
         {
             let full = std::mem::replace(&mut self.chunk, self.spare.take(READ_CHUNK));
             self.spare.put(full, READ_CHUNK);
+        }
+    }
+
+    /// Notes what the thread keeps, if that has changed.
+    pub(crate) fn note_memory(&mut self) {
+        let chunk = match self.chunk.capacity() {
+            0 => 0,
+            // Frames that were split off it are still parts of it.
+            capacity => capacity.max(READ_CHUNK),
+        };
+        let buffers = [
+            chunk,
+            self.spans.capacity() * size_of::<Span>(),
+            self.output.as_ref().map_or(0, |output| output.memory()),
+            self.scratch.incoming.capacity(),
+            self.scratch.outgoing.capacity(),
+            self.stages.memory(),
+        ];
+        let bytes = buffers.iter().sum::<usize>() + self.spare.bytes;
+        if bytes != self.account.bytes() {
+            let used = buffers.iter().filter(|&&bytes| bytes > 0).count();
+            let buffers = used + self.spare.buffers.len();
+            self.account.note(Held { bytes, buffers });
         }
     }
 }
@@ -284,6 +309,10 @@ pub(crate) trait Link: Send {
     fn held(&self) -> usize {
         0
     }
+
+    /// Bytes of memory in which part of a frame waits: for the rest of it, for the session to read it, or to leave.
+    /// 0 when nothing waits. May be called at any time.
+    fn buffered(&self) -> usize;
 
     /// Ends the sending direction: the peer sees the end of the stream after what was written.
     fn poll_shutdown(

@@ -7,6 +7,7 @@ use std::task::Waker;
 use super::output::{Encoded, Frame, Output};
 use crate::codec::{FrameType, Framing};
 use crate::config::{Limits, QueuePolicy};
+use crate::metrics::{Held, queue};
 
 /// Senders that are remembered at a time.
 const WAITING_MAX: usize = 1_024;
@@ -41,6 +42,8 @@ pub(crate) struct Outbox {
     bytes: usize,
     /// Set when nothing more is accepted.
     closed: bool,
+    /// Set when what no limit holds back is forgotten too.
+    abandoned: bool,
     /// Senders that wait for room.
     waiting: Vec<Waker>,
 }
@@ -71,6 +74,12 @@ impl Outbox {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.closed
+    }
+
+    /// What waits, as memory.
+    #[inline]
+    pub(crate) fn held(&self) -> Held {
+        queue(self.entries.len(), self.bytes)
     }
 
     fn has_room(&self, len: usize, limits: &Limits) -> bool {
@@ -144,12 +153,18 @@ impl Outbox {
 
     /// Queues a frame before all others.
     pub(crate) fn push_first(&mut self, frame: Frame) {
+        if self.abandoned {
+            return;
+        }
         let entry = Entry::Frame(frame);
         self.bytes += entry.len();
         self.entries.push_front(entry);
     }
 
     fn push(&mut self, entry: Entry) {
+        if self.abandoned {
+            return;
+        }
         self.bytes += entry.len();
         self.entries.push_back(entry);
     }
@@ -218,11 +233,20 @@ impl Outbox {
             .filter(|entry| entry.frame_type().is_message())
             .count()
     }
+
+    /// Forgets what is queued and all that comes, because nobody takes it any more. Says how many messages are
+    /// lost, and whom to wake.
+    pub(crate) fn abandon(&mut self) -> (usize, Vec<Waker>) {
+        self.abandoned = true;
+        let wakers = self.close();
+        (self.clear(), wakers)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -316,5 +340,86 @@ mod tests {
         outbox.close();
         assert_eq!(offer(&mut outbox, 10, QueuePolicy::Wait), Offered::Closed);
         assert_eq!(outbox.len(), 1);
+    }
+
+    #[test]
+    fn what_comes_after_the_end_is_forgotten() {
+        let mut outbox = Outbox::default();
+        offer(&mut outbox, 10, QueuePolicy::Wait);
+        outbox.push_frame(frame(FrameType::RESPONSE, 10));
+        assert_eq!(outbox.abandon().0, 1);
+        outbox.push_frame(frame(FrameType::RESPONSE, 10));
+        outbox.push_first(frame(FrameType::CONTROL, 10));
+        assert_eq!(offer(&mut outbox, 10, QueuePolicy::Wait), Offered::Closed);
+        assert_eq!(outbox.held(), Held::default());
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Offer(QueuePolicy, usize),
+        Encoded(usize),
+        Frame(usize),
+        First(usize),
+        Drain(usize),
+        Clear,
+        Close,
+        Abandon,
+    }
+
+    fn any_step() -> impl Strategy<Value = Step> {
+        let policy = prop::sample::select(vec![
+            QueuePolicy::Wait,
+            QueuePolicy::DropNewest,
+            QueuePolicy::DropOldest,
+            QueuePolicy::Disconnect,
+        ]);
+        let len = || 0..120_usize;
+        prop_oneof![
+            8 => (policy, len()).prop_map(|(policy, len)| Step::Offer(policy, len)),
+            2 => len().prop_map(Step::Encoded),
+            2 => len().prop_map(Step::Frame),
+            1 => len().prop_map(Step::First),
+            4 => (0..200_usize).prop_map(Step::Drain),
+            1 => Just(Step::Clear),
+            1 => Just(Step::Close),
+            1 => Just(Step::Abandon),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_happens_the_bytes_are_those_of_what_waits(
+            steps in prop::collection::vec(any_step(), 0..60)
+        ) {
+            let mut outbox = Outbox::default();
+            for step in steps {
+                match step {
+                    Step::Offer(policy, len) => {
+                        offer(&mut outbox, len, policy);
+                    }
+                    Step::Encoded(len) => {
+                        let payload = Bytes::from(vec![0; len]);
+                        let encoded = Encoded::new(Framing::Msgi, FrameType::DATA, false, &payload);
+                        outbox.offer_encoded(&encoded, &limits(), QueuePolicy::DropOldest);
+                    }
+                    Step::Frame(len) => outbox.push_frame(frame(FrameType::RESPONSE, len)),
+                    Step::First(len) => outbox.push_first(frame(FrameType::CONTROL, len)),
+                    Step::Drain(most) => {
+                        outbox.drain_into(&mut Output::default(), Framing::Msgi, most);
+                    }
+                    Step::Clear => {
+                        outbox.clear();
+                    }
+                    Step::Close => {
+                        outbox.close();
+                    }
+                    Step::Abandon => {
+                        outbox.abandon();
+                    }
+                }
+                let bytes = outbox.entries.iter().map(Entry::len).sum();
+                prop_assert_eq!(outbox.held(), queue(outbox.entries.len(), bytes));
+            }
+        }
     }
 }

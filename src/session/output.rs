@@ -432,6 +432,14 @@ impl Output {
         self.remaining() == 0
     }
 
+    /// Bytes of memory that it takes.
+    pub(crate) fn memory(&self) -> usize {
+        self.bytes.capacity()
+            + self.large.capacity() * size_of::<(usize, Bytes)>()
+            + self.frames.capacity() * size_of::<Frame>()
+            + self.apart
+    }
+
     /// How many frames were pushed since the counts were last taken.
     #[inline]
     pub(crate) fn pending_frames(&self) -> u32 {

@@ -21,7 +21,7 @@ use crate::events;
 use crate::group::GroupName;
 use crate::handler::Service;
 use crate::hub::Hub;
-use crate::metrics::{EventLevel, Note};
+use crate::metrics::{EventLevel, Held, Note};
 use crate::worker::queue::WorkerQueue;
 
 /// Locks a mutex whose data stay valid when a holder panics, as all of this crate's do: they are only
@@ -121,6 +121,8 @@ pub(crate) struct Shared {
     /// The longest message that the other side takes.
     message_limit: AtomicU32,
     outbox: Mutex<Outbox>,
+    /// What the driver held at the end of its last turn, [packed](Held::pack).
+    buffered: AtomicU64,
     pub(crate) counters: Counters,
     /// When the session began and when something was last received, milliseconds of the hub's clock.
     pub(crate) connected_at: u64,
@@ -158,6 +160,7 @@ impl Shared {
             outbox_closed: AtomicBool::new(false),
             message_limit,
             outbox: Mutex::new(Outbox::default()),
+            buffered: AtomicU64::new(0),
             counters: Counters::default(),
             connected_at: now,
             last_received: AtomicU64::new(now),
@@ -343,7 +346,12 @@ impl Shared {
 
     fn with_outbox<T>(&self, change: impl FnOnce(&mut Outbox) -> T) -> T {
         let mut outbox = lock(&self.outbox);
+        let before = outbox.held();
         let result = change(&mut outbox);
+        if let Some(memory) = self.hub.recorder.memory() {
+            // Under the lock, so that nothing is given back before it was taken.
+            memory.queue_changed(before, outbox.held());
+        }
         let closed = if outbox.is_closed() { OUTBOX_CLOSED } else { 0 };
         self.queued
             .store(outbox.len() as u32 | closed, Ordering::Release);
@@ -454,6 +462,39 @@ impl Shared {
         self.with_outbox(Outbox::clear)
     }
 
+    /// Forgets what is queued and whatever comes: there is no link any more. Returns the number of messages lost.
+    pub(crate) fn abandon_outbox(&self) -> usize {
+        let (lost, wakers) = self.with_outbox(Outbox::abandon);
+        self.outbox_closed.store(true, Ordering::Release);
+        wakers.into_iter().for_each(Waker::wake);
+        lost
+    }
+
+    // Memory
+
+    /// Bytes that the driver held at the end of its last turn.
+    pub(crate) fn buffered_bytes(&self) -> usize {
+        Held::unpack(self.buffered.load(Ordering::Relaxed)).bytes
+    }
+
+    /// The driver, and nobody else, says what it holds.
+    #[inline]
+    pub(crate) fn set_buffered(&self, held: Held) {
+        let now = held.pack();
+        let before = self.buffered.load(Ordering::Relaxed);
+        if now != before {
+            self.buffered.store(now, Ordering::Relaxed);
+            self.note_buffered(Held::unpack(before), Held::unpack(now));
+        }
+    }
+
+    #[cold]
+    fn note_buffered(&self, before: Held, now: Held) {
+        if let Some(memory) = self.hub.recorder.memory() {
+            memory.session_changed(before, now);
+        }
+    }
+
     // Closing
 
     /// Asks for an orderly close. The first reason counts.
@@ -467,6 +508,15 @@ impl Shared {
     /// Why the session ended, once it has.
     pub(crate) fn close_reason(&self) -> Option<&CloseReason> {
         self.extra_if_any()?.closed.get()
+    }
+}
+
+impl Drop for Shared {
+    /// What was queued after the end of the session is given back with it.
+    fn drop(&mut self) {
+        if let Some(memory) = self.hub.recorder.memory() {
+            memory.queue_changed(lock(&self.outbox).held(), Held::default());
+        }
     }
 }
 

@@ -374,6 +374,11 @@ impl Link for MemoryLink {
         false
     }
 
+    /// What is on its way to this end, which alone can take it.
+    fn buffered(&self) -> usize {
+        lock(&self.end.incoming).bytes
+    }
+
     fn shrink(&mut self) {
         let mut queue = lock(&self.end.incoming);
         if queue.frames.is_empty() && queue.frames.capacity() > IDLE_FRAMES {

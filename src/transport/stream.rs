@@ -71,6 +71,11 @@ pub(crate) trait Stream: Send + Sized + 'static {
         0
     }
 
+    /// Bytes of memory in which something waits, as [`Link::buffered`].
+    fn buffered(&self) -> usize {
+        0
+    }
+
     /// Passes on what was taken before.
     fn poll_flush(&mut self, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
@@ -114,6 +119,11 @@ pub(crate) trait Codec: Send + 'static {
     /// Whether the codec itself holds part of a frame.
     fn is_mid_frame(&self) -> bool {
         false
+    }
+
+    /// Bytes of memory in which it does.
+    fn buffered(&self) -> usize {
+        0
     }
 
     /// Gives back memory that it does not need at the moment.
@@ -459,6 +469,15 @@ impl<S: Stream, C: Codec> Link for StreamLink<S, C> {
 
     fn held(&self) -> usize {
         self.stream.held()
+    }
+
+    fn buffered(&self) -> usize {
+        let partial = match self.partial.is_empty() {
+            true => 0,
+            // What is in front of it in a large buffer is not given back before it is.
+            false => self.partial.capacity().max(self.size),
+        };
+        partial + self.codec.buffered() + self.stream.buffered()
     }
 
     fn poll_shutdown(

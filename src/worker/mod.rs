@@ -157,6 +157,14 @@ struct Slot {
     driver: Driver,
 }
 
+/// Bytes that the structures of an idle session take, without its link: driver and waker, what it shares with its
+/// handles behind two counters, and its entries in the lists of its worker and its hub.
+pub(crate) const IDLE_SESSION_BYTES: usize = size_of::<Slot>()
+    + size_of::<Shared>()
+    + 2 * size_of::<usize>()
+    + size_of::<Option<Box<Slot>>>()
+    + size_of::<(SessionId, Session)>();
+
 /// The task.
 pub(crate) struct Worker {
     queue: Arc<WorkerQueue>,
@@ -460,6 +468,7 @@ impl Future for Worker {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let mut buffers = BUFFERS.take().unwrap_or_default();
         let result = self.run(context, &mut buffers);
+        buffers.note_memory();
         BUFFERS.set(Some(buffers));
         result
     }

@@ -45,7 +45,7 @@ fn policy(when_full: QueuePolicy) -> impl FnOnce(ServerBuilder) -> ServerBuilder
 }
 
 /// Sends numbered messages until there is no room for `patience` rounds; returns how many were taken.
-async fn fill(session: &Session) -> u64 {
+pub async fn fill(session: &Session) -> u64 {
     let (mut number, mut refused) = (0, 0);
     while refused < 50 {
         match session.try_send(numbered(number, LEN)) {

@@ -33,13 +33,11 @@ async fn serve(
     configure: impl FnOnce(network_system::ServerBuilder) -> network_system::ServerBuilder,
 ) -> Net {
     let listen = format!("{}?codec={codec}", over.listen_url());
-    let server = configure(over.configure(Server::builder()).listen(listen))
-        .build()
-        .unwrap();
-    server.start().await.unwrap();
-    let url = server.urls().remove(0);
+    let builder = over.configure(Server::builder()).listen(listen);
+    let net = Net::start(configure(builder)).await;
+    let url = &net.url;
     assert!(url.ends_with(&format!("?codec={codec}")), "{url}");
-    Net { server, url }
+    net
 }
 
 fn echo(builder: network_system::ServerBuilder) -> network_system::ServerBuilder {

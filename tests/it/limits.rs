@@ -139,16 +139,10 @@ async fn beyond_100_refusals_a_second_connections_are_only_closed(over: Over) {
 }
 
 async fn connections_from_one_address_are_limited(over: Over) {
-    let server = echo(over.server())
+    let builder = echo(over.server())
         .listen(over.listen_url_at("[::1]"))
-        .limits(limits(|limits| limits.max_connections_per_ip = 2))
-        .build()
-        .unwrap();
-    server.start().await.unwrap();
-    let net = Net {
-        url: server.urls().remove(0),
-        server,
-    };
+        .limits(limits(|limits| limits.max_connections_per_ip = 2));
+    let net = Net::start(builder).await;
     let six = net.server.urls().remove(1);
     let one = net.open_peer().await;
     let _two = net.open_peer().await;

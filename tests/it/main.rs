@@ -22,6 +22,7 @@ mod hostile;
 mod lifecycle;
 mod limits;
 mod logging;
+mod memory;
 mod metrics;
 mod opening;
 mod pipeline;

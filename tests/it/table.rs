@@ -62,6 +62,7 @@ fn generate() -> String {
         crate::lifecycle::TESTS,
         crate::shutdown::TESTS,
         crate::codecs::TESTS,
+        crate::memory::TESTS,
     ];
     for (module, test, capability) in lists.into_iter().flatten() {
         let module = module.rsplit("::").next().expect("a module");

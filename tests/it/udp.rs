@@ -28,10 +28,7 @@ fn options(change: impl FnOnce(&mut UdpOptions)) -> UdpOptions {
 
 async fn serve_udp(url: &str, configure: impl FnOnce(ServerBuilder) -> ServerBuilder) -> Net {
     let builder = Server::builder().listen(url).workers(2);
-    let server = configure(builder).build().unwrap();
-    server.start().await.unwrap();
-    let url = server.urls().remove(0);
-    Net { server, url }
+    Net::start(configure(builder)).await
 }
 
 fn addr(net: &Net) -> SocketAddr {

@@ -506,8 +506,7 @@ impl Decoder {
     }
 
     /// Bytes allocated for an unfinished message.
-    #[cfg(test)]
-    pub(super) fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         self.assembly
             .as_ref()
             .map_or(0, |assembly| assembly.bytes.capacity())

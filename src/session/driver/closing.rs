@@ -662,8 +662,7 @@ impl Driver {
             output.reset(OUTPUT_KEEP);
         }
         self.urgent = None;
-        self.shared.close_outbox();
-        let lost = self.shared.clear_outbox();
+        let lost = self.shared.abandon_outbox();
         self.note_closed(&reason, lost, now);
         let hub = std::sync::Arc::clone(self.shared.hub());
         hub.recorder
@@ -726,6 +725,7 @@ impl Driver {
     fn finish(&mut self, context: &mut Context<'_>, turn: &mut TurnContext<'_>) {
         if !self.was_open {
             self.backlog.clear();
+            self.backlog_bytes = 0;
         }
         if self.running.is_some() || self.in_service.is_some() || !self.backlog.is_empty() {
             // The lane runs at the next turn; `run_lane` wakes the session as needed.

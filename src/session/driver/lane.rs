@@ -10,7 +10,7 @@ use crate::error::{CloseReason, ErrorCode, RequestError};
 use crate::events;
 use crate::handler::{BoxFuture, Service};
 use crate::message::Message;
-use crate::metrics::EventLevel;
+use crate::metrics::{EventLevel, Held};
 use crate::session::current::{self, Direct};
 use crate::session::inbound::Inbound;
 use crate::session::output::Frame;
@@ -22,7 +22,8 @@ pub(super) const REQUESTS_AT_ONCE: usize = 32;
 pub(super) enum Running {
     Authenticate(BoxFuture<'static, Result<Option<String>, RequestError>>),
     Connect(BoxFuture<'static, ()>),
-    Messages(BoxFuture<'static, Inbound>, Option<Handling>),
+    /// With the bytes of its batch.
+    Messages(BoxFuture<'static, Inbound>, Option<Handling>, usize),
     Disconnect(BoxFuture<'static, ()>),
 }
 
@@ -45,6 +46,8 @@ struct InWork {
     future: BoxFuture<'static, Result<Message, RequestError>>,
     /// When it was begun, if its time is taken.
     began: Option<Instant>,
+    /// Bytes of the request.
+    bytes: usize,
 }
 
 impl Driver {
@@ -54,6 +57,17 @@ impl Driver {
 
     pub(super) fn has_lane_work(&self) -> bool {
         self.running.is_some() || self.in_service.is_some() || !self.backlog.is_empty()
+    }
+
+    /// Adds what the handlers have and what waits for them.
+    pub(super) fn add_lane(&self, held: &mut Held) {
+        if let Some(Running::Messages(_, _, bytes)) = &self.running {
+            held.add(*bytes);
+        }
+        for request in self.in_service.iter().flat_map(|known| &known.requests) {
+            held.add(request.bytes);
+        }
+        held.add_many(self.backlog_bytes, self.backlog.len());
     }
 
     /// Whether nothing is being handled. What waits in the backlog does not count.
@@ -184,8 +198,9 @@ impl Driver {
                             began: Instant::now(),
                             frames: inbound.remaining(),
                         });
+                        let bytes = inbound.memory();
                         let future = service.messages(self.session(), inbound);
-                        self.running = Some(Running::Messages(future, handling));
+                        self.running = Some(Running::Messages(future, handling, bytes));
                         return None;
                     }
                     inbound.skip_messages();
@@ -255,11 +270,18 @@ impl Driver {
             let is_timed = turn.recorder.handler_times().is_some() && !turn.request_timed;
             turn.request_timed |= is_timed;
             let began = is_timed.then(Instant::now);
+            let bytes = message.len();
             let future = service.request(self.session(), message);
+            let request = InWork {
+                id,
+                future,
+                began,
+                bytes,
+            };
             self.in_service
                 .get_or_insert_default()
                 .requests
-                .push(InWork { id, future, began });
+                .push(request);
         }
     }
 
@@ -362,7 +384,7 @@ impl Running {
         match self {
             Running::Authenticate(future) => future.as_mut().poll(context).map(Done::Authenticated),
             Running::Connect(future) => future.as_mut().poll(context).map(|()| Done::Connected),
-            Running::Messages(future, handling) => {
+            Running::Messages(future, handling, _) => {
                 let handled = future.as_mut().poll(context);
                 handled.map(|inbound| Done::Handled(inbound, *handling))
             }

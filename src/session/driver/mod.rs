@@ -41,7 +41,7 @@ use super::{Session, State, current};
 use crate::codec::{FrameType, Framing};
 use crate::error::{CloseReason, ConnectError, ErrorCode};
 use crate::events::{self, shown};
-use crate::metrics::{EventLevel, Note, WorkerRecorder};
+use crate::metrics::{EventLevel, Held, Note, WorkerRecorder};
 use crate::worker::{BroadcastFrames, Delivery, Place};
 
 pub(crate) use self::opening::Opened;
@@ -246,10 +246,38 @@ impl Driver {
 
     /// Gives the session its turn.
     pub(crate) fn turn(&mut self, context: &mut Context<'_>, turn: &mut TurnContext<'_>) -> Turn {
-        match &self.span {
+        let result = match &self.span {
             None => self.take_turn(context, turn),
             Some(_) => self.turn_in_span(context, turn),
+        };
+        self.note_memory();
+        result
+    }
+
+    /// Notes what the session keeps beyond its turn, if that has changed.
+    #[inline]
+    fn note_memory(&self) {
+        self.shared.set_buffered(self.held());
+    }
+
+    #[inline]
+    fn held(&self) -> Held {
+        let mut held = Held::default();
+        if let Some(link) = &self.link {
+            held.add(link.buffered());
         }
+        if let Some(output) = &self.output {
+            held.add(output.memory());
+        }
+        if self.has_lane_work() {
+            self.add_lane(&mut held);
+        }
+        if let Some(staging) = &self.staging
+            && let Some(waiting) = &staging.waiting
+        {
+            held.add(waiting.frames.memory());
+        }
+        held
     }
 
     /// Once for all messages of the turn: entering a span costs much more than to hand over a message.
@@ -527,6 +555,7 @@ impl Driver {
                     self.shared.schedule();
                 } else if !link.is_flushed() {
                     self.blocked = true;
+                    self.note_memory();
                 }
             }
             Poll::Ready(Err(error)) => {
@@ -544,6 +573,8 @@ impl Driver {
         {
             link.shrink();
         }
+        // What a link receives without the session's doing is noted here only.
+        self.note_memory();
         match &self.phase {
             Phase::Ended => return u64::MAX,
             Phase::Closing(closing) => {
@@ -722,6 +753,12 @@ fn note_sent(shared: &Shared, turn: &TurnContext<'_>, counts: Counts) {
 /// A client's connection attempt, when it fails before the session opens.
 fn refused(reason: &CloseReason) -> ConnectError {
     ConnectError::closed(reason)
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.shared.set_buffered(Held::default());
+    }
 }
 
 impl Driver {

@@ -455,6 +455,13 @@ impl<S: Stream> Stream for Tls<S> {
         self.unsent.len()
     }
 
+    fn buffered(&self) -> usize {
+        self.received.capacity()
+            + self.unsent.capacity()
+            + self.early.capacity()
+            + self.stream.buffered()
+    }
+
     fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_unsent(context, &mut Scratch::default()))?;
         self.stream.poll_flush(context)

@@ -515,6 +515,13 @@ impl Link for UdpLink {
         false
     }
 
+    fn buffered(&self) -> usize {
+        match &self.source {
+            Source::Listener(peer, _) => lock(&peer.queue).arrivals.memory(),
+            Source::Own(arrivals, _) => arrivals.memory(),
+        }
+    }
+
     fn leave_runtime(self: Box<Self>) -> io::Result<Moving> {
         // The socket stays with the runtime that accepts, as it is not of one peer. It can be written from
         // every thread, and the listener wakes the session wherever it is.

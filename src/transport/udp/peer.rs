@@ -146,6 +146,14 @@ impl Arrivals {
         self.data.len() + self.spans.len() * COST
     }
 
+    /// Bytes of memory in which datagrams wait.
+    pub(super) fn memory(&self) -> usize {
+        match self.is_empty() {
+            true => 0,
+            false => self.data.capacity() + self.spans.capacity() * COST,
+        }
+    }
+
     /// Takes a datagram in, if there is something in it for the session.
     pub(super) fn push(&mut self, datagram: &[u8]) -> Fate {
         let Ok(mut span) = judge(self.framing, datagram, self.message_limit) else {

@@ -48,6 +48,11 @@ impl Encoder {
         self.output.remaining()
     }
 
+    /// Bytes of memory that they take.
+    pub(super) fn memory(&self) -> usize {
+        self.output.memory()
+    }
+
     pub(super) fn output(&mut self) -> &mut Output {
         &mut self.output
     }

@@ -181,6 +181,12 @@ impl<S: Stream> Link for WebSocketLink<S> {
         encoded + self.inner.held()
     }
 
+    fn buffered(&self) -> usize {
+        let encoded = self.encoder.as_ref().map_or(0, |encoder| encoder.memory());
+        let upgrading = self.upgrading.as_ref();
+        encoded + upgrading.map_or(0, |upgrading| upgrading.memory()) + self.inner.buffered()
+    }
+
     fn poll_shutdown(
         &mut self,
         context: &mut Context<'_>,
@@ -338,6 +344,10 @@ impl Codec for Messages {
 
     fn is_mid_frame(&self) -> bool {
         self.decoder.is_mid_message()
+    }
+
+    fn buffered(&self) -> usize {
+        self.decoder.held()
     }
 
     fn shrink(&mut self) {

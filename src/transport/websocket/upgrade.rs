@@ -249,6 +249,12 @@ impl Upgrading {
         self.below = true;
     }
 
+    /// Bytes of memory that it takes.
+    pub(super) fn memory(&self) -> usize {
+        let rest = self.done.as_ref().map_or(0, |done| done.rest.capacity());
+        self.input.capacity() + self.output.len() + rest
+    }
+
     /// The response that refuses a connection before its request was judged.
     pub(super) fn refusal(&self, code: ErrorCode, text: &str, below_needs_opening: bool) -> Bytes {
         let Side::Server { .. } = self.side else {

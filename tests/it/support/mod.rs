@@ -11,6 +11,7 @@ pub mod websocket;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use network_system::metrics::PerformanceMonitor;
 use network_system::{
     CloseReason, ErrorCode, Limits, Message, Server, ServerBuilder, Session, Timeouts,
 };
@@ -25,21 +26,32 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// The same under a paused clock, where it costs nothing and has to be beyond every deadline.
 pub const VIRTUAL_PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
-/// A running server and where it is.
+/// A running server, where it is, and who watches it.
 pub struct Net {
     pub server: Server,
     pub url: String,
+    pub monitor: PerformanceMonitor,
 }
 
 /// Starts a server on one transport. Two workers, so that sessions are spread whatever the runtime.
 pub async fn serve(over: Over, configure: impl FnOnce(ServerBuilder) -> ServerBuilder) -> Net {
-    let server = configure(over.server().workers(2)).build().unwrap();
-    server.start().await.unwrap();
-    let url = server.urls().remove(0);
-    Net { server, url }
+    Net::start(configure(over.server().workers(2))).await
 }
 
 impl Net {
+    /// Starts a server that is watched.
+    pub async fn start(builder: ServerBuilder) -> Self {
+        let monitor = PerformanceMonitor::new();
+        let server = builder.monitor(&monitor).build().unwrap();
+        server.start().await.unwrap();
+        let url = server.urls().remove(0);
+        Net {
+            server,
+            url,
+            monitor,
+        }
+    }
+
     /// Connects a plain peer that has said nothing yet.
     pub async fn peer(&self) -> Peer {
         Peer::connect(&self.url).await
@@ -70,10 +82,21 @@ impl Net {
         (peer, session.unwrap())
     }
 
+    /// Stops the server, and sees that whatever happened on it has left nothing behind.
     pub async fn stop(&self) {
         within("stop", self.server.stop_within(Duration::ZERO))
             .await
             .unwrap();
+        self.holds_nothing().await;
+    }
+
+    /// Waits until nothing is in queues and buffers of sessions.
+    pub async fn holds_nothing(&self) {
+        let held = || {
+            let memory = self.monitor.memory();
+            (memory.queued_bytes, memory.session_buffer_bytes)
+        };
+        eventually("all memory is given back", || held() == (0, 0)).await;
     }
 }
 
