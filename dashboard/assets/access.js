@@ -93,9 +93,9 @@ export class Access extends EventTarget {
     this.#submit.setAttribute("aria-disabled", "true");
     setText(this.#result, "");
     try {
-      // No other request carries it before it is known to be right.
-      // eslint-disable-next-line no-control-regex
+      // What no header can carry is no token.
       if (/[^\u0021-\u007e]/.test(candidate)) throw new WrongToken();
+      // No other request carries it before it is known to be right.
       const status = await get("status", {}, { bearer: candidate });
       if (!status.admin) throw new WrongToken();
       setToken(candidate);

@@ -60,9 +60,9 @@ async function request(url, init, signal, bearer) {
       signal: signal ? AbortSignal.any([signal, deadline]) : deadline,
     });
     text = await response.text();
-  } catch (error) {
+  } catch {
     if (signal?.aborted) throw new DOMException("superseded", "AbortError");
-    throw new ApiError(deadline.aborted ? "no answer within 10 s" : `no answer: ${error.message}`);
+    throw new ApiError(deadline.aborted ? "nothing within 10 s" : "no connection");
   }
   let body = null;
   try {

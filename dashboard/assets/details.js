@@ -71,8 +71,8 @@ export class Details {
       closed(id);
     });
     // A click beside the panel closes it; one that began inside does not.
-    this.#dialog.addEventListener("pointerdown", (event) => {
-      if (event.target === this.#dialog) this.#dialog.close();
+    this.#dialog.addEventListener("pointerdown", ({ target, clientX }) => {
+      if (target === this.#dialog && clientX < this.#dialog.getBoundingClientRect().left) this.#dialog.close();
     });
     access.addEventListener("change", () => {
       this.#showActions();

@@ -17,6 +17,7 @@ export class Events {
   #events = [];
   #rows;
   #filter = "";
+  #suppressed = 0;
 
   /** `open(id)` shows a session. */
   constructor(open) {
@@ -46,6 +47,7 @@ export class Events {
     }
     const fresh = answer.events.filter(({ seq }) => seq >= this.#next);
     this.#next = answer.next;
+    this.#suppressed = answer.suppressed ?? 0;
     if (fresh.length === 0 && this.#events.length > 0) return;
     this.#events = [...this.#events, ...fresh].slice(-KEPT);
     this.show();
@@ -56,7 +58,7 @@ export class Events {
     const matching = this.#events.filter((event) => LEVELS.indexOf(event.level) >= least && this.#matches(event)).reverse();
     this.#rows.show(matching.slice(0, SHOWN), ({ seq }) => seq, this.#events.length === 0 ? "Nothing has happened yet." : "No event is like that.");
     const shown = Math.min(SHOWN, matching.length);
-    setText(byId("events-note"), matching.length === 0 ? "" : `${shown === matching.length ? exact(shown) : `the newest ${exact(shown)} of ${exact(matching.length)}`}${matching.length === this.#events.length ? "" : ` that match, of ${exact(this.#events.length)}`}`);
+    setText(byId("events-note"), matching.length === 0 ? "" : `${shown === matching.length ? exact(shown) : `the newest ${exact(shown)} of ${exact(matching.length)}`}${matching.length === this.#events.length ? "" : ` that match, of ${exact(this.#events.length)}`}${this.#suppressed > 0 ? `; ${exact(this.#suppressed)} were left out` : ""}`);
   }
 
   #matches({ kind, code, text, session }) {

@@ -88,7 +88,6 @@ export function moment(millis) {
 }
 
 /** Controls, and characters that are invisible or change the direction of writing. */
-// eslint-disable-next-line no-control-regex
 const HARMFUL = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
 
 /** A text of a peer's choosing: at most `limit` characters, and what would deceive a reader is spelled out. */

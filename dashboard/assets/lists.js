@@ -13,7 +13,10 @@ export class Groups {
 
   /** `open(name)` shows the sessions of a group. */
   constructor(open, changed) {
-    this.#changed = changed;
+    this.#changed = () => {
+      this.#rows.release();
+      changed();
+    };
     const table = byId("groups-table");
     head(table, [["Group", "wide"], ["Members", "number"], ["Broadcasts", "number"], ["Bytes broadcast", "number"]]);
     this.#rows = new Rows(table, {
@@ -29,12 +32,12 @@ export class Groups {
         setText(row.children[3], bytes(group.bytes));
       },
     });
-    this.#pager = new Pager(byId("groups-pager"), "Groups", changed);
+    this.#pager = new Pager(byId("groups-pager"), "Groups", this.#changed);
     const filter = byId("groups-filter");
     filter.addEventListener("input", debounced(250, () => {
       this.#filter = filter.value.trim();
       this.#pager.offset = 0;
-      changed();
+      this.#changed();
     }));
   }
 

@@ -87,7 +87,10 @@ export class Loop {
     const began = performance.now();
     try {
       await job.run(controller.signal);
-      if (job.running === controller) this.#answered(job);
+      if (job.running === controller) {
+        this.#handlers.worked(job.name);
+        this.#answered();
+      }
     } catch (error) {
       if (job.running === controller) this.#failed(job, error);
     } finally {
@@ -99,8 +102,8 @@ export class Loop {
     }
   }
 
-  #answered(job) {
-    this.#handlers.worked(job.name);
+  /** The server has said something, be it that it refuses. */
+  #answered() {
     if (!this.isLost) return;
     this.#failures = 0;
     for (const job of this.#jobs.values()) job.due = 0;
@@ -109,6 +112,7 @@ export class Loop {
 
   #failed(job, error) {
     if (error.name === "AbortError") return;
+    if (error instanceof ApiError && !error.isOutage) this.#answered();
     if (error instanceof ApiError && error.status === 401) {
       this.#locked = true;
       this.#handlers.unauthorized();

@@ -52,7 +52,7 @@ export class Overview {
   /** There are new samples. */
   tiles(history) {
     const limit = this.#status?.limits?.max_connections;
-    tile("connections", exact(history.last("connections")), limit ? `of ${exact(limit)}; ${changes(history)}` : changes(history));
+    tile("connections", exact(history.last("connections")), limit ? `of ${exact(limit)}, ${changes(history)}` : changes(history));
     tile("messages-in", rate(history.last("messages_received")), byteRate(history.last("bytes_received")));
     tile("messages-out", rate(history.last("messages_sent")), byteRate(history.last("bytes_sent")));
     const p99 = history.lastOf("handler_p99_us", LATENCY_SECONDS);
@@ -67,7 +67,7 @@ export class Overview {
   }
 }
 
-const changes = (history) => `+${count(history.last("opened"))} −${count(history.last("closed"))} /s`;
+const changes = (history) => `+${count(history.last("opened"))} −${count(history.last("closed"))}/s`;
 
 function tile(name, value, note, bad = false) {
   const shown = byId(`tile-${name}`);

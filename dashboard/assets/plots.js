@@ -3,7 +3,7 @@
 import { element, setText } from "./dom.js";
 import { byteRate, bytes, clock, count, micros, rate } from "./format.js";
 
-/* global uPlot */
+/* uPlot is a global of uplot.js, which runs before the modules. */
 
 const AXIS_WIDTH = 62;
 const HEIGHT = 168;
@@ -259,7 +259,7 @@ function card(definition, plots) {
     "aria-valuemin": "0", "aria-valuemax": "0", "aria-valuenow": "0", "aria-valuetext": "now" });
   plot.canvas.addEventListener("keydown", (event) => moveCursor(plot, event));
   plot.canvas.addEventListener("blur", () => plot.chart?.setCursor({ left: -10, top: -10 }));
-  plot.card = element("figure", { className: "card plot" }, element("figcaption", {}, title, time), element("div", { className: "legend" }, ...plot.items), plot.canvas);
+  plot.card = element("figure", { className: "card plot" }, element("figcaption", {}, title, time), element("div", { className: "legend", id: `plot-${definition.id}-legend` }, ...plot.items), plot.canvas);
   return plot;
 }
 

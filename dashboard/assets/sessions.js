@@ -41,11 +41,14 @@ export class Sessions {
 
   /** `open(id)` shows a session's details; `changed()` asks for the table anew. */
   constructor(open, changed) {
-    this.#changed = changed;
+    this.#changed = () => {
+      this.#rows.release();
+      changed();
+    };
     const table = byId("sessions-table");
     table.append(this.#head());
     this.#rows = new Rows(table, { columns: COLUMNS.length, make: (id) => this.#make(id), fill: (row, session) => this.#fill(row, session) });
-    this.#pager = new Pager(byId("sessions-pager"), "Sessions", changed);
+    this.#pager = new Pager(byId("sessions-pager"), "Sessions", this.#changed);
     for (const name of TRANSPORTS) byId("sessions-transport").append(element("option", { value: name, textContent: name }));
     this.#listen(open);
   }

@@ -6,6 +6,9 @@ import { exact } from "./format.js";
 /** Rows of a page. */
 export const PAGE = 50;
 
+/** So long is waited for a button of the mouse to be released; it may have been outside of the window. */
+const PRESSED_MILLIS = 5_000;
+
 /**
  * The rows of a table by their keys. A row that stays keeps its element, and the one with the focus is never moved in
  * the document, the others move round it: focus, selection and scrolling survive every update.
@@ -16,7 +19,7 @@ export class Rows {
   #make;
   #fill;
   #empty;
-  #pressed = false;
+  #pressedAt = -Infinity;
   #put = null;
 
   /**
@@ -30,7 +33,7 @@ export class Rows {
     this.#empty = element("tr", { className: "empty" }, element("td", { colSpan: columns }));
     table.append(this.#body);
     // What is pressed does not slip away before it is released.
-    this.#body.addEventListener("pointerdown", () => (this.#pressed = true));
+    this.#body.addEventListener("pointerdown", () => (this.#pressedAt = performance.now()));
     addEventListener("pointerup", () => this.#released());
     addEventListener("pointercancel", () => this.#released());
     document.addEventListener("selectionchange", debounced(200, () => {
@@ -44,7 +47,7 @@ export class Rows {
 
   /** Shows these items, in this order, each with its key; without any, `nothing` instead. */
   show(items, key, nothing) {
-    if (this.#pressed || this.isSelected) {
+    if (performance.now() < this.#pressedAt + PRESSED_MILLIS || this.isSelected) {
       this.#put = () => this.show(items, key, nothing);
       return;
     }
@@ -76,9 +79,14 @@ export class Rows {
     return selection !== null && !selection.isCollapsed && selection.containsNode(this.#body, true);
   }
 
+  /** Nothing is held back any longer: other rows are wanted. */
+  release() {
+    if (this.isSelected) document.getSelection().removeAllRanges();
+  }
+
   #released() {
-    if (!this.#pressed) return;
-    this.#pressed = false;
+    if (this.#pressedAt === -Infinity) return;
+    this.#pressedAt = -Infinity;
     // After the click that follows.
     setTimeout(() => this.#put?.());
   }

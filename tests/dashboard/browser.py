@@ -1,6 +1,7 @@
 """Chromium without a window, driven through its debugging pipe with nothing but the standard library."""
 
 import base64
+import contextlib
 import fcntl
 import json
 import os
@@ -94,7 +95,8 @@ class Browser:
 class Page:
     def __init__(self, browser, session, target, width, height):
         self.browser, self.session, self.target = browser, session, target
-        self.requests, self.complaints = [], []
+        self.requests, self.complaints, self.trace = [], [], []
+        self.traced = threading.Event()
         browser.pages[session] = self
         for domain in ('Page', 'Runtime', 'Network', 'Log'):
             self.call(f'{domain}.enable')
@@ -107,6 +109,10 @@ class Page:
     def heard(self, method, parameters):
         if method == 'Network.requestWillBeSent':
             self.requests.append(parameters['request']['url'])
+        elif method == 'Tracing.dataCollected':
+            self.trace += parameters['value']
+        elif method == 'Tracing.tracingComplete':
+            self.traced.set()
         elif method == 'Runtime.exceptionThrown':
             self.complaints.append(parameters['exceptionDetails'].get('exception', {}).get('description') or parameters['exceptionDetails']['text'])
         elif method == 'Runtime.consoleAPICalled' and parameters['type'] in ('error', 'warning', 'assert'):
@@ -126,6 +132,20 @@ class Page:
     def scheme(self, name, reduced=False):
         self.call('Emulation.setEmulatedMedia', {'features': [{'name': 'prefers-color-scheme', 'value': name},
                                                               {'name': 'prefers-reduced-motion', 'value': 'reduce' if reduced else 'no-preference'}]})
+
+    @contextlib.contextmanager
+    def tasks(self):
+        """A list that in the end has the tasks of pages' main threads: milliseconds that passed and that were computed."""
+        found = []
+        self.trace.clear()
+        self.traced.clear()
+        self.call('Tracing.start', {'transferMode': 'ReportEvents', 'traceConfig': {'includedCategories': ['toplevel']}})
+        yield found
+        self.call('Tracing.end')
+        assert self.traced.wait(SECONDS)
+        mains = {(event['pid'], event['tid']) for event in self.trace if event['name'] == 'thread_name' and event['args']['name'] == 'CrRendererMain'}
+        found += [(event['dur'] / 1000, event['tdur'] / 1000) for event in self.trace
+                  if event['name'].endswith('RunTask') and 'tdur' in event and (event['pid'], event['tid']) in mains]
 
     def run(self, expression):
         result = self.call('Runtime.evaluate', {'expression': expression, 'awaitPromise': True, 'returnByValue': True})
@@ -154,8 +174,17 @@ class Page:
         return self.run(f'document.querySelector({json.dumps(selector)}).textContent')
 
     def click(self, selector):
-        place = self.run(f'''(() => {{ const one = document.querySelector({json.dumps(selector)}); one.scrollIntoView({{ block: "nearest", inline: "nearest" }});
-            const box = one.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; }})()''')
+        # Where it is when it has come to rest there and nothing covers it.
+        place = self.run(f'''new Promise((found) => {{ let last = ""; const end = performance.now() + 10_000; const look = () => {{
+            const one = document.querySelector({json.dumps(selector)});
+            one?.scrollIntoView({{ block: "nearest", inline: "nearest" }});
+            const box = one?.getBoundingClientRect() ?? new DOMRect();
+            const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
+            const hit = one?.contains(document.elementFromPoint(x, y));
+            if (hit && last === `${{x}} ${{y}}` || performance.now() > end) {{ found([x, y, Boolean(hit)]); return; }}
+            last = `${{x}} ${{y}}`;
+            requestAnimationFrame(look); }}; look(); }})''')
+        assert place[2], f'{selector} cannot be clicked'
         for kind in ('mouseMoved', 'mousePressed', 'mouseReleased'):
             self.call('Input.dispatchMouseEvent', {'type': kind, 'x': place[0], 'y': place[1], 'button': 'left' if kind != 'mouseMoved' else 'none', 'clickCount': 1})
 

@@ -164,7 +164,7 @@ class Facts:
 
     def recent(self, query):
         since = max(0, int(query.get('since', 0)) - self.first_event)
-        return {'first': self.first_event + min(since, len(self.events)), 'next': self.first_event + len(self.events), 'events': self.events[since:]}
+        return {'first': self.first_event + min(since, len(self.events)), 'next': self.first_event + len(self.events), 'suppressed': 0, 'events': self.events[since:]}
 
     def post(self, number, action, body):
         if number not in self.sessions:

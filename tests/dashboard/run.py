@@ -49,6 +49,7 @@ class Checks:
             seen = page.run('seen')
             assert seen['violations'] == [] and seen['errors'] == [] and not page.run('window.harmed'), seen
             assert page.complaints == [], page.complaints
+            assert page.run('document.querySelector("#banner").hidden'), page.text('#banner')
             foreign = [url for url in page.requests if not url.startswith((server.url, 'data:'))]
             assert foreign == [], foreign
             page.close()
@@ -83,7 +84,7 @@ class Checks:
     # What it shows.
 
     def shows_the_server(self):
-        with self.page() as (page, _):
+        with self.page() as (page, server):
             assert page.text('#state') == 'running' and page.text('#version') not in ('', '–') and page.text('#uptime') != '–'
             page.wait('[...document.querySelectorAll(".tile .value")].every((tile) => tile.textContent !== "–" || tile.id === "tile-latency")')
             connections = page.text('#tile-connections')
@@ -91,6 +92,9 @@ class Checks:
             assert len(self.rows(page)) == PAGE
             assert page.run('document.title').endswith('network-system')
             names = page.run('[...document.querySelectorAll("button, input, select")].filter((one) => one.checkVisibility() && !(one.labels?.length || one.textContent.trim() || one.ariaLabel)).map((one) => one.id)')
+            if isinstance(server, servers.Mock):
+                server.facts.state = 'draining'
+                page.wait('document.querySelector("#state").textContent === "draining"')
             assert names == [], f'controls without a name: {names}'
 
     def draws_the_plots(self):
@@ -252,7 +256,10 @@ class Checks:
             self.after_refreshes(page)
             assert text and text == page.run('String(getSelection())')
             assert 'selected' in page.text('#sessions-note')
-            page.run('seen.errors = seen.errors.filter((text) => text !== "the focus was lost"); getSelection().removeAllRanges()')
+            # Only what changes by itself is held up.
+            page.run('seen.errors = seen.errors.filter((text) => text !== "the focus was lost")')
+            page.run('document.querySelector("#sessions-pager button:nth-of-type(3)").click()')
+            page.wait('document.querySelector("#sessions-pager .number").textContent.startsWith("51") && getSelection().isCollapsed')
 
     def shows_details(self):
         with self.page() as (page, _):
@@ -411,6 +418,7 @@ class Checks:
 
     def rests_while_hidden(self):
         with self.page() as (page, _):
+            page.wait('document.querySelector("#footer-note").textContent !== ""')
             hide = 'Object.defineProperty(document, "hidden", {{ configurable: true, value: {} }}); document.dispatchEvent(new Event("visibilitychange"))'
             page.run(hide.format('true'))
             # What was on its way.
@@ -442,30 +450,26 @@ class Checks:
             paints = page.run('Object.fromEntries(performance.getEntriesByType("paint").map((one) => [one.name, Math.round(one.startTime)]))')
             loading = page.run('Math.round(Math.max(0, ...seen.long.map((task) => task[1])))')
             page.wait(f'/of {self.many:,}$/.test(document.querySelector("#sessions-pager .number").textContent)')
-            longest = []
-            # Other programs can hold any task up: of three times, one has to be undisturbed.
-            for _ in range(3):
-                time.sleep(1)
+            with page.tasks() as tasks:
                 page.run('seen.long.length = 0')
-                end = time.monotonic() + WATCHED_SECONDS
                 for column in (5, 7, 2, 4, 1):
                     page.click(f'#sessions-table thead th:nth-child({column}) button')
                     page.click('#sessions-pager button:nth-of-type(3)')
                     page.click(f'#tab-{("groups", "listeners", "events", "events", "sessions")[column % 5]}')
+                    time.sleep(WATCHED_SECONDS / 10)
                     page.click('#tab-sessions')
                     page.click('#sessions-table tbody tr:nth-child(2) button')
                     page.press('Escape')
-                    time.sleep(max(0, end - time.monotonic()) / 3)
-                tasks = page.run('seen.long.map((task) => Math.round(task[1]))')
-                longest.append(max(tasks, default=0))
-                if longest[-1] <= LONGEST_TASK_MILLIS:
-                    break
-            memory = page.run('Math.round(performance.memory.usedJSHeapSize / 1048576)')
-            load = os.getloadavg()[0]
-            print(f'    {self.many} sessions: first contentful paint {paints.get("first-contentful-paint")} ms; longest task while loading {loading or "< 50"} ms, '
-                  f'while updating {longest[-1] or "< 50"} ms (in windows of {WATCHED_SECONDS} s: {longest}); heap {memory} MiB; load {load:.1f}')
+                    time.sleep(WATCHED_SECONDS / 10)
+            long = page.run('seen.long.map((task) => Math.round(task[1]))')
+            computed = max(computed for _, computed in tasks)
+            cost = sum(computed for _, computed in tasks) / WATCHED_SECONDS / 10
+            print(f'    {self.many} sessions: first contentful paint {paints.get("first-contentful-paint")} ms; longest task while loading '
+                  f'{loading or "under 50"} ms; while updating and in use for {WATCHED_SECONDS} s: {len(tasks)} tasks, the longest computed {computed:.0f} ms, '
+                  f'{cost:.1f} % of a core; longer than 50 ms by the clock, others\' work included: {long or "none"}; load {os.getloadavg()[0]:.1f}')
             assert paints['first-contentful-paint'] < FIRST_PAINT_MILLIS, paints
-            assert longest[-1] <= LONGEST_TASK_MILLIS, longest
+            # What a task has computed: by the clock, other programs on the machine hold up any.
+            assert len(tasks) > 100 and computed <= LONGEST_TASK_MILLIS, computed
 
 
 def main():
