@@ -5,12 +5,20 @@ use serde_json::Value;
 use crate::program::{Running, Serving, run, text};
 
 /// Runs a short benchmark and returns its result and exit code.
-fn bench(url: &str, options: &[&str]) -> (Value, Option<i32>, String) {
+pub(crate) fn bench(url: &str, options: &[&str]) -> (Value, Option<i32>, String) {
+    bench_for("200ms", url, options)
+}
+
+pub(crate) fn bench_for(
+    duration: &str,
+    url: &str,
+    options: &[&str],
+) -> (Value, Option<i32>, String) {
     let mut all = vec![
         "bench",
         url,
         "--duration",
-        "200ms",
+        duration,
         "--warmup",
         "50ms",
         "--json",

@@ -9,10 +9,12 @@ fn help_of_each_command_has_examples() {
     assert_eq!(top.status.code(), Some(0));
     let top = text(&top.stdout);
     assert!(top.contains("Exit codes:"), "{top}");
+    assert!(top.contains("  5    benchmark regression"), "{top}");
     for command in [
         "serve",
         "connect",
         "bench",
+        "report",
         "cert",
         "key",
         "container",

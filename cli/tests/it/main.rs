@@ -7,6 +7,8 @@
 #[cfg(target_os = "linux")]
 mod activation;
 mod bench;
+mod bench_compare;
+mod bench_result;
 mod cert;
 mod connect;
 mod container;
@@ -14,6 +16,7 @@ mod documents;
 mod peer;
 mod pipeline;
 mod program;
+mod report;
 mod serve;
 #[cfg(unix)]
 mod stop;

@@ -163,7 +163,7 @@ impl Report {
     fn histogram(&self) -> Vec<HistogramPoint> {
         let mut count = 0;
         let points = self.latency.iter_quantiles(POINTS);
-        points
+        let mut points: Vec<_> = points
             .map(|point| {
                 count += point.count_since_last_iteration();
                 HistogramPoint {
@@ -172,7 +172,16 @@ impl Report {
                     count,
                 }
             })
-            .collect()
+            .collect();
+        // Among the slowest there are more points than messages.
+        points.dedup_by(|point, last| match point.count == last.count {
+            true => {
+                last.percentile = point.percentile;
+                true
+            }
+            false => false,
+        });
+        points
     }
 
     pub(super) fn to_text(&self, plan: &Plan) -> String {

@@ -9,7 +9,13 @@ use super::{bytes, machine};
 use crate::numbers::{grouped, micros};
 use crate::results::compare::{Row, Tolerance, Verdict, compare};
 use crate::results::figures::FIGURES;
-use crate::results::{Interval, Measurement};
+use crate::results::{Interval, IntervalLatency, Measurement};
+
+/// The most points of a line: two of them would be in one place of a drawing.
+const DRAWN: usize = 400;
+
+/// The most series in a table beside the baseline.
+const OTHERS: usize = 3;
 
 pub(super) fn section(html: &mut String, number: usize, group: &Group, tolerance: Tolerance) {
     let _ = writeln!(
@@ -33,7 +39,17 @@ pub(super) fn section(html: &mut String, number: usize, group: &Group, tolerance
             );
         }
     }
-    table(html, baseline, others, tolerance);
+    // More would not fit on paper.
+    let tables = others.len().div_ceil(OTHERS).max(1);
+    let most = others.len().div_ceil(tables).max(1);
+    match others.is_empty() {
+        true => table(html, baseline, others, tolerance),
+        false => {
+            for others in others.chunks(most) {
+                table(html, baseline, others, tolerance);
+            }
+        }
+    }
     html.push_str("<div class=\"plots\">\n");
     throughput(html, group);
     percentiles(html, group);
@@ -49,7 +65,7 @@ fn table(html: &mut String, baseline: &Series, others: &[Series], tolerance: Tol
         .collect();
     let _ = write!(
         html,
-        "<div class=\"wide\"><table>\n<thead><tr><th></th><th>{}</th>",
+        "<div class=\"wide figures\"><table>\n<thead><tr><th></th><th>{}</th>",
         Escaped(&baseline.name)
     );
     for other in others {
@@ -117,7 +133,7 @@ fn ratio(row: &Row) -> String {
 /// What is shown of the run in the middle beside the figures that are compared.
 type Detail = (&'static str, fn(&Measurement) -> Option<String>);
 
-const DETAILS: [Detail; 10] = [
+const DETAILS: [Detail; 12] = [
     ("bytes/s", |it| {
         (it.bytes_per_second > 0.0).then(|| crate::numbers::bytes(it.bytes_per_second))
     }),
@@ -139,24 +155,50 @@ const DETAILS: [Detail; 10] = [
         Some(format!("{:.1} s", it.duration_seconds))
     }),
     ("runs", |it| Some(it.runs.len().max(1).to_string())),
-    ("server: memory before / most / after", |it| {
-        let server = it.server.as_ref()?;
-        let after = server.rss_after_bytes.map_or("–".to_owned(), bytes);
-        let (before, most) = (server.rss_before_bytes, server.rss_peak_bytes);
-        Some(format!("{} / {} / {after}", bytes(before), bytes(most)))
+    ("server memory, before", |it| {
+        Some(bytes(it.server.as_ref()?.rss_before_bytes))
     }),
-    ("server: cores in use", |it| {
+    ("server memory, most", |it| {
+        Some(bytes(it.server.as_ref()?.rss_peak_bytes))
+    }),
+    ("server memory, after", |it| {
+        Some(bytes(it.server.as_ref()?.rss_after_bytes?))
+    }),
+    ("server, cores in use", |it| {
         let seconds = it.server.as_ref()?.cpu_seconds?;
         (it.duration_seconds > 0.0).then(|| format!("{:.2}", seconds / it.duration_seconds))
     }),
     ("first error", |it| it.first_error.clone()),
 ];
 
-/// How long the intervals last; a short rest at the end says little and is left out.
-fn intervals(result: &Measurement) -> impl Iterator<Item = &Interval> {
+/// The intervals as they are drawn: a short rest at the end says little and is left out, and of many several
+/// are put together.
+fn intervals(result: &Measurement) -> Vec<Interval> {
     let width = result.intervals.first().map_or(0.0, |it| it.seconds);
-    let long_enough = move |it: &&Interval| it.seconds > 0.0 && it.seconds >= width / 4.0;
-    result.intervals.iter().filter(long_enough)
+    let long_enough = |it: &&Interval| it.seconds > 0.0 && it.seconds >= width / 4.0;
+    let all: Vec<_> = result.intervals.iter().filter(long_enough).collect();
+    let together = all.len().div_ceil(DRAWN).max(1);
+    all.chunks(together).filter_map(mean).collect()
+}
+
+/// Several intervals as one: their mean, and for the maximum the most.
+fn mean(intervals: &[&Interval]) -> Option<Interval> {
+    let latencies = || intervals.iter().filter_map(|it| it.latency_us.as_ref());
+    let count = latencies().count() as f64;
+    let sum = |of: fn(&IntervalLatency) -> f64| latencies().map(of).sum::<f64>();
+    Some(Interval {
+        t_seconds: intervals.first()?.t_seconds,
+        seconds: intervals.iter().map(|it| it.seconds).sum(),
+        messages: intervals.iter().map(|it| it.messages).sum(),
+        bytes: intervals.iter().map(|it| it.bytes).sum(),
+        errors: intervals.iter().map(|it| it.errors).sum(),
+        lost: None,
+        latency_us: (count > 0.0).then(|| IntervalLatency {
+            p50: sum(|it| it.p50) / count,
+            p99: sum(|it| it.p99) / count,
+            max: latencies().map(|it| it.max).fold(0.0, f64::max),
+        }),
+    })
 }
 
 fn end(series: &Series) -> f64 {
@@ -182,6 +224,7 @@ fn throughput(html: &mut String, group: &Group) {
             name: &series.name,
             style: Style::of(number),
             points: intervals(series.shown())
+                .iter()
                 .map(|it| Some((middle(it), rate(it))))
                 .collect(),
         })
@@ -218,7 +261,7 @@ fn hints(result: &Measurement, text: impl Fn(&Interval) -> Option<String>) -> Ve
             text: format!("{} s: {}", it.t_seconds, text(it)?),
         })
     };
-    intervals(result).filter_map(hint).collect()
+    intervals(result).iter().filter_map(hint).collect()
 }
 
 fn percentiles(html: &mut String, group: &Group) {
@@ -261,7 +304,7 @@ fn percentiles(html: &mut String, group: &Group) {
 fn latencies(html: &mut String, group: &Group) {
     let latencies = |series: &Series| {
         let intervals = intervals(series.shown());
-        let latencies = intervals.filter_map(|it| it.latency_us.as_ref());
+        let latencies = intervals.iter().filter_map(|it| it.latency_us.as_ref());
         latencies
             .flat_map(|it| [it.p50, it.max])
             .collect::<Vec<_>>()
@@ -277,10 +320,11 @@ fn latencies(html: &mut String, group: &Group) {
         if latencies(series).is_empty() {
             continue;
         }
-        let line = |name, number, value: fn(&crate::results::IntervalLatency) -> f64| Line {
+        let line = |name, number, value: fn(&IntervalLatency) -> f64| Line {
             name,
             style: Style::of(number),
             points: intervals(result)
+                .iter()
                 .map(|it| Some((middle(it), value(it.latency_us.as_ref()?))))
                 .collect(),
         };

@@ -41,7 +41,7 @@ pub(super) fn page(title: &str, groups: &[Group], tolerance: Tolerance) -> Strin
         groups.len(),
         s(groups.len()),
         env!("CARGO_PKG_VERSION"),
-        Escaped(&output::now())
+        Escaped(&short(&output::now()))
     );
     overview(&mut html, groups);
     for (number, group) in groups.iter().enumerate() {
@@ -52,7 +52,8 @@ pub(super) fn page(title: &str, groups: &[Group], tolerance: Tolerance) -> Strin
         html,
         "</main>\n<footer><p>Throughput is what was done in the measured time. Latency counts from when a message \
          was sent, or should have been, to its answer; a percentile is the time that so many percent of the \
-         messages did not take longer than. Axes of latency are logarithmic. Differences of up to {} % of \
+         messages did not take longer than. Axes of latency are logarithmic. Of runs of many seconds \
+         several are drawn as one, by their mean, and for max by the most. Differences of up to {} % of \
          the throughput and {} % of a latency are taken for noise. Results of runs on a machine that did \
          something else meanwhile say little.</p></footer>\n</body>\n</html>\n",
         tolerance.throughput, tolerance.latency
@@ -69,7 +70,7 @@ fn overview(html: &mut String, groups: &[Group]) {
     };
     let (most_messages, most_latency) = (most(Figure::Throughput), most(Figure::P99));
     html.push_str(
-        "<section><h2>All results</h2>\n<div class=\"wide\"><table>\n<thead><tr><th>result</th>\
+        "<section><h2>All results</h2>\n<div class=\"wide\"><table class=\"bars\">\n<thead><tr><th>result</th>\
          <th colspan=\"2\">messages/s (connections/s with connect)</th>\
          <th colspan=\"2\">p99 latency</th><th>errors</th></tr></thead>\n",
     );
@@ -127,7 +128,7 @@ fn origins(html: &mut String, groups: &[Group]) {
                 Escaped(&series.file),
                 or_none(&shown.label),
                 Escaped(&group.case.to_string()),
-                or_none(&shown.started_at),
+                or_none(&shown.started_at.as_deref().map(short)),
                 Escaped(&shown.url),
                 or_none(&shown.version),
                 or_none(&machine(series)),
@@ -148,6 +149,14 @@ fn machine(series: &Series) -> Option<String> {
     let parts = [machine.cpu.clone(), cores, system];
     let parts: Vec<_> = parts.into_iter().flatten().collect();
     (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// A time without the parts of a second.
+fn short(time: &str) -> String {
+    match time.split_once('.') {
+        Some((seconds, _)) => format!("{seconds}Z"),
+        None => time.to_owned(),
+    }
 }
 
 /// The plural of more or less than one.

@@ -14,7 +14,7 @@ const DASHES: usize = 4;
 
 /// Where the axes are, in a drawing of 720 by 300.
 const LEFT: f64 = 84.0;
-const RIGHT: f64 = 704.0;
+const RIGHT: f64 = 688.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 252.0;
 
