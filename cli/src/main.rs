@@ -6,8 +6,11 @@
 //! - [`commands`]: one module for each command; [`handlers`]: what `serve` does with messages.
 //! - [`certificates`]: those that it makes itself.
 //! - [`results`]: what `bench` writes, and what its comparisons and `report` read.
+//! - `allocator`: the one that counts, with the feature `counting-allocator`.
 //! - [`output`]: the one place that prints. [`exit`]: how the program ends.
 
+#[cfg(feature = "counting-allocator")]
+mod allocator;
 mod args;
 mod certificates;
 mod commands;

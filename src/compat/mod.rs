@@ -67,6 +67,7 @@ mod container;
 mod handlers;
 mod logger;
 mod manager;
+mod memory;
 mod pipeline;
 mod result;
 mod runtime;
@@ -90,6 +91,7 @@ pub use self::logger::{
     basic_logger, log_level, logger_interface, logger_system_adapter, set_global_logger,
 };
 pub use self::manager::session_manager;
+pub use self::memory::{get_memory_profiler, memory_profiler, memory_statistics};
 pub use self::pipeline::{Filtered, Pipeline, WriteTo, authenticated_message, message_pipeline};
 pub use self::result::{Result, ResultExt, VoidResult, error, error_codes, error_void, ok};
 pub use self::secure::{

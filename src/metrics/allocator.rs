@@ -215,3 +215,18 @@ fn count_new(pointer: *mut u8, layout: Layout) {
         shard.add(layout.size() as i64);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_allocator_for_something_else_says_nothing_of_the_process() {
+        let (other, layout) = (CountingAllocator::new(), Layout::new::<[u8; 64]>());
+        // SAFETY: the layout is not empty, and what is freed was allocated with it.
+        let pointer = unsafe { other.alloc(layout) };
+        assert!(allocated().is_none());
+        // SAFETY: as above.
+        unsafe { other.dealloc(pointer, layout) };
+    }
+}

@@ -353,6 +353,16 @@ impl Text {
                 Some(memory.buffer_pool_bytes),
             ),
             (
+                "network_system_buffer_pool_peak_bytes",
+                "The most of these bytes at a time.",
+                Some(memory.buffer_pool_bytes_peak),
+            ),
+            (
+                "network_system_bytes_per_session",
+                "Bytes that a session takes on average.",
+                Some(memory.bytes_per_session),
+            ),
+            (
                 "network_system_active_buffers",
                 "Buffers that hold something.",
                 Some(memory.active_buffers),
@@ -382,6 +392,15 @@ impl Text {
             if let Some(value) = value {
                 self.single(name, "gauge", help, value)?;
             }
+        }
+        if let Some(count) = memory.allocations {
+            let name = "network_system_allocations_total";
+            self.single(
+                name,
+                "counter",
+                "How often the process has allocated.",
+                count,
+            )?;
         }
         Ok(())
     }

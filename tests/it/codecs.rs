@@ -34,7 +34,7 @@ async fn serve(
 ) -> Net {
     let listen = format!("{}?codec={codec}", over.listen_url());
     let builder = over.configure(Server::builder()).listen(listen);
-    let net = Net::start(configure(builder)).await;
+    let net = Net::start(builder, configure).await;
     let url = &net.url;
     assert!(url.ends_with(&format!("?codec={codec}")), "{url}");
     net

@@ -142,7 +142,7 @@ async fn connections_from_one_address_are_limited(over: Over) {
     let builder = echo(over.server())
         .listen(over.listen_url_at("[::1]"))
         .limits(limits(|limits| limits.max_connections_per_ip = 2));
-    let net = Net::start(builder).await;
+    let net = Net::start(builder, |builder| builder).await;
     let six = net.server.urls().remove(1);
     let one = net.open_peer().await;
     let _two = net.open_peer().await;

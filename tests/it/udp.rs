@@ -28,7 +28,7 @@ fn options(change: impl FnOnce(&mut UdpOptions)) -> UdpOptions {
 
 async fn serve_udp(url: &str, configure: impl FnOnce(ServerBuilder) -> ServerBuilder) -> Net {
     let builder = Server::builder().listen(url).workers(2);
-    Net::start(configure(builder)).await
+    Net::start(builder, configure).await
 }
 
 fn addr(net: &Net) -> SocketAddr {

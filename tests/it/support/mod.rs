@@ -35,14 +35,17 @@ pub struct Net {
 
 /// Starts a server on one transport. Two workers, so that sessions are spread whatever the runtime.
 pub async fn serve(over: Over, configure: impl FnOnce(ServerBuilder) -> ServerBuilder) -> Net {
-    Net::start(configure(over.server().workers(2))).await
+    Net::start(over.server().workers(2), configure).await
 }
 
 impl Net {
-    /// Starts a server that is watched.
-    pub async fn start(builder: ServerBuilder) -> Self {
+    /// Starts a server that is watched, unless it is given a monitor of the test's own.
+    pub async fn start(
+        builder: ServerBuilder,
+        configure: impl FnOnce(ServerBuilder) -> ServerBuilder,
+    ) -> Self {
         let monitor = PerformanceMonitor::new();
-        let server = builder.monitor(&monitor).build().unwrap();
+        let server = configure(builder.monitor(&monitor)).build().unwrap();
         server.start().await.unwrap();
         let url = server.urls().remove(0);
         Net {

@@ -1,0 +1,150 @@
+//! A program whose allocator counts. There is one for the process, so these tests have a process of their own.
+
+#![allow(missing_docs, reason = "a test's name is its documentation")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails, and says where"
+)]
+#![allow(
+    unsafe_code,
+    reason = "what an allocator costs is seen by calling it as a program does"
+)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::hint::black_box;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use network_system::compat::get_memory_profiler;
+use network_system::metrics::{CountingAllocator, MemoryMetrics, PerformanceMonitor};
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator::new();
+
+/// What the harness allocates for another test is a few KiB.
+const NOISE: u64 = 200_000;
+
+/// One test at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn memory() -> MemoryMetrics {
+    PerformanceMonitor::new().memory()
+}
+
+fn allocated() -> u64 {
+    memory().allocated_bytes.unwrap()
+}
+
+#[test]
+fn what_is_allocated_counts_until_it_is_freed() {
+    let _turn = alone();
+    let before = allocated();
+    let kept = black_box(vec![0_u8; 10_000_000]);
+    let with = allocated();
+    assert!(
+        with.abs_diff(before + 10_000_000) < NOISE,
+        "{before} {with}"
+    );
+    drop(kept);
+    assert!(allocated().abs_diff(before) < NOISE);
+    assert!(memory().allocated_bytes_peak.unwrap() >= with);
+}
+
+#[test]
+fn a_buffer_that_grows_counts_once() {
+    let _turn = alone();
+    let before = allocated();
+    let mut grown = Vec::new();
+    for byte in 0..3_000_000_u32 {
+        grown.push(byte as u8);
+    }
+    let size = black_box(&grown).capacity() as u64;
+    assert!(allocated().abs_diff(before + size) < NOISE);
+    drop(grown);
+    assert!(allocated().abs_diff(before) < NOISE);
+}
+
+#[test]
+fn what_one_thread_allocates_another_may_free() {
+    let _turn = alone();
+    let (before, calls) = (allocated(), memory().allocations.unwrap());
+    for _ in 0..20 {
+        // More threads than places to count in, one after the other, each with less than it adds up by itself.
+        let threads: Vec<_> = (0..8)
+            .map(|_| std::thread::spawn(|| (0..100).map(|_| vec![7_u8; 100]).collect()))
+            .collect();
+        let made: Vec<Vec<Vec<u8>>> = threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect();
+        assert_eq!(made.iter().map(Vec::len).sum::<usize>(), 800);
+        std::thread::spawn(move || drop(made)).join().unwrap();
+    }
+    assert!(allocated().abs_diff(before) < NOISE);
+    assert!(memory().allocations.unwrap() - calls >= 16_000);
+}
+
+#[test]
+fn peaks_of_many_threads_are_seen() {
+    let _turn = alone();
+    let before = allocated();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..100 {
+                    drop(black_box(vec![0_u8; 1_000_000]));
+                }
+            });
+        }
+    });
+    let peak = memory().allocated_bytes_peak.unwrap();
+    assert!(peak >= before + 1_000_000 - NOISE, "{before} {peak}");
+}
+
+#[test]
+fn the_classic_profiler_says_what_is_allocated() {
+    let _turn = alone();
+    let kept = black_box(vec![0_u8; 20_000_000]);
+    let statistics = get_memory_profiler().get_statistics();
+    assert!(statistics.total_bytes >= 20_000_000);
+    assert!(statistics.peak_bytes >= statistics.total_bytes);
+    drop(kept);
+    assert!(get_memory_profiler().get_statistics().peak_bytes >= 20_000_000);
+}
+
+/// Nanoseconds of a thread to allocate and free 64 bytes, with so many threads side by side.
+fn nanos(allocator: &(impl GlobalAlloc + Sync), threads: usize) -> f64 {
+    const ROUNDS: usize = 5_000_000;
+    let layout = Layout::new::<[u8; 64]>();
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                for _ in 0..ROUNDS {
+                    // SAFETY: the layout is not empty, and what is freed was allocated with it.
+                    unsafe { allocator.dealloc(black_box(allocator.alloc(layout)), layout) };
+                }
+            });
+        }
+    });
+    began.elapsed().as_nanos() as f64 / ROUNDS as f64
+}
+
+/// `cargo test --release --features counting-allocator --test counting_allocator -- --ignored --nocapture`
+#[test]
+#[ignore = "measures"]
+#[allow(clippy::print_stdout, reason = "the figures are what is wanted")]
+fn what_it_costs() {
+    let _turn = alone();
+    for threads in [1, 2] {
+        let (mut plain, mut counting) = (f64::MAX, f64::MAX);
+        for _ in 0..5 {
+            plain = plain.min(nanos(&System, threads));
+            counting = counting.min(nanos(&ALLOCATOR, threads));
+        }
+        println!("{threads} threads: {plain:.1} ns, counted {counting:.1} ns");
+    }
+}
