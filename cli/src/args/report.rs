@@ -48,7 +48,7 @@ pub(crate) struct ToleranceArgs {
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     pub(crate) tolerance: Option<f64>,
 
-    /// By how many percent latencies may differ [default: 25]
+    /// By how many percent latencies may differ [default: 50]
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     pub(crate) latency_tolerance: Option<f64>,
 }
@@ -57,7 +57,7 @@ impl From<ToleranceArgs> for Tolerance {
     fn from(args: ToleranceArgs) -> Self {
         Tolerance {
             throughput: args.tolerance.unwrap_or(10.0),
-            latency: args.latency_tolerance.unwrap_or(25.0),
+            latency: args.latency_tolerance.unwrap_or(50.0),
         }
     }
 }

@@ -160,10 +160,9 @@ fn none(results: &[Measurement], case: &Case, known: impl Fn(Case) -> Case) -> S
         .map(|result| known(Case::of(result)).differences(case))
         .min_by_key(Vec::len)
         .unwrap_or_default();
-    format!(
-        "no result of this case; the nearest differs in {}",
-        nearest.join(", ")
-    )
+    // A terminal obeys nothing that a file says.
+    let nearest = nearest.join(", ").replace(char::is_control, "\u{fffd}");
+    format!("no result of this case; the nearest differs in {nearest}")
 }
 
 /// All figures that both sides have.

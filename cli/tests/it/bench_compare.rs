@@ -209,6 +209,9 @@ fn what_is_not_in_the_baseline_is_refused_before_anything_is_measured() {
         &[],
         &["url (tcp, not tcp (lines))"],
     );
+    let hostile = result.to_string().replace("tcp:", "\\u001b[2J:");
+    std::fs::write(&path, hostile).unwrap();
+    refused(url, &[], &["url (\u{fffd}[2j, not tcp)"]);
     for (content, words) in [
         ("", &["no result"][..]),
         ("{}", &["result 1", "url"]),
