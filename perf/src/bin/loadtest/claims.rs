@@ -145,9 +145,9 @@ pub(crate) fn markdown(outcomes: &[Outcome]) -> String {
         if let Some(ours) = in_process(size) {
             let _ = writeln!(
                 rows,
-                "| in process, {size} | {} k/s ({}; i7-12700K; allocates and copies, sends nothing) | {} /s ({ours:.0} ns): \
+                "| in process, {size} | {}/s ({}; i7-12700K; allocates and copies, sends nothing) | {}/s ({ours:.0} ns): \
                  from `send` to the handler | `benches/run wall MessageThroughput` |",
-                1_000_000 / theirs,
+                scaled(1e9 / f64::from(theirs)),
                 micros(f64::from(theirs) / 1_000.0),
                 scaled(1e9 / ours),
             );

@@ -48,7 +48,7 @@ impl Setup {
         let machine = Machine::this();
         let cores = (is_pinned && machine.cores >= 2).then_some((0, 1));
         let mut words = format!(
-            "{} serve --listen {{scheme}}://127.0.0.1:0 --idle-timeout 0 --max-connections 20000 \
+            "{} serve --quiet --listen {{scheme}}://127.0.0.1:0 --idle-timeout 0 --max-connections 20000 \
              --message-size-limit 2MiB --udp-sessions 20000 --udp-new-sessions 100000 \
              --udp-new-sessions-per-ip 100000 --udp-datagram-size 65507",
             netsys.display()

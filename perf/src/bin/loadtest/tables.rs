@@ -281,7 +281,7 @@ pub(crate) fn scaled(number: f64) -> String {
         1e6.. => format!("{:.2} M", number / 1e6),
         1e4.. => format!("{:.0} k", number / 1e3),
         1e3.. => format!("{:.1} k", number / 1e3),
-        _ => format!("{number:.0} "),
+        _ => format!("{number:.0}"),
     }
 }
 
