@@ -87,7 +87,7 @@ class Netsys:
             peer.receive(CONTROL)
 
     def start(self):
-        command = [self.program, '--quiet', 'serve', '--listen', 'tcp://127.0.0.1:0', '--max-connections', '20000', '--idle-timeout', '1h',
+        command = [self.program, '--quiet', 'serve', '--listen', 'tcp://127.0.0.1:0', '--max-connections', '20000', '--idle-timeout', '1h', '--heartbeat', '1h',
                    '--dashboard', f'{self.host}:{self.port}']
         environment = dict(os.environ)
         environment.pop('NETSYS_DASHBOARD_TOKEN', None)
