@@ -353,6 +353,11 @@ impl Text {
                 Some(memory.buffer_pool_bytes),
             ),
             (
+                "network_system_buffer_pool_peak_bytes",
+                "The most of these bytes at a time.",
+                Some(memory.buffer_pool_bytes_peak),
+            ),
+            (
                 "network_system_active_buffers",
                 "Buffers that hold something.",
                 Some(memory.active_buffers),
@@ -382,6 +387,11 @@ impl Text {
             if let Some(value) = value {
                 self.single(name, "gauge", help, value)?;
             }
+        }
+        if let Some(allocations) = memory.allocations {
+            let name = "network_system_allocations_total";
+            let help = "How often the process has allocated memory.";
+            self.single(name, "counter", help, allocations)?;
         }
         Ok(())
     }

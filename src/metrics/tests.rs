@@ -387,6 +387,17 @@ fn what_is_gone_stays_and_what_has_one_name_is_one() {
 }
 
 #[test]
+fn nothing_is_timed_without_a_monitor() {
+    let recorder = Recorder::new(Role::Server, "s".into(), Clock::default(), None, None);
+    assert!(!recorder.takes_times());
+    assert!(recorder.worker(0).handler_times().is_none());
+    recorder.ping_answered(Duration::from_millis(1));
+    recorder.request_answered(Duration::from_millis(1));
+    let times = recorder.times();
+    assert_eq!((times.pings.count(), times.requests.count()), (0, 0));
+}
+
+#[test]
 fn a_monitor_within_another_has_resets_of_its_own() {
     let outer = PerformanceMonitor::new();
     let inner = PerformanceMonitor::within(&outer);
@@ -488,4 +499,29 @@ fn the_report_shows_what_there_is_in_lines_without_control_characters() {
         report.lines().all(|line| line.chars().count() <= 140),
         "{report}"
     );
+}
+
+#[test]
+#[ignore = "a measurement: cargo test --release --lib what_reading_costs -- --ignored --nocapture"]
+fn what_reading_costs() {
+    let monitor = PerformanceMonitor::new();
+    let members: Vec<_> = (0..4)
+        .map(|number| recorder(&monitor, Role::Server, &format!("server-{number}")))
+        .collect();
+    for recorder in &members {
+        for nanos in 0..200_000 {
+            recorder.ping_answered(Duration::from_nanos(nanos * 997));
+        }
+    }
+    let mut intervals = monitor.intervals();
+    let mut time = |what: &str, call: &mut dyn FnMut()| {
+        let began = Instant::now();
+        for _ in 0..100 {
+            call();
+        }
+        eprintln!("{what}: {:?}", began.elapsed() / 100);
+    };
+    time("metrics", &mut || drop(monitor.metrics()));
+    time("prometheus", &mut || drop(monitor.to_prometheus()));
+    time("interval", &mut || drop(intervals.take()));
 }

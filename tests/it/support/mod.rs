@@ -38,10 +38,22 @@ pub async fn serve(over: Over, configure: impl FnOnce(ServerBuilder) -> ServerBu
     Net::start(configure(over.server().workers(2))).await
 }
 
+/// The same for a test that looks at what a monitor says.
+pub async fn serve_watched(
+    over: Over,
+    monitor: &PerformanceMonitor,
+    configure: impl FnOnce(ServerBuilder) -> ServerBuilder,
+) -> Net {
+    Net::watched(configure(over.server().workers(2)), monitor.clone()).await
+}
+
 impl Net {
     /// Starts a server that is watched.
     pub async fn start(builder: ServerBuilder) -> Self {
-        let monitor = PerformanceMonitor::new();
+        Net::watched(builder, PerformanceMonitor::new()).await
+    }
+
+    async fn watched(builder: ServerBuilder, monitor: PerformanceMonitor) -> Self {
         let server = builder.monitor(&monitor).build().unwrap();
         server.start().await.unwrap();
         let url = server.urls().remove(0);
