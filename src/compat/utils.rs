@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 pub use super::result::{Result, VoidResult, error, error_void, ok};
-use crate::metrics::{Latency, PerformanceMonitor};
+use crate::metrics::{Latency, MemoryProfiler, PerformanceMonitor};
 
 /// The monitor of the process, which every server and client of this module is attached to by itself.
 ///
@@ -73,7 +73,7 @@ pub struct metrics {
     pub timeout_errors: u64,
     /// Connections that were not made, not let in, or broke.
     pub connection_errors: u64,
-    /// Bytes of memory that were recorded last; before the first time, bytes in queues and buffers.
+    /// Bytes of memory that were recorded last; before the first time, bytes in queues and buffers of sessions.
     pub memory_usage_bytes: u64,
     /// Bytes in buffers that workers share among their sessions.
     pub buffer_pool_size: u64,
@@ -187,8 +187,7 @@ impl performance_monitor {
             0 => 0,
             _ => whole(time),
         };
-        let held = memory.queued_bytes + memory.session_buffer_bytes + memory.buffer_pool_bytes;
-        let held_peak = memory.queued_bytes_peak + memory.session_buffer_bytes_peak;
+        let held = MemoryProfiler::new(&self.native).statistics();
         let is_recorded = memory.recorded_bytes_peak > 0;
         metrics {
             total_connections: now.total_connections,
@@ -212,12 +211,12 @@ impl performance_monitor {
             connection_errors: now.errors.connection_errors,
             memory_usage_bytes: match is_recorded {
                 true => memory.recorded_bytes,
-                false => held,
+                false => held.total_bytes,
             },
             buffer_pool_size: memory.buffer_pool_bytes,
             peak_memory_usage: match is_recorded {
                 true => memory.recorded_bytes_peak,
-                false => held.max(held_peak),
+                false => held.peak_bytes,
             },
             start_time: since.into_std(),
             last_update: last.map_or(since, |last| last.max(since)).into_std(),

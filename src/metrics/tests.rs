@@ -387,6 +387,17 @@ fn what_is_gone_stays_and_what_has_one_name_is_one() {
 }
 
 #[test]
+fn nothing_is_timed_without_a_monitor() {
+    let recorder = Recorder::new(Role::Server, "s".into(), Clock::default(), None, None);
+    assert!(!recorder.takes_times());
+    assert!(recorder.worker(0).handler_times().is_none());
+    recorder.ping_answered(Duration::from_millis(1));
+    recorder.request_answered(Duration::from_millis(1));
+    let times = recorder.times();
+    assert_eq!((times.pings.count(), times.requests.count()), (0, 0));
+}
+
+#[test]
 fn a_monitor_within_another_has_resets_of_its_own() {
     let outer = PerformanceMonitor::new();
     let inner = PerformanceMonitor::within(&outer);

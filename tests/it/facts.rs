@@ -91,7 +91,7 @@ async fn a_group_counts_its_members_and_what_was_sent_to_it() {
 #[tokio::test]
 async fn a_monitor_hears_what_happens_to_a_server_and_its_sessions() {
     let monitor = PerformanceMonitor::new();
-    let net = support::serve(Over::Tcp, |builder| builder.monitor(&monitor).name("chat")).await;
+    let net = support::serve_watched(Over::Tcp, &monitor, |builder| builder.name("chat")).await;
     let (peer, session) = net.pair().await;
     session.disconnect(CloseReason::with_code(ErrorCode::AccessDenied, "go\naway"));
     drop(peer);

@@ -30,7 +30,7 @@ async fn connect(over: Over, net: &Net, monitor: &PerformanceMonitor) -> Client 
 
 async fn both_ends_count_connections_messages_and_bytes(over: Over) {
     let monitor = PerformanceMonitor::new();
-    let net = support::serve(over, |builder| echo(builder).name("s").monitor(&monitor)).await;
+    let net = support::serve_watched(over, &monitor, |builder| echo(builder).name("s")).await;
     let client = connect(over, &net, &monitor).await;
     let mut messages = client.messages().unwrap();
     for _ in 0..3 {
@@ -73,10 +73,9 @@ async fn both_ends_count_connections_messages_and_bytes(over: Over) {
 
 async fn requests_and_pings_are_timed_and_handlers_sampled(over: Over) {
     let monitor = PerformanceMonitor::new();
-    let net = support::serve(over, |builder| {
+    let net = support::serve_watched(over, &monitor, |builder| {
         builder
             .name("s")
-            .monitor(&monitor)
             .on_request(|_session, message: Message| async move {
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 Ok(message)
@@ -110,13 +109,11 @@ async fn requests_and_pings_are_timed_and_handlers_sampled(over: Over) {
 #[tokio::test]
 async fn a_handler_that_takes_its_time_is_seen() {
     let monitor = PerformanceMonitor::new();
-    let net = support::serve(Over::Mem, |builder| {
-        builder
-            .monitor(&monitor)
-            .on_message(|session, message| async move {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-                session.send(message).await.unwrap();
-            })
+    let net = support::serve_watched(Over::Mem, &monitor, |builder| {
+        builder.on_message(|session, message| async move {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            session.send(message).await.unwrap();
+        })
     })
     .await;
     let mut peer = net.open_peer().await;
@@ -136,10 +133,7 @@ async fn a_handler_that_takes_its_time_is_seen() {
 async fn heartbeats_are_timed() {
     let monitor = PerformanceMonitor::new();
     let beat = timeouts(|timeouts| timeouts.heartbeat = Duration::from_secs(1));
-    let net = support::serve(Over::Mem, |builder| {
-        builder.monitor(&monitor).timeouts(beat)
-    })
-    .await;
+    let net = support::serve_watched(Over::Mem, &monitor, |builder| builder.timeouts(beat)).await;
     let client = Over::Mem.client(&net.url).build().unwrap();
     client.connect().await.unwrap();
     tokio::time::sleep(Duration::from_secs(10)).await;
@@ -150,14 +144,17 @@ async fn heartbeats_are_timed() {
 }
 
 #[tokio::test]
-async fn nothing_is_timed_without_a_monitor() {
+async fn a_client_without_a_monitor_feeds_none() {
     let monitor = PerformanceMonitor::new();
-    let net = support::serve(Over::Mem, echo).await;
+    let net = support::serve_watched(Over::Mem, &monitor, echo).await;
     let client = Over::Mem.client(&net.url).build().unwrap();
     client.connect().await.unwrap();
     assert!(client.request("?", support::PATIENCE).await.is_err());
     let metrics = monitor.metrics();
-    assert_eq!((metrics.latency.count, metrics.members.len()), (0, 0));
+    assert_eq!(
+        (metrics.request_latency.count, metrics.members.len()),
+        (0, 1)
+    );
     client.stop().await;
     net.stop().await;
 }
@@ -167,10 +164,8 @@ async fn nothing_is_timed_without_a_monitor() {
 #[tokio::test]
 async fn each_error_counts_once_by_its_code() {
     let monitor = PerformanceMonitor::new();
-    let net = support::serve(Over::Tcp, |builder| {
-        builder
-            .monitor(&monitor)
-            .limits(limits(|limits| limits.max_connections = 1))
+    let net = support::serve_watched(Over::Tcp, &monitor, |builder| {
+        builder.limits(limits(|limits| limits.max_connections = 1))
     })
     .await;
     // A frame that is none.
@@ -252,7 +247,7 @@ async fn messages_that_cannot_be_sent_are_errors_of_sending() {
         limits.message_size = 1_000;
         limits.when_full = QueuePolicy::Wait;
     });
-    let net = support::serve(Over::Mem, |builder| builder.monitor(&monitor).limits(full)).await;
+    let net = support::serve_watched(Over::Mem, &monitor, |builder| builder.limits(full)).await;
     let (peer, session) = net.pair().await;
     assert!(session.send(vec![0; 2_000]).await.is_err());
     let mut refused = 0;
@@ -274,7 +269,7 @@ async fn messages_that_cannot_be_sent_are_errors_of_sending() {
 #[tokio::test]
 async fn requests_without_an_answer_are_timeouts() {
     let monitor = PerformanceMonitor::new();
-    let net = support::serve(Over::Mem, |builder| builder.monitor(&monitor)).await;
+    let net = support::serve_watched(Over::Mem, &monitor, |builder| builder).await;
     let (mut peer, session) = net.pair().await;
     let error = session.request("?", Duration::from_millis(1)).await;
     assert_eq!(error.unwrap_err().code(), ErrorCode::RequestTimeout);
@@ -295,7 +290,7 @@ async fn drops_are_counted() {
         limits.outbox_messages = 1;
         limits.when_full = QueuePolicy::DropNewest;
     });
-    let net = support::serve(Over::Mem, |builder| builder.monitor(&monitor).limits(full)).await;
+    let net = support::serve_watched(Over::Mem, &monitor, |builder| builder.limits(full)).await;
     let (_peer, session) = net.pair().await;
     for _ in 0..10 {
         let _ = session.try_send("x");
@@ -315,9 +310,9 @@ async fn drops_are_counted() {
 #[tokio::test]
 async fn servers_with_one_name_are_one_and_a_reset_keeps_what_is_open() {
     let monitor = PerformanceMonitor::new();
-    let configure = |builder: ServerBuilder| echo(builder).name("twin").monitor(&monitor);
-    let one = support::serve(Over::Mem, configure).await;
-    let two = support::serve(Over::Tcp, configure).await;
+    let configure = |builder: ServerBuilder| echo(builder).name("twin");
+    let one = support::serve_watched(Over::Mem, &monitor, configure).await;
+    let two = support::serve_watched(Over::Tcp, &monitor, configure).await;
     let mut first = one.open_peer().await;
     let mut second = two.open_peer().await;
     first.data("1").await;
@@ -362,12 +357,8 @@ async fn stages_are_counted_for_the_server_that_has_them() {
         .unwrap();
     let shared = &pipeline;
     let serve = |name: &'static str| {
-        let monitor = monitor.clone();
-        support::serve(Over::Mem, move |builder| {
-            echo(builder)
-                .name(name)
-                .monitor(&monitor)
-                .pipeline(shared.clone())
+        support::serve_watched(Over::Mem, &monitor, move |builder| {
+            echo(builder).name(name).pipeline(shared.clone())
         })
     };
     let (one, two) = (serve("one").await, serve("two").await);
@@ -416,14 +407,12 @@ async fn a_monitor_that_a_handler_of_its_server_holds_does_not_keep_it_alive() {
     let canary = Arc::new(Canary);
     let gone: Weak<Canary> = Arc::downgrade(&canary);
     let monitor = PerformanceMonitor::new();
-    let net = support::serve(Over::Mem, |builder| {
+    let net = support::serve_watched(Over::Mem, &monitor, |builder| {
         let held = monitor.clone();
-        builder
-            .monitor(&monitor)
-            .on_message(move |_session, _message| {
-                let (_canary, held) = (Arc::clone(&canary), held.clone());
-                async move { held.record_message_sent(1) }
-            })
+        builder.on_message(move |_session, _message| {
+            let (_canary, held) = (Arc::clone(&canary), held.clone());
+            async move { held.record_message_sent(1) }
+        })
     })
     .await;
     let mut peer = net.open_peer().await;
@@ -438,7 +427,7 @@ async fn a_monitor_that_a_handler_of_its_server_holds_does_not_keep_it_alive() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn counters_never_go_backwards_while_members_come_and_go() {
     let monitor = PerformanceMonitor::new();
-    let net = support::serve(Over::Mem, |builder| echo(builder).monitor(&monitor)).await;
+    let net = support::serve_watched(Over::Mem, &monitor, |builder| echo(builder)).await;
     let done = Arc::new(AtomicBool::new(false));
     let looking = std::thread::spawn({
         let (monitor, done) = (monitor.clone(), Arc::clone(&done));
@@ -500,11 +489,8 @@ async fn the_fields_of_the_json_are_those_that_others_read() {
         .offer(Compression::lz4())
         .build()
         .unwrap();
-    let net = support::serve(Over::Mem, |builder| {
-        builder
-            .monitor(&monitor)
-            .name("\"quoted\"\n")
-            .pipeline(pipeline)
+    let net = support::serve_watched(Over::Mem, &monitor, |builder| {
+        builder.name("\"quoted\"\n").pipeline(pipeline)
     })
     .await;
     let (mut peer, session) = net.pair().await;

@@ -173,11 +173,8 @@ async fn busy() -> (PerformanceMonitor, String) {
             .build()
             .unwrap()
     };
-    let net = support::serve(Over::Tcp, |builder| {
-        echo(builder)
-            .name(HOSTILE)
-            .monitor(&monitor)
-            .pipeline(pipeline())
+    let net = support::serve_watched(Over::Tcp, &monitor, |builder| {
+        echo(builder).name(HOSTILE).pipeline(pipeline())
     })
     .await;
     let client = Over::Tcp.client(&net.url).name("c").monitor(&monitor);

@@ -63,6 +63,7 @@ fn generate() -> String {
         crate::shutdown::TESTS,
         crate::codecs::TESTS,
         crate::memory::TESTS,
+        crate::metrics::TESTS,
     ];
     for (module, test, capability) in lists.into_iter().flatten() {
         let module = module.rsplit("::").next().expect("a module");

@@ -38,6 +38,16 @@ pub async fn serve(over: Over, configure: impl FnOnce(ServerBuilder) -> ServerBu
     Net::start(over.server().workers(2), configure).await
 }
 
+/// The same for a test that looks at what a monitor says.
+pub async fn serve_watched(
+    over: Over,
+    monitor: &PerformanceMonitor,
+    configure: impl FnOnce(ServerBuilder) -> ServerBuilder,
+) -> Net {
+    let builder = configure(over.server().workers(2));
+    Net::watched(builder.monitor(monitor), monitor.clone()).await
+}
+
 impl Net {
     /// Starts a server that is watched, unless it is given a monitor of the test's own.
     pub async fn start(
@@ -45,7 +55,11 @@ impl Net {
         configure: impl FnOnce(ServerBuilder) -> ServerBuilder,
     ) -> Self {
         let monitor = PerformanceMonitor::new();
-        let server = configure(builder.monitor(&monitor)).build().unwrap();
+        Net::watched(configure(builder.monitor(&monitor)), monitor).await
+    }
+
+    async fn watched(builder: ServerBuilder, monitor: PerformanceMonitor) -> Self {
+        let server = builder.build().unwrap();
         server.start().await.unwrap();
         let url = server.urls().remove(0);
         Net {
