@@ -543,6 +543,16 @@ impl Session {
         lock(&self.shared.extra_if_any()?.data).get(key).cloned()
     }
 
+    /// The keys of the session's key-value store, in order.
+    pub fn data_keys(&self) -> Vec<String> {
+        let Some(extra) = self.shared.extra_if_any() else {
+            return Vec::new();
+        };
+        let mut keys: Vec<String> = lock(&extra.data).keys().cloned().collect();
+        keys.sort_unstable();
+        keys
+    }
+
     /// Removes a value and returns it.
     pub fn remove_data(&self, key: &str) -> Option<String> {
         lock(&self.shared.extra_if_any()?.data).remove(key)
