@@ -9,11 +9,13 @@ mod cert;
 mod client;
 mod connect;
 mod container;
+mod dashboard;
 mod key;
 mod listen;
 mod pipeline;
 mod report;
 mod serve;
+mod top;
 mod values;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -23,11 +25,13 @@ pub(crate) use self::cert::{CertArgs, CertKind};
 pub(crate) use self::client::{ClientArgs, ProxyChoice};
 pub(crate) use self::connect::ConnectArgs;
 pub(crate) use self::container::{ContainerAction, ContainerArgs, ContainerInput, FormatName};
+pub(crate) use self::dashboard::{AdminToken, DashboardArgs, DashboardPlace, DashboardUrl};
 pub(crate) use self::key::KeyArgs;
 pub(crate) use self::listen::{Descriptor, Listen, Which};
 pub(crate) use self::pipeline::{Fate, PipelineArgs, Require, StageName};
 pub(crate) use self::report::ReportArgs;
 pub(crate) use self::serve::{ClientAuthMode, HandlerName, ServeArgs};
+pub(crate) use self::top::{ColorChoice, FILTER_MAX, SortKey, TopArgs};
 pub(crate) use self::values::cores;
 
 const EXIT_CODES: &str = "\
@@ -94,6 +98,7 @@ pub(crate) enum Command {
     Serve(Box<ServeArgs>),
     Connect(Box<ConnectArgs>),
     Bench(Box<BenchArgs>),
+    Top(Box<TopArgs>),
     Report(ReportArgs),
     Cert(CertArgs),
     Key(KeyArgs),

@@ -15,11 +15,11 @@ use network_system::{
     Limits, MulticastGroup, Network, QueuePolicy, SocketOptions, Timeouts, UdpOptions,
 };
 
+use super::dashboard::DashboardArgs;
 use super::listen::{Listen, listen};
 use super::pipeline::PipelineArgs;
 use super::values::{
-    Off, Toggle, allowed_origin, count, dashboard, multicast_group, network, rate, tls_version,
-    when_full, workers,
+    Toggle, allowed_origin, count, multicast_group, network, rate, tls_version, when_full, workers,
 };
 use crate::units::{Size, Span};
 
@@ -43,6 +43,10 @@ URLs, where port 0 takes a free one:
 tls and wss show the certificates of --cert and --key; without them, one that the server makes for itself
 at each start, and whose pin it prints. On SIGHUP they are read again; when they are bad, the old ones stay.
 
+The dashboard is a web page about the server, with an API, /metrics for Prometheus, and /healthz and /readyz.
+When its default port is taken, the server runs without it and says so. On other addresses than those of
+loopback it needs a token, and it has no TLS: put a proxy before it, and name the proxy's --dashboard-host.
+
 Signals: SIGINT and SIGTERM drain; a second one cuts off what is left.
 
 Examples:
@@ -52,6 +56,7 @@ Examples:
   netsys serve --handler chat --idle-timeout 0 --listen 'tcp://0.0.0.0:7600?codec=lines'
     and then: nc HOST 7600
   netsys serve --listen tcp://127.0.0.1:0 --listen unix:///tmp/netsys.sock --json
+  netsys serve --dashboard 0.0.0.0:7680 --dashboard-token-file token --dashboard-host status.example.org
   netsys serve --config /etc/netsys.toml --max-connections 0";
 
 /// Runs a server until it is told to stop
@@ -82,11 +87,6 @@ pub(crate) struct ServeArgs {
         value_parser = clap::builder::NonEmptyStringValueParser::new(),
         help_heading = "What to serve")]
     pub(crate) token: Option<String>,
-
-    /// The dashboard's address; this version has none, so only `off`
-    #[arg(long, value_name = "off", default_value = "off", value_parser = dashboard,
-        help_heading = "What to serve")]
-    pub(crate) dashboard: Off,
 
     /// Read options from a TOML file
     #[arg(long, value_name = "FILE", help_heading = "What to serve")]
@@ -165,6 +165,9 @@ pub(crate) struct ServeArgs {
 
     #[command(flatten)]
     pub(crate) pipeline: PipelineArgs,
+
+    #[command(flatten)]
+    pub(crate) dashboard: DashboardArgs,
 
     /// Connections at a time
     #[arg(long, value_name = "N", default_value_t = Limits::default().max_connections,

@@ -35,17 +35,6 @@ impl From<bool> for Toggle {
     }
 }
 
-/// The only value of an option that is there for later.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Off;
-
-pub(super) fn dashboard(text: &str) -> Result<Off, String> {
-    match text {
-        "off" => Ok(Off),
-        _ => Err("this version has no dashboard, expected off".to_owned()),
-    }
-}
-
 /// An endpoint that other processes can reach.
 pub(super) fn url(text: &str) -> Result<Endpoint, String> {
     let Some((scheme, _)) = text.split_once("://") else {

@@ -12,6 +12,7 @@ mod reload;
 mod report;
 mod serve;
 mod signals;
+mod top;
 
 use tracing_subscriber::filter::LevelFilter;
 
@@ -34,6 +35,10 @@ pub(crate) fn run(args: Cli) -> Result<ExitStatus, Failure> {
         Command::Bench(args) => {
             let output = logging(&global, false, &args.client.pipeline);
             bench::run(*args, output)
+        }
+        Command::Top(args) => {
+            let output = output(&global, args.json);
+            top::run(*args, output)
         }
         Command::Report(args) => {
             let output = output(&global, false);

@@ -3,10 +3,11 @@
 //! The keys of a configuration file are the options of `serve`. The file is turned into arguments that
 //! stand before those of the user; so its values are parsed, and refused, by the same definitions.
 //!
-//! - [`serve`]: what a server works with; [`client`]: what the clients of `connect` and `bench` do;
+//! - [`serve`]: what a server works with; [`dashboard`]: what it shows of itself; [`client`]: what the clients of `connect` and `bench` do;
 //!   [`pipeline`]: stages, and [`keys`]: their keys, for both.
 
 mod client;
+mod dashboard;
 mod keys;
 mod pipeline;
 mod serve;
@@ -21,6 +22,7 @@ use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches};
 use network_system::{CodecKind, Endpoint};
 
 pub(crate) use self::client::{ClientSettings, is_websocket};
+pub(crate) use self::dashboard::{DashboardSettings, ShowSettings, read_token};
 pub(crate) use self::keys::KeyFile;
 pub(crate) use self::pipeline::PipelineSettings;
 pub(crate) use self::serve::{ServeSettings, TlsSettings};
@@ -177,7 +179,8 @@ fn describe(error: &clap::Error, command: &str, file: Option<&Path>) -> String {
         .trim_matches(['<', '>']);
     let value = context(ContextKind::InvalidValue).unwrap_or_default();
     // People put passwords before an @, and into fields of requests.
-    let value = if value.contains('@') || option == "--header" {
+    let is_secret = option == "--header" || option.ends_with("token");
+    let value = if value.contains('@') || is_secret {
         "…".to_owned()
     } else {
         value

@@ -9,7 +9,10 @@ use network_system::{
     Address, Endpoint, Host, Limits, ProxyProtocol, SocketOptions, Timeouts, UdpOptions,
 };
 
-use super::{A_YEAR, MESSAGE_SIZE_MAX, PipelineSettings, has_hello, out_of_range, within_a_year};
+use super::{
+    A_YEAR, MESSAGE_SIZE_MAX, PipelineSettings, ShowSettings, has_hello, out_of_range,
+    within_a_year,
+};
 use crate::args::{ClientAuthMode, HandlerName, Listen, ServeArgs, cores};
 use crate::exit::{ExitStatus, Failure};
 
@@ -29,6 +32,7 @@ pub(crate) struct ServeSettings {
     pub(crate) pipeline: Option<PipelineSettings>,
     /// There when a listener needs it.
     pub(crate) tls: Option<TlsSettings>,
+    pub(crate) show: ShowSettings,
     pub(crate) goaway: Option<Duration>,
     /// At least one.
     pub(crate) workers: usize,
@@ -52,6 +56,7 @@ impl ServeSettings {
         let websocket = websocket(&args);
         let udp = udp(&args, &listen)?;
         let proxy_protocol = proxy_protocol(&args, &listen)?;
+        let show = ShowSettings::new(args.dashboard)?;
 
         let mut limits = Limits::default();
         limits.max_connections = args.max_connections;
@@ -138,6 +143,7 @@ impl ServeSettings {
             proxy_protocol,
             pipeline,
             tls,
+            show,
             pin_workers: args.pin_workers.is_on(),
             goaway: Some(args.goaway.0).filter(|retry| !retry.is_zero()),
             workers: if args.workers == 0 {

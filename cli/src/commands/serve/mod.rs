@@ -1,14 +1,16 @@
 //! `netsys serve`: runs a server until a signal stops it.
 //!
-//! - [`certificates`]: what it shows on TLS; [`descriptors`]: sockets of systemd's; [`reload`]: what it reads
-//!   again on SIGHUP.
+//! - [`certificates`]: what it shows on TLS; [`descriptors`]: sockets of systemd's; [`dashboard`]: what it shows
+//!   of itself; [`reload`]: what it reads again on SIGHUP.
 
 mod certificates;
+mod dashboard;
 mod descriptors;
 mod reload;
 
 use std::time::Duration;
 
+use network_system::metrics::PerformanceMonitor;
 use network_system::{
     Authenticator, BoxFuture, Credentials, ErrorCode, GroupName, RequestError, Server,
     ServerBuilder, Session, StopReport, WorkerThreads,
@@ -16,6 +18,7 @@ use network_system::{
 use serde_json::json;
 
 use self::certificates::Certificates;
+use self::dashboard::Dashboard;
 use self::descriptors::Place;
 use self::reload::Reload;
 use super::limits;
@@ -48,7 +51,7 @@ pub(crate) fn run(args: ServeArgs, output: Output) -> Result<ExitStatus, Failure
 }
 
 async fn serve(
-    settings: ServeSettings,
+    mut settings: ServeSettings,
     places: Vec<Place>,
     certificates: Certificates,
     output: Output,
@@ -56,11 +59,28 @@ async fn serve(
     let mut signals = Signals::new()?;
     let reload = Reload::new(settings.pipeline.as_ref(), output);
     let mut hangup = Hangup::new(certificates.has_files() || reload.has_keys())?;
-    let server = build(settings, places, &certificates)?;
+    let monitor = settings.show.metrics.then(PerformanceMonitor::new);
+    let shown = settings.show.dashboard.take();
+    let server = build(settings, places, &certificates, monitor.as_ref())?;
     server.start().await?;
+    // After the listeners: an address that nobody asked for must not take one of theirs.
+    let dashboard = match (shown, &monitor) {
+        (Some(shown), Some(monitor)) => Dashboard::start(shown, &server, monitor, output).await,
+        _ => Ok(None),
+    };
+    let dashboard = match dashboard {
+        Ok(dashboard) => dashboard,
+        Err(failure) => {
+            let _ = server.stop_within(Duration::ZERO).await;
+            return Err(failure);
+        }
+    };
     for url in server.urls() {
         let event = json!({ "event": "listening", "url": url });
         output.event(&event, &format!("listening {url}"))?;
+    }
+    if let Some(dashboard) = &dashboard {
+        dashboard.tell(output);
     }
     loop {
         tokio::select! {
@@ -86,7 +106,10 @@ async fn serve(
             }
         }
     };
-    tell_end(&server, report, output);
+    if let Some(dashboard) = dashboard {
+        dashboard.stop().await;
+    }
+    tell_end(&server, report, monitor.as_ref(), output);
     Ok(match (interrupted, report.aborted) {
         (true, _) => ExitStatus::Interrupted,
         (false, 0) => ExitStatus::Done,
@@ -98,6 +121,7 @@ fn build(
     settings: ServeSettings,
     places: Vec<Place>,
     certificates: &Certificates,
+    monitor: Option<&PerformanceMonitor>,
 ) -> Result<Server, Failure> {
     let mut builder = Server::builder()
         .limits(settings.limits)
@@ -115,6 +139,9 @@ fn build(
             Place::Unbound(endpoint) => builder.listen_on(endpoint),
             Place::Bound(socket, url) => builder.listen_bound(socket, url),
         };
+    }
+    if let Some(monitor) = monitor {
+        builder = builder.monitor(monitor);
     }
     if let Some(tls) = &certificates.tls {
         builder = builder.tls(tls.clone());
@@ -149,10 +176,15 @@ fn with_handler(builder: ServerBuilder, name: HandlerName, slot: &ServerSlot) ->
     }
 }
 
-fn tell_end(server: &Server, report: StopReport, output: Output) {
+fn tell_end(
+    server: &Server,
+    report: StopReport,
+    monitor: Option<&PerformanceMonitor>,
+    output: Output,
+) {
     let stats = server.stats();
     let (drained, aborted) = (report.drained, report.aborted);
-    let event = json!({
+    let mut event = json!({
         "event": "stopped",
         "drained": drained,
         "aborted": aborted,
@@ -165,6 +197,9 @@ fn tell_end(server: &Server, report: StopReport, output: Output) {
         "dropped": stats.dropped,
         "errors": stats.errors,
     });
+    if let Some(monitor) = monitor {
+        event["handler_time"] = json!(monitor.metrics().handler_time);
+    }
     let text = format!(
         "drained {drained}, aborted {aborted}; {} connections, {} messages in, {} out",
         stats.total_connections, stats.messages_received, stats.messages_sent

@@ -1,0 +1,289 @@
+//! What the API of a dashboard answers, as far as it is shown here.
+//!
+//! All text is [`Clean`] from the moment it is read: a client names itself, and a name can be written to be obeyed by
+//! the terminal of whoever looks at it.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+
+/// The most fields of one session that are shown.
+const DETAILS_MAX: usize = 500;
+
+/// Text from the network without anything that a terminal obeys, and not too long.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Clean(String);
+
+impl Clean {
+    /// The most characters that are kept of one text.
+    const MAX: usize = 512;
+
+    pub(super) fn new(text: &str) -> Self {
+        let mut clean = String::with_capacity(text.len().min(4 * Self::MAX));
+        for (index, c) in text.chars().enumerate() {
+            if index == Self::MAX {
+                clean.push('…');
+                break;
+            }
+            if is_obeyed(c) {
+                clean.extend(c.escape_unicode());
+            } else {
+                clean.push(c);
+            }
+        }
+        Clean(clean)
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Controls, and what changes the direction or the place of the text around it, or cannot be seen.
+fn is_obeyed(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}')
+}
+
+impl<'de> Deserialize<'de> for Clean {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Ok(Clean::new(&text))
+    }
+}
+
+impl fmt::Display for Clean {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a server says about itself.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) struct Status {
+    pub(super) name: Clean,
+    pub(super) version: Clean,
+    /// `running`, `draining` or `stopped`.
+    pub(super) state: Clean,
+    /// In milliseconds since 1970; another server has another.
+    #[serde(default)]
+    pub(super) started_at: u64,
+    #[serde(default)]
+    pub(super) uptime_seconds: f64,
+    /// Whether the token was right.
+    #[serde(default)]
+    pub(super) admin: bool,
+    /// Whether there is no token.
+    #[serde(default)]
+    pub(super) read_only: bool,
+}
+
+/// Samples, one a second, in columns.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct HistoryPart {
+    pub(super) first: u64,
+    pub(super) next: u64,
+    pub(super) columns: std::collections::HashMap<String, Vec<Option<f64>>>,
+}
+
+/// One session in a table.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(super) struct Session {
+    pub(super) id: u64,
+    pub(super) client_id: Option<Clean>,
+    pub(super) identity: Option<Clean>,
+    pub(super) transport: Clean,
+    pub(super) remote: Option<Clean>,
+    pub(super) state: Clean,
+    pub(super) connected_seconds: f64,
+    pub(super) idle_seconds: f64,
+    pub(super) messages_received: u64,
+    pub(super) messages_sent: u64,
+    pub(super) bytes_received: u64,
+    pub(super) bytes_sent: u64,
+    pub(super) errors: u64,
+    pub(super) dropped: u64,
+    pub(super) queued_messages: u64,
+    pub(super) queued_bytes: u64,
+    pub(super) buffer_bytes: u64,
+    pub(super) round_trip_us: Option<f64>,
+    pub(super) groups: u64,
+}
+
+/// A page of sessions.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(super) struct SessionPage {
+    pub(super) total: usize,
+    pub(super) matched: usize,
+    pub(super) offset: usize,
+    pub(super) sessions: Vec<Session>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(super) struct Group {
+    pub(super) name: Clean,
+    pub(super) members: u64,
+    pub(super) messages: u64,
+    pub(super) bytes: u64,
+}
+
+/// A page of groups.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(super) struct GroupPage {
+    pub(super) total: usize,
+    pub(super) matched: usize,
+    pub(super) offset: usize,
+    pub(super) groups: Vec<Group>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(super) struct Listener {
+    pub(super) url: Clean,
+    pub(super) transport: Clean,
+    pub(super) accepted: u64,
+    pub(super) refused: u64,
+    pub(super) accepting: bool,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(super) struct Listeners {
+    pub(super) listeners: Vec<Listener>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Event {
+    pub(super) seq: u64,
+    pub(super) at: u64,
+    pub(super) level: Clean,
+    pub(super) kind: Clean,
+    pub(super) session: Option<u64>,
+    pub(super) code: Option<Clean>,
+    pub(super) text: Clean,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Events {
+    pub(super) next: u64,
+    pub(super) events: Vec<Event>,
+}
+
+/// Everything about one session, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Detail(pub(super) Vec<(Clean, Clean)>);
+
+impl<'de> Deserialize<'de> for Detail {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        let mut rows = Vec::new();
+        flatten("", &value, &mut rows);
+        Ok(Detail(rows))
+    }
+}
+
+/// Objects in objects become names with a dot, lists one text.
+fn flatten(name: &str, value: &Value, rows: &mut Vec<(Clean, Clean)>) {
+    if rows.len() >= DETAILS_MAX {
+        return;
+    }
+    if let Value::Object(fields) = value {
+        for (field, value) in fields {
+            let name = match name {
+                "" => field.clone(),
+                name => format!("{name}.{field}"),
+            };
+            flatten(&name, value, rows);
+        }
+    } else {
+        rows.push((Clean::new(name), Clean::new(&plain(value))));
+    }
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(values) if values.is_empty() => "-".to_owned(),
+        Value::Array(values) => {
+            let all: Vec<_> = values.iter().take(100).map(plain).collect();
+            all.join(", ")
+        }
+        other => other.to_string(),
+    }
+}
+
+/// An answer that says what is wrong.
+#[derive(Debug, Deserialize)]
+pub(super) struct Refusal {
+    pub(super) error: RefusalText,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct RefusalText {
+    pub(super) message: Clean,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_others_moves_no_cursor_and_turns_nothing_around() {
+        let hostile = "\x1b[2J\x07\u{9b}31m\u{202e}evil\u{200b}\r\n\u{feff}";
+        let clean = Clean::new(hostile);
+        assert_eq!(
+            clean.as_str(),
+            "\\u{1b}[2J\\u{7}\\u{9b}31m\\u{202e}evil\\u{200b}\\u{d}\\u{a}\\u{feff}"
+        );
+        assert_eq!(Clean::new("Grüße 日本 👋").as_str(), "Grüße 日本 👋");
+        assert_eq!(
+            Clean::new(&"x".repeat(10_000)).as_str().chars().count(),
+            513
+        );
+    }
+
+    #[test]
+    fn details_are_flat_and_clean() {
+        let detail: Detail = serde_json::from_str(
+            r#"{"id":7,"tls":{"version":"1.3","peer":null},"groups":["a","\u001bb"],"pipeline":[]}"#,
+        )
+        .expect("an object");
+        let shown: Vec<_> = detail
+            .0
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "groups=a, \\u{1b}b",
+                "id=7",
+                "pipeline=-",
+                "tls.peer=-",
+                "tls.version=1.3"
+            ]
+        );
+    }
+
+    #[test]
+    fn answers_may_have_more_and_less_than_is_known() {
+        let page: SessionPage = serde_json::from_str(
+            r#"{"total":1,"more":[1],"sessions":[{"id":3,"client_id":null,"new":{}}]}"#,
+        )
+        .expect("a page");
+        assert_eq!((page.total, page.sessions[0].id), (1, 3));
+        assert!(serde_json::from_str::<Status>("{}").is_err());
+    }
+}
