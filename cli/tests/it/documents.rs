@@ -15,6 +15,7 @@ fn help_of_each_command_has_examples() {
         "connect",
         "bench",
         "report",
+        "top",
         "cert",
         "key",
         "container",
@@ -35,7 +36,12 @@ fn completions_know_every_option() {
         let script = run(&["completions", shell], b"");
         assert_eq!(script.status.code(), Some(0), "{shell}");
         let script = text(&script.stdout);
-        for word in ["max-connections-per-ip", "pipeline-keys", "container"] {
+        for word in [
+            "max-connections-per-ip",
+            "pipeline-keys",
+            "container",
+            "dashboard-token-file",
+        ] {
             assert!(script.contains(word), "{shell}: {word}");
         }
     }
@@ -55,6 +61,8 @@ fn manual_pages_are_pages() {
     }
     for (command, option) in [
         (&["man", "serve"][..], "first\\-byte\\-timeout"),
+        (&["man", "serve"], "dashboard\\-host"),
+        (&["man", "top"], "interval"),
         (&["man", "connect"], "pipeline\\-keys"),
         (&["man", "container", "show"], "depth"),
     ] {

@@ -12,6 +12,8 @@ mod bench_result;
 mod cert;
 mod connect;
 mod container;
+#[cfg(unix)]
+mod dashboard;
 mod documents;
 mod peer;
 mod pipeline;
@@ -21,6 +23,8 @@ mod serve;
 #[cfg(unix)]
 mod stop;
 mod tls;
+#[cfg(unix)]
+mod top;
 mod udp;
 mod usage;
 mod usage_clients;

@@ -5,11 +5,30 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Output, Stdio};
 
-/// The program with arguments, without the variables that it would obey.
+/// The program with arguments, without the variables that it would obey. A server that is not told to have a
+/// dashboard has none: those of the tests would meet at its default address.
 pub(crate) fn netsys(arguments: &[&str]) -> Command {
+    let mut all = arguments.to_vec();
+    let has_dashboard = arguments.iter().any(|word| word.starts_with("--dashboard"));
+    if arguments.first() == Some(&"serve") && !has_dashboard {
+        all.splice(1..1, ["--dashboard", "off"]);
+    }
+    exactly(&all)
+}
+
+/// The program with these arguments and no others.
+pub(crate) fn exactly(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_netsys"));
-    command.args(arguments).env_remove("NETSYS_TOKEN");
-    for name in ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
+    command.args(arguments);
+    for name in [
+        "NETSYS_TOKEN",
+        "NETSYS_DASHBOARD_TOKEN",
+        "NO_COLOR",
+        "https_proxy",
+        "HTTPS_PROXY",
+        "all_proxy",
+        "ALL_PROXY",
+    ] {
         command.env_remove(name);
     }
     command

@@ -108,8 +108,38 @@ fn a_bad_option_is_named_and_what_is_valid_is_said() {
         ),
         (&["--token", ""], &["--token", "value"]),
         (
-            &["--dashboard", "127.0.0.1:7680"],
-            &["--dashboard", "no dashboard", "off"],
+            &["--dashboard", "7680"],
+            &["--dashboard", "`7680`", "127.0.0.1:7680", "off"],
+        ),
+        (
+            &["--dashboard", "0.0.0.0:7680"],
+            &[
+                "--dashboard",
+                "0.0.0.0:7680",
+                "--dashboard-token-file",
+                "loopback",
+            ],
+        ),
+        (
+            &["--dashboard", "127.0.0.1:0", "--metrics", "off"],
+            &["--dashboard", "--metrics off"],
+        ),
+        (&["--metrics", "x"], &["--metrics", "on or off"]),
+        (
+            &["--dashboard-host", "http://x"],
+            &["--dashboard-host", "without a port"],
+        ),
+        (
+            &["--dashboard-token", "a b"],
+            &["--dashboard-token", "ASCII"],
+        ),
+        (
+            &["--dashboard-token", "a", "--dashboard-token-file", "b"],
+            &["--dashboard-token-file", "together"],
+        ),
+        (
+            &["--dashboard-token-file", "/nonexistent"],
+            &["token", "/nonexistent"],
         ),
         (&["--log", "loud"], &["--log", "`loud`", "warn"]),
         (

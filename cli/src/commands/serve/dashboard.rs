@@ -1,6 +1,7 @@
 //! The dashboard of a server, in a thread of its own: a page of ten thousand sessions that has to be sorted does
 //! not hold up the messages of others.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use network_system::Server;
@@ -16,22 +17,19 @@ use crate::settings::DashboardSettings;
 /// For how long a stop waits for the thread. The pages end within a second by themselves.
 const STOP_TIME: Duration = Duration::from_millis(1_200);
 
-/// A dashboard that runs. Dropping it ends it too, a little later.
-pub(super) struct Dashboard {
-    url: String,
+/// A dashboard that is to come. What is wrong with its options is found before the server begins.
+pub(super) struct Plan {
+    pages: Pages,
+    at: SocketAddr,
     is_wanted: bool,
-    stop: oneshot::Sender<()>,
-    ended: oneshot::Receiver<()>,
 }
 
-impl Dashboard {
-    /// Starts it. `None`, and a word about it, when nobody asked for its address and that is taken.
-    pub(super) async fn start(
-        settings: DashboardSettings,
+impl Plan {
+    pub(super) fn new(
+        settings: &DashboardSettings,
         server: &Server,
         monitor: &PerformanceMonitor,
-        output: Output,
-    ) -> Result<Option<Self>, Failure> {
+    ) -> Result<Self, Failure> {
         let mut builder = Pages::builder(server, monitor);
         if let Some(token) = &settings.token {
             builder = builder.token(token.reveal());
@@ -42,7 +40,20 @@ impl Dashboard {
         let pages = builder
             .build()
             .map_err(|error| Failure::usage(chain(&error)))?;
-        let at = settings.at;
+        Ok(Plan {
+            pages,
+            at: settings.at,
+            is_wanted: settings.is_wanted,
+        })
+    }
+
+    /// Starts it. `None`, and a word about it, when nobody asked for its address and that is taken.
+    pub(super) async fn start(self, output: Output) -> Result<Option<Dashboard>, Failure> {
+        let Plan {
+            pages,
+            at,
+            is_wanted,
+        } = self;
         let (started, start) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
         let (end, ended) = oneshot::channel();
@@ -70,12 +81,12 @@ impl Dashboard {
             .unwrap_or_else(|_| Err("the thread of the dashboard ended".to_owned()));
         match told {
             Ok(url) => Ok(Some(Dashboard {
-                url: url.to_string(),
-                is_wanted: settings.is_wanted,
+                url,
+                is_wanted,
                 stop,
                 ended,
             })),
-            Err(text) if settings.is_wanted => Err(Failure::new(ExitStatus::Failed, text)),
+            Err(text) if is_wanted => Err(Failure::new(ExitStatus::Failed, text)),
             Err(text) => {
                 let text = format!(
                     "no dashboard: {text} (--dashboard ADDR for another address, --dashboard off for none)"
@@ -85,7 +96,17 @@ impl Dashboard {
             }
         }
     }
+}
 
+/// A dashboard that runs. Dropping it ends it too, a little later.
+pub(super) struct Dashboard {
+    url: String,
+    is_wanted: bool,
+    stop: oneshot::Sender<()>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Dashboard {
     /// Says where it is: as data to whoever asked for it, and may have asked for any port. Programs that start a
     /// server without knowing of dashboards find on stdout a line for each listener and nothing else.
     pub(super) fn tell(&self, output: Output) {

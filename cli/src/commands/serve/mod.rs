@@ -18,7 +18,6 @@ use network_system::{
 use serde_json::json;
 
 use self::certificates::Certificates;
-use self::dashboard::Dashboard;
 use self::descriptors::Place;
 use self::reload::Reload;
 use super::limits;
@@ -62,11 +61,15 @@ async fn serve(
     let monitor = settings.show.metrics.then(PerformanceMonitor::new);
     let shown = settings.show.dashboard.take();
     let server = build(settings, places, &certificates, monitor.as_ref())?;
+    let plan = match (&shown, &monitor) {
+        (Some(shown), Some(monitor)) => Some(dashboard::Plan::new(shown, &server, monitor)?),
+        _ => None,
+    };
     server.start().await?;
     // After the listeners: an address that nobody asked for must not take one of theirs.
-    let dashboard = match (shown, &monitor) {
-        (Some(shown), Some(monitor)) => Dashboard::start(shown, &server, monitor, output).await,
-        _ => Ok(None),
+    let dashboard = match plan {
+        Some(plan) => plan.start(output).await,
+        None => Ok(None),
     };
     let dashboard = match dashboard {
         Ok(dashboard) => dashboard,

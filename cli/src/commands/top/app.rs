@@ -143,11 +143,10 @@ impl App {
 
     fn polled(&mut self, polled: Polled) {
         self.trouble = None;
-        let started_at = polled.status.started_at;
         if self
             .status
             .as_ref()
-            .is_some_and(|status| status.started_at != started_at)
+            .is_some_and(|before| polled.status.is_newer_than(before))
         {
             self.history.clear();
             self.events = Listing::default();

@@ -11,6 +11,18 @@ use serde_json::Value;
 /// The most fields of one session that are shown.
 const DETAILS_MAX: usize = 500;
 
+const DETAILS_FIRST: [&str; 9] = [
+    "id",
+    "client_id",
+    "identity",
+    "state",
+    "transport",
+    "remote",
+    "local",
+    "connected_seconds",
+    "idle_seconds",
+];
+
 /// Text from the network without anything that a terminal obeys, and not too long.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Clean(String);
@@ -69,17 +81,30 @@ pub(super) struct Status {
     pub(super) version: Clean,
     /// `running`, `draining` or `stopped`.
     pub(super) state: Clean,
-    /// In milliseconds since 1970; another server has another.
+    /// In milliseconds since 1970; `None` for one that does not run.
     #[serde(default)]
-    pub(super) started_at: u64,
+    pub(super) started_at: Option<u64>,
     #[serde(default)]
-    pub(super) uptime_seconds: f64,
+    pub(super) uptime_seconds: Option<f64>,
     /// Whether the token was right.
     #[serde(default)]
     pub(super) admin: bool,
     /// Whether there is no token.
     #[serde(default)]
     pub(super) read_only: bool,
+}
+
+impl Status {
+    /// Whether the server was started anew since the other one was asked: what it counts has begun again.
+    pub(super) fn is_newer_than(&self, before: &Status) -> bool {
+        // The moment is computed for each answer, and clocks are set.
+        let is_close = |a: u64, b: u64| a.abs_diff(b) < 5_000;
+        match (self.started_at, before.started_at) {
+            (Some(now), Some(before)) if !is_close(now, before) => true,
+            (Some(_), Some(_)) => self.uptime_seconds < before.uptime_seconds,
+            _ => false,
+        }
+    }
 }
 
 /// Samples, one a second, in columns.
@@ -189,6 +214,13 @@ impl<'de> Deserialize<'de> for Detail {
         let value = Value::deserialize(deserializer)?;
         let mut rows = Vec::new();
         flatten("", &value, &mut rows);
+        // Who it is comes first; all else as it came, which is by name.
+        rows.sort_by_key(|(name, _)| {
+            let first = DETAILS_FIRST
+                .iter()
+                .position(|first| *first == name.as_str());
+            first.unwrap_or(DETAILS_FIRST.len())
+        });
         Ok(Detail(rows))
     }
 }
@@ -268,8 +300,8 @@ mod tests {
         assert_eq!(
             shown,
             [
-                "groups=a, \\u{1b}b",
                 "id=7",
+                "groups=a, \\u{1b}b",
                 "pipeline=-",
                 "tls.peer=-",
                 "tls.version=1.3"

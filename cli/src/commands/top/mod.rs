@@ -83,13 +83,13 @@ async fn print(
 ) -> Result<ExitStatus, Failure> {
     let mut signals = Signals::new()?;
     let mut history = History::default();
-    let mut started_at = 0;
+    let mut before = None;
     let mut ticks = tokio::time::interval(every.unwrap_or(Duration::from_secs(1)));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let take = async {
             ticks.tick().await;
-            Snapshot::take(&mut api, &query, &mut history, &mut started_at).await
+            Snapshot::take(&mut api, &query, &mut history, &mut before).await
         };
         let taken = tokio::select! {
             taken = take => taken,

@@ -71,10 +71,9 @@ pub(super) enum Body {
 }
 
 /// What is known already, so that it is not asked for again.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Known {
-    /// Another start is another server, which counts from the beginning.
-    started_at: u64,
+    status: Option<Status>,
     history: u64,
     events: u64,
 }
@@ -86,11 +85,12 @@ pub(super) async fn look(
     known: &mut Known,
 ) -> Result<Polled, ApiError> {
     let status: Status = api.get("status").await?;
-    if status.started_at != known.started_at {
-        *known = Known {
-            started_at: status.started_at,
-            ..Known::default()
-        };
+    if known
+        .status
+        .as_ref()
+        .is_some_and(|before| status.is_newer_than(before))
+    {
+        *known = Known::default();
     }
     let history: HistoryPart = api.get(&format!("history?since={}", known.history)).await?;
     let body = match query.view {
@@ -109,6 +109,7 @@ pub(super) async fn look(
         }),
     };
     // What fails half way is asked for again.
+    known.status = Some(status.clone());
     known.history = history.next;
     if let Body::Events(events) = &body {
         known.events = events.next;

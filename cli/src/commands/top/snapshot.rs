@@ -31,13 +31,16 @@ impl Snapshot {
         api: &mut Api,
         query: &Query,
         history: &mut History,
-        started_at: &mut u64,
+        before: &mut Option<Status>,
     ) -> Result<Self, ApiError> {
         let status: Status = api.get("status").await?;
-        if status.started_at != *started_at {
+        if before
+            .as_ref()
+            .is_some_and(|before| status.is_newer_than(before))
+        {
             history.clear();
-            *started_at = status.started_at;
         }
+        *before = Some(status.clone());
         let part = api
             .get(&format!("history?since={}", history.next()))
             .await?;
@@ -81,7 +84,7 @@ impl Snapshot {
             uptime_seconds,
             ..
         } = &self.status;
-        let up = span(*uptime_seconds);
+        let up = uptime_seconds.map_or_else(|| "-".to_owned(), span);
         let mut lines = vec![format!(
             "{name}  {version}  {state}  up {up}  {}",
             Clean::new(&url.to_string())

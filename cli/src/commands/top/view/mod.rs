@@ -147,7 +147,7 @@ fn header(app: &App) -> Line<'static> {
     }
     parts.push(Span::raw(format!(
         "  up {}  {} sessions  ",
-        span(status.uptime_seconds),
+        status.uptime_seconds.map_or_else(|| "-".to_owned(), span),
         count(connections)
     )));
     parts.push(Span::styled(app.url.to_string(), theme.quiet()));

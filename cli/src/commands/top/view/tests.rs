@@ -252,7 +252,7 @@ fn a_server_that_goes_away_is_told_until_it_is_back() {
     shows(&mut app, "trying again: refused\\u{1b}");
     // What was known stays.
     shows(&mut app, "messages in  12,345/s");
-    app.update(polled("echo", 2, Body::Overview));
+    app.update(polled("echo", 9_000, Body::Overview));
     shows(&mut app, "started anew");
     press(&mut app, KeyCode::Char('x'));
     shows(&mut app, "q quit");
@@ -345,7 +345,7 @@ fn every_screen_and_every_key_is_fine() {
                     .nth(at - 3)
                     .expect("one of three"),
             };
-            app.update(polled("echo", round / 500, body));
+            app.update(polled("echo", round * 10, body));
         }
         press(&mut app, codes[next(codes.len())]);
         let (width, height) = (1 + next(130) as u16, 1 + next(30) as u16);
