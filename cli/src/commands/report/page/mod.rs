@@ -75,9 +75,9 @@ fn overview(html: &mut String, groups: &[Group]) {
          <th colspan=\"2\">p99 latency</th><th>errors</th></tr></thead>\n",
     );
     for (number, group) in groups.iter().enumerate() {
-        let _ = write!(
+        let _ = writeln!(
             html,
-            "<tbody><tr class=\"case\"><th colspan=\"6\"><a href=\"#case-{number}\">{}</a></th></tr>\n",
+            "<tbody><tr class=\"case\"><th colspan=\"6\"><a href=\"#case-{number}\">{}</a></th></tr>",
             Escaped(&group.case.to_string())
         );
         for (index, series) in group.series.iter().enumerate() {
