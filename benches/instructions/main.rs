@@ -6,6 +6,7 @@
 //! then a fixed number of runs is counted: of the caller, both sides' workers and the runtime, on one thread.
 
 #![allow(clippy::unwrap_used, reason = "a bench that fails has no result")]
+#![allow(missing_docs, reason = "what gungraun makes of the functions has none")]
 
 #[path = "../support/container.rs"]
 mod container;

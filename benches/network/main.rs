@@ -24,8 +24,11 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput as Rate, criterion_group, criterion_main};
 
 use self::support::crowd::{Crowd, Run};
+use self::support::mem_url;
 use self::support::throughput::Throughput;
-use self::support::{SIZES, mem_url};
+
+/// The sizes of the messages of `MessageThroughput`, by the names that the classic benchmarks have for them.
+const SIZES: [(&str, usize); 4] = [("64B", 64), ("256B", 256), ("1KB", 1_024), ("8KB", 8_192)];
 
 criterion_group! {
     name = benches;

@@ -11,10 +11,6 @@ use network_system::{Limits, Timeouts};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
-/// The sizes of the messages of `MessageThroughput`, by the names that the classic benchmarks have for them.
-pub(crate) const SIZES: [(&str, usize); 4] =
-    [("64B", 64), ("256B", 256), ("1KB", 1_024), ("8KB", 8_192)];
-
 /// A runtime with one thread, which is the caller's.
 pub(crate) fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread()
