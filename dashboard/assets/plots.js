@@ -1,7 +1,7 @@
 // The plots. Each is drawn in a frame of its own, and only while it can be seen: no task becomes long.
 
 import { element, setText } from "./dom.js";
-import { byteRate, bytes, clock, count, micros, rate } from "./format.js";
+import { byteRate, bytes, clock, exact, micros, rate } from "./format.js";
 
 /* uPlot is a global of uplot.js, which runs before the modules. */
 
@@ -34,7 +34,7 @@ const PLOTS = [
     ],
   },
   {
-    id: "connections", title: "Connections", format: count, least: 10,
+    id: "connections", title: "Connections", format: exact, least: 10,
     series: [{ key: "connections", label: "now", color: 3, fill: true }],
   },
   {
