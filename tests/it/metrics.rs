@@ -427,7 +427,7 @@ async fn a_monitor_that_a_handler_of_its_server_holds_does_not_keep_it_alive() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn counters_never_go_backwards_while_members_come_and_go() {
     let monitor = PerformanceMonitor::new();
-    let net = support::serve_watched(Over::Mem, &monitor, |builder| echo(builder)).await;
+    let net = support::serve_watched(Over::Mem, &monitor, echo).await;
     let done = Arc::new(AtomicBool::new(false));
     let looking = std::thread::spawn({
         let (monitor, done) = (monitor.clone(), Arc::clone(&done));
