@@ -56,6 +56,7 @@ export class Details {
   #sections = [];
   #data;
   #actions;
+  #actionsSection;
   #denied;
   #result = element("p", { className: "result", role: "status" });
   #ended = false;
@@ -95,6 +96,8 @@ export class Details {
     setText(this.#note, "");
     this.#sections.forEach(({ section }) => (section.hidden = true));
     this.#data.section.hidden = true;
+    // Until what stands above it is there: a button does not move away under the pointer.
+    this.#actionsSection.hidden = true;
     this.#showActions();
     openDialog(this.#dialog);
     this.#dialog.scrollTop = 0;
@@ -110,7 +113,9 @@ export class Details {
     } catch (error) {
       if (!(error instanceof ApiError) || error.status !== 404 || id !== this.#id) throw error;
       this.#ended = true;
-      setText(this.#note, "This session has ended. What it was last seen with:");
+      const isKnown = this.#sections.some(({ section }) => !section.hidden);
+      setText(this.#note, isKnown ? "This session has ended. What it was last seen with:" : "This session has ended.");
+      this.#actionsSection.hidden = false;
       this.#showActions();
       return;
     }
@@ -131,6 +136,7 @@ export class Details {
       section.hidden = !any;
     }
     this.#showData(session);
+    this.#actionsSection.hidden = false;
   }
 
   #showData({ data, data_count: all }) {
@@ -164,7 +170,8 @@ export class Details {
     const rows = element("dl", { className: "pairs" });
     const note = element("p", { className: "note" });
     this.#data = { rows, note, seen: "", section: element("section", { hidden: true }, element("h3", { textContent: "Data" }), rows, note) };
-    this.#dialog.append(this.#data.section, this.#buildActions());
+    this.#actionsSection = this.#buildActions();
+    this.#dialog.append(this.#data.section, this.#actionsSection);
   }
 
   #buildActions() {
