@@ -5,15 +5,9 @@
     clippy::unwrap_used,
     reason = "a test that cannot go on fails, and says where"
 )]
-#![allow(
-    unsafe_code,
-    reason = "what an allocator costs is seen by calling it as a program does"
-)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use network_system::compat::get_memory_profiler;
 use network_system::metrics::{CountingAllocator, MemoryMetrics, PerformanceMonitor};
@@ -113,38 +107,4 @@ fn the_classic_profiler_says_what_is_allocated() {
     assert!(statistics.peak_bytes >= statistics.total_bytes);
     drop(kept);
     assert!(get_memory_profiler().get_statistics().peak_bytes >= 20_000_000);
-}
-
-/// Nanoseconds of a thread to allocate and free 64 bytes, with so many threads side by side.
-fn nanos(allocator: &(impl GlobalAlloc + Sync), threads: usize) -> f64 {
-    const ROUNDS: usize = 5_000_000;
-    let layout = Layout::new::<[u8; 64]>();
-    let began = Instant::now();
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                for _ in 0..ROUNDS {
-                    // SAFETY: the layout is not empty, and what is freed was allocated with it.
-                    unsafe { allocator.dealloc(black_box(allocator.alloc(layout)), layout) };
-                }
-            });
-        }
-    });
-    began.elapsed().as_nanos() as f64 / ROUNDS as f64
-}
-
-/// `cargo test --release --features counting-allocator --test counting_allocator -- --ignored --nocapture`
-#[test]
-#[ignore = "measures"]
-#[allow(clippy::print_stdout, reason = "the figures are what is wanted")]
-fn what_it_costs() {
-    let _turn = alone();
-    for threads in [1, 2] {
-        let (mut plain, mut counting) = (f64::MAX, f64::MAX);
-        for _ in 0..5 {
-            plain = plain.min(nanos(&System, threads));
-            counting = counting.min(nanos(&ALLOCATOR, threads));
-        }
-        println!("{threads} threads: {plain:.1} ns, counted {counting:.1} ns");
-    }
 }

@@ -145,7 +145,7 @@ fn is_global() -> bool {
 /// thread, at most 1 MiB.
 ///
 /// Threads count apart from each other, up to 32 of them, so that none waits for another. Allocating and freeing
-/// again takes about 15 ns more (`tests/counting_allocator.rs`, ignored test `what_it_costs`), however many threads
+/// again takes about 15 ns more (`benches/allocator.rs`), however many threads
 /// do.
 ///
 /// [`MemoryMetrics::allocated_bytes`]: super::MemoryMetrics::allocated_bytes

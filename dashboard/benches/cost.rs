@@ -1,6 +1,4 @@
-//! What requests and samples cost with 10,000 sessions. Not a test but a measurement, so it has to be asked for:
-//!
-//! `cargo test --release -p network-system-dashboard --test cost -- --ignored --nocapture`
+//! What requests and samples cost with 10,000 sessions: `cargo bench -p network-system-dashboard`.
 
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot go on fails")]
 #![allow(clippy::print_stdout, reason = "its figures are what it is for")]
@@ -46,9 +44,8 @@ async fn time(addr: SocketAddr, path: &str) -> (Duration, Duration, usize) {
     (times[times.len() / 2], times[times.len() - 1], length)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement"]
-async fn requests_with_ten_thousand_sessions() {
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() {
     let monitor = PerformanceMonitor::new();
     let mut limits = Limits::default();
     limits.max_connections = 0;
