@@ -183,7 +183,7 @@ export class Details {
         if (done) text.value = "";
       });
     });
-    const reason = element("input", { type: "text", id: "disconnect-reason", maxLength: 200, placeholder: "disconnected by the operator", autocomplete: "off" });
+    const reason = element("input", { type: "text", id: "disconnect-reason", maxLength: 200, placeholder: "disconnected by an operator", autocomplete: "off" });
     const disconnect = element("form", { className: "action" }, element("label", { htmlFor: "disconnect-reason", textContent: "Reason, which the peer is told" }), reason, element("button", { type: "submit", className: "danger", textContent: "Disconnect" }));
     disconnect.addEventListener("submit", (event) => {
       event.preventDefault();
