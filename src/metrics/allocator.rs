@@ -145,8 +145,7 @@ fn is_global() -> bool {
 /// thread, at most 1 MiB.
 ///
 /// Threads count apart from each other, up to 32 of them, so that none waits for another. Allocating and freeing
-/// again takes about 15 ns more (`benches/allocator.rs`), however many threads
-/// do.
+/// again takes about 15 ns more (`benches/allocator.rs`), with one thread and with two.
 ///
 /// [`MemoryMetrics::allocated_bytes`]: super::MemoryMetrics::allocated_bytes
 #[derive(Clone, Copy, Debug, Default)]
