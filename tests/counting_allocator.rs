@@ -7,7 +7,9 @@
 )]
 
 use std::hint::black_box;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use network_system::compat::get_memory_profiler;
 use network_system::metrics::{CountingAllocator, MemoryMetrics, PerformanceMonitor};
@@ -96,6 +98,33 @@ fn peaks_of_many_threads_are_seen() {
     });
     let peak = memory().allocated_bytes_peak.unwrap();
     assert!(peak >= before + 1_000_000 - NOISE, "{before} {peak}");
+}
+
+/// Who adds up what threads have counted reads their places one after the other. What a thread moves from its place
+/// to the sum meanwhile must not be seen in both.
+#[test]
+fn nothing_counts_twice_while_threads_allocate() {
+    const LARGE: usize = 1 << 20;
+    let _turn = alone();
+    let before = allocated();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                drop(black_box(Vec::<u8>::with_capacity(LARGE)));
+            }
+        });
+        let (mut least, mut most) = (u64::MAX, 0);
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(1) {
+            let now = allocated();
+            (least, most) = (least.min(now), most.max(now));
+        }
+        // Before anything can panic: the scope waits for its thread.
+        done.store(true, Ordering::Relaxed);
+        assert!(most < before + LARGE as u64 + NOISE, "{before} {most}");
+        assert!(least + NOISE > before, "{before} {least}");
+    });
 }
 
 #[test]

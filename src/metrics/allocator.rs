@@ -102,10 +102,11 @@ pub(super) fn allocated() -> Option<Allocated> {
     }
     let (mut pending, mut allocations) = (0, 0);
     for shard in &COUNTED {
-        pending += shard.pending.load(Relaxed);
+        // Taken out, so that nothing is in a shard and in the sum, however fast threads add up meanwhile.
+        pending += shard.pending.swap(0, Relaxed);
         allocations += shard.allocations.load(Relaxed);
     }
-    let bytes = (BYTES.load(Relaxed) + pending).max(0);
+    let bytes = (BYTES.fetch_add(pending, Relaxed) + pending).max(0);
     let peak = PEAK.fetch_max(bytes, Relaxed).max(bytes);
     Some(Allocated {
         bytes: bytes as u64,
@@ -141,7 +142,7 @@ fn is_global() -> bool {
 /// ```
 ///
 /// It counts the bytes that were asked for, not what the allocator below takes for them. Now and in all the
-/// figures are exact. A peak may be too low by what threads allocate between two looks at it: 32 KiB for each
+/// figures are exact. A peak may be off by what threads allocate between two looks at it: 32 KiB for each
 /// thread, at most 1 MiB.
 ///
 /// Threads count apart from each other, up to 32 of them, so that none waits for another. Allocating and freeing

@@ -15,10 +15,8 @@ pub(super) struct Process {
 /// Reads `/proc/self`.
 #[cfg(target_os = "linux")]
 pub(super) fn read() -> Process {
-    use std::fs::{read_dir, read_to_string};
-
-    let text = |path: &str| read_to_string(path).unwrap_or_default();
-    let entries = read_dir("/proc/self/fd").ok().map(Iterator::count);
+    let text = |path: &str| text(path).unwrap_or_default();
+    let entries = std::fs::read_dir("/proc/self/fd").ok().map(Iterator::count);
     Process {
         // One of them is the directory that is being read.
         open_fds: entries.map(|count| count.saturating_sub(1) as u64),
@@ -32,10 +30,17 @@ pub(super) fn read() -> Process {
     }
 }
 
+/// What a file says. The system cuts the name of a program after 15 bytes, in the middle of a character too.
+#[cfg(target_os = "linux")]
+fn text(path: &str) -> Option<String> {
+    let bytes = std::fs::read(path).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 /// Bytes of the process that are in memory.
 #[cfg(target_os = "linux")]
 pub(super) fn resident() -> Option<u64> {
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let stat = text("/proc/self/stat")?;
     parse::stat(&stat, None, 1, rustix::param::page_size() as u64).resident_bytes
 }
 
@@ -115,6 +120,16 @@ mod tests {
         }
         assert_eq!(parse::boot_time("btime x"), None);
         assert_eq!(parse::max_fds("Max open files  unlimited  unlimited"), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_name_that_is_cut_within_a_character_is_no_obstacle() {
+        let name = std::fs::read("/proc/self/comm").unwrap();
+        std::fs::write("/proc/self/comm", "0123456789abcd\u{fc}").unwrap();
+        let resident = resident();
+        std::fs::write("/proc/self/comm", name).unwrap();
+        assert!(resident.is_some());
     }
 
     #[cfg(target_os = "linux")]

@@ -105,6 +105,33 @@ struct Inner {
 
 impl Ring {
     pub(super) fn push(&self, member: &str, note: Note<'_>) {
+        if !self.takes(note.level) {
+            return;
+        }
+        // Without the lock: an application's resolver has errors of its own, and they may look here.
+        let mut text = Clipped(String::new());
+        let _ = text.write_fmt(note.text);
+        let mut event = Event {
+            number: 0,
+            at: SystemTime::now(),
+            level: note.level,
+            kind: note.kind,
+            member: member.to_owned(),
+            session: note.session,
+            code: note.code,
+            text: text.0,
+        };
+        let mut inner = lock(&self.inner);
+        if inner.events.len() == KEPT {
+            inner.events.pop_front();
+        }
+        event.number = inner.next;
+        inner.next += 1;
+        inner.events.push_back(event);
+    }
+
+    /// Whether there is room for one more in this second; if not, it is counted.
+    fn takes(&self, level: EventLevel) -> bool {
         let mut inner = lock(&self.inner);
         let now = Instant::now();
         let is_new = |began: Instant| now.duration_since(began) >= Duration::from_secs(1);
@@ -113,32 +140,17 @@ impl Ring {
             inner.taken = 0;
         }
         // What is worse than usual is not pushed out by a storm of what is usual.
-        let most = match note.level {
+        let most = match level {
             EventLevel::Info => A_SECOND / 2,
-            _ => A_SECOND,
+            EventLevel::Warning => A_SECOND * 9 / 10,
+            EventLevel::Error => A_SECOND,
         };
-        if inner.taken >= most {
-            inner.suppressed += 1;
-            return;
+        let takes = inner.taken < most;
+        match takes {
+            true => inner.taken += 1,
+            false => inner.suppressed += 1,
         }
-        inner.taken += 1;
-        if inner.events.len() == KEPT {
-            inner.events.pop_front();
-        }
-        let number = inner.next;
-        inner.next += 1;
-        let mut text = Clipped(String::new());
-        let _ = text.write_fmt(note.text);
-        inner.events.push_back(Event {
-            number,
-            at: SystemTime::now(),
-            level: note.level,
-            kind: note.kind,
-            member: member.to_owned(),
-            session: note.session,
-            code: note.code,
-            text: text.0,
-        });
+        takes
     }
 
     /// The events from number `since` on that are kept.
@@ -222,6 +234,30 @@ mod tests {
         tokio::time::advance(Duration::from_secs(1)).await;
         ring.push("server", note(EventLevel::Info, format_args!("opened")));
         assert_eq!(ring.since(51).events.len(), 1);
+        for _ in 0..1_000 {
+            ring.push("server", note(EventLevel::Warning, format_args!("refused")));
+        }
+        ring.push("server", note(EventLevel::Error, format_args!("a panic")));
+        let recent = ring.since(0);
+        assert_eq!(recent.events.last().unwrap().text, "a panic");
+    }
+
+    /// A resolver of the application's has errors of its own.
+    #[test]
+    fn who_is_shown_may_look_at_what_happened() {
+        struct Nosy<'a>(&'a Ring);
+
+        impl fmt::Display for Nosy<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                assert!(self.0.inner.try_lock().is_ok(), "the lock is held");
+                f.write_str("looked")
+            }
+        }
+
+        let ring = Ring::default();
+        let nosy = Nosy(&ring);
+        ring.push("client", note(EventLevel::Warning, format_args!("{nosy}")));
+        assert_eq!(ring.since(0).events[0].text, "looked");
     }
 
     #[tokio::test]

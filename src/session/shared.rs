@@ -398,14 +398,18 @@ impl Shared {
         if dropped > 0 {
             let session = self.id.as_u64();
             events::messages_dropped { session, dropped }.emit();
-            self.counters.dropped.fetch_add(dropped, Ordering::Relaxed);
-            self.hub.recorder.note(Note {
-                level: EventLevel::Warning,
-                kind: "messages_dropped",
-                session: Some(self.id),
-                code: None,
-                text: format_args!("{dropped}"),
-            });
+            let before = self.counters.dropped.fetch_add(dropped, Ordering::Relaxed);
+            let now = before.wrapping_add(dropped);
+            // The first, and whenever they have doubled: where messages are dropped, they are many.
+            if now.checked_ilog2() > before.checked_ilog2() {
+                self.hub.recorder.note(Note {
+                    level: EventLevel::Warning,
+                    kind: "messages_dropped",
+                    session: Some(self.id),
+                    code: None,
+                    text: format_args!("{now} by now"),
+                });
+            }
             self.hub
                 .recorder
                 .totals

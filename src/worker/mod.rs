@@ -483,8 +483,11 @@ impl Drop for Worker {
         .emit();
         let now = self.hub.clock.now();
         for mut slot in self.slots.drain(..).flatten() {
-            slot.driver.cancel(now);
-            self.hub.session_finished(slot.driver.shared().id());
+            let id = slot.driver.shared().id();
+            // What an application's destructors do must not keep the others from their end.
+            let _ = catch_unwind(AssertUnwindSafe(|| slot.driver.cancel(now)));
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(slot)));
+            self.hub.session_finished(id);
         }
         for command in self.queue.close() {
             if matches!(command, Command::Open(_)) {

@@ -34,6 +34,7 @@ mod shutdown;
 mod suite;
 mod table;
 mod timers;
+mod turmoil;
 mod udp;
 mod websocket_hostile;
 mod websocket_session;

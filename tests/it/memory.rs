@@ -282,6 +282,50 @@ fn the_end_of_the_runtime_gives_everything_back() {
     drop(peer);
 }
 
+/// A session is over, and its handler is still there; what the application drops with it panics.
+#[test]
+fn a_panic_at_the_end_of_the_runtime_gives_everything_back() {
+    struct Grenade;
+
+    impl Drop for Grenade {
+        fn drop(&mut self) {
+            panic!("on purpose");
+        }
+    }
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let (net, peers) = runtime.block_on(async {
+        let builder = Over::Tcp.server().workers(1);
+        let net = Net::start(builder, |builder| {
+            builder.on_disconnect(|_, _| async {
+                let grenade = Grenade;
+                std::future::pending::<()>().await;
+                drop(grenade);
+            })
+        })
+        .await;
+        let (first, session) = net.pair().await;
+        let others = [net.open_peer().await, net.open_peer().await];
+        drop(first);
+        within("the end", session.closed()).await;
+        settle().await;
+        for session in net.server.sessions() {
+            fill(&session).await;
+        }
+        (net, others)
+    });
+    assert!(net.memory().queued_bytes > 0);
+    drop(runtime);
+    let memory = net.memory();
+    assert_eq!((memory.queued_bytes, memory.session_buffer_bytes), (0, 0));
+    assert_eq!(memory.active_sessions, 0);
+    assert!(net.server.sessions().is_empty());
+    drop(peers);
+}
+
 #[tokio::test]
 async fn a_thousand_idle_sessions_hold_nothing() {
     let net = serve(Over::Mem, |builder| {

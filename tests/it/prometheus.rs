@@ -11,7 +11,7 @@ use network_system::pipeline::{Compression, Pipeline};
 use crate::support::{self, Over, echo, within};
 
 /// A name with everything that could end a label.
-const HOSTILE: &str = "a\"b\\c\nd{}=,# ß\u{1b}";
+const HOSTILE: &str = "a\"b\\c\nd{}=,# ß\u{1b}\r\0\u{2028}";
 
 /// One line that is no comment.
 #[derive(Debug)]
