@@ -1,5 +1,6 @@
 //! The one place that prints: data to stdout, everything else to stderr.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Write};
 
@@ -73,7 +74,7 @@ impl Output {
         } else if self.json {
             stderr_line(&event.to_string());
         } else {
-            stderr_line(&format!("netsys: {text}"));
+            stderr_line(&format!("netsys: {}", one_line(text)));
         }
     }
 
@@ -98,7 +99,7 @@ impl Output {
         if self.json {
             stderr_line(&json!({ "event": "error", "text": text }).to_string());
         } else {
-            stderr_line(&format!("netsys: {text}"));
+            stderr_line(&format!("netsys: {}", one_line(text)));
         }
     }
 
@@ -127,6 +128,22 @@ impl Output {
             plain.with(filter_fn(is_wanted)).init();
         }
     }
+}
+
+/// The text without controls: it may quote what others wrote, which is neither to end the line nor to be obeyed by a
+/// terminal.
+fn one_line(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return text.into();
+    }
+    let mut line = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match c.is_control() {
+            true => line.extend(c.escape_default()),
+            false => line.push(c),
+        }
+    }
+    line.into()
 }
 
 /// The time, as in RFC 3339.

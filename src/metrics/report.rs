@@ -113,13 +113,13 @@ fn errors(out: &mut String, indent: &str, errors: &ErrorCounts) -> fmt::Result {
 fn memory(out: &mut String, memory: &MemoryMetrics) -> fmt::Result {
     writeln!(
         out,
-        "memory       {} queued (peak {}), {} in {} buffers (peak {}), {} in pools",
+        "memory       {} queued (peak {}), {} in buffers (peak {}), {} in pools; {} queues and buffers in use",
         Bytes(memory.queued_bytes),
         Bytes(memory.queued_bytes_peak),
         Bytes(memory.session_buffer_bytes),
-        memory.active_buffers,
         Bytes(memory.session_buffer_bytes_peak),
-        Bytes(memory.buffer_pool_bytes)
+        Bytes(memory.buffer_pool_bytes),
+        memory.active_buffers
     )?;
     let process = [
         ("resident", memory.resident_bytes),

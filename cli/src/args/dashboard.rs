@@ -40,7 +40,7 @@ pub(crate) struct DashboardArgs {
     #[arg(long, value_name = "NAME", value_parser = host_name, help_heading = "Dashboard")]
     pub(crate) dashboard_host: Vec<String>,
 
-    /// Take times of handlers, requests and PINGs; the dashboard needs them [default: on with a dashboard]
+    /// Take times of handlers, requests and PINGs; the dashboard needs them, and off takes the default one away [default: on with a dashboard]
     #[arg(
         long,
         value_name = "on|off",

@@ -27,6 +27,16 @@ pub(crate) fn check(arguments: &[&str], words: &[&str]) {
 }
 
 #[test]
+fn what_was_typed_neither_ends_the_line_nor_reaches_the_terminal_as_a_control() {
+    let label = ["bench", "tcp://127.0.0.1:1", "--label", "a\nb"];
+    check(&label, &["`a\\nb`", "in one line"]);
+    check(&["serve", "--dashboard", "a\nb"], &["`a\\nb`", "IP:PORT"]);
+    check(&["x\u{1b}[31m\r"], &["`x\\u{1b}[31m\\r`"]);
+    let said = refused(&["report", "no\nfile"], 1);
+    assert!(said.contains("no\\nfile: cannot read it"), "{said}");
+}
+
+#[test]
 fn a_bad_option_is_named_and_what_is_valid_is_said() {
     check(&["frobnicate"], &["frobnicate", "serve"]);
     for (arguments, words) in [

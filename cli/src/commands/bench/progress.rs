@@ -31,7 +31,7 @@ impl Progress {
         };
         let total = plan.warmup + plan.duration;
         let bar = ProgressBar::with_draw_target(Some(total.as_millis() as u64), target);
-        if let Ok(style) = ProgressStyle::with_template("[{bar:20}] {msg}") {
+        if let Ok(style) = ProgressStyle::with_template("[{bar:20}] {wide_msg}") {
             bar.set_style(style.progress_chars("=> "));
         }
         Progress {

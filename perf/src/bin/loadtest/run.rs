@@ -11,7 +11,7 @@ use network_system_perf::scheme::Scheme;
 use network_system_perf::server::{Server, ServerCommand};
 use network_system_perf::sys;
 
-use crate::cases::Case;
+use crate::cases::{Case, Kind};
 use crate::outcome::{Machine, Memory, Outcome};
 
 /// How often the server's memory is read. Reading it takes some microseconds for each MiB.
@@ -114,12 +114,7 @@ impl Setup {
             Memory { idle, peak },
             &self.machine,
         )?;
-        match outcome.first_error() {
-            Some(error) if outcome.errors() > 0.0 => {
-                Err(format!("{} errors: {error}", outcome.errors()))
-            }
-            _ => Ok(outcome),
-        }
+        checked(case, outcome)
     }
 
     /// Runs `netsys bench` and gives what it prints.
@@ -150,6 +145,20 @@ impl Setup {
             true => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
             false => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
         }
+    }
+}
+
+/// The outcome, if it is one: with errors, or when nothing was done, figures mean nothing.
+fn checked(case: &Case, outcome: Outcome) -> Result<Outcome, String> {
+    match outcome.first_error() {
+        Some(error) if outcome.errors() > 0.0 => {
+            Err(format!("{} errors: {error}", outcome.errors()))
+        }
+        _ if outcome.rate() == 0.0 && case.kind != Kind::Idle => Err(
+            "nothing was done in the time: the machine is busy, or --seconds is too short"
+                .to_owned(),
+        ),
+        _ => Ok(outcome),
     }
 }
 
@@ -186,4 +195,21 @@ pub(crate) fn netsys(given: Option<&str>) -> Result<PathBuf, String> {
 /// The schemes that were named, separated by commas.
 pub(crate) fn schemes(text: &str) -> Result<Vec<Scheme>, String> {
     text.split(',').map(str::parse).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cases;
+    use crate::outcome::tests::outcome;
+
+    #[test]
+    fn a_case_in_which_nothing_was_done_has_failed() {
+        for case in cases::all(true) {
+            let is_idle = case.kind == Kind::Idle;
+            let nothing = checked(&case, outcome("a", 0.0, 0.0, 0.0, 0));
+            assert_eq!(nothing.is_ok(), is_idle, "{case}");
+            assert!(checked(&case, outcome("a", 1.0, 1.0, 1.0, 0)).is_ok());
+        }
+    }
 }

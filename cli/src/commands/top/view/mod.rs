@@ -92,10 +92,9 @@ pub(in crate::commands::top) fn draw(app: &mut App, frame: &mut Frame<'_>) {
         frame.render_widget(tabs(app), cut_top(&mut body));
     }
     // A question is never hidden.
-    if area.height >= 2 || !matches!(app.mode, Mode::Browse | Mode::Details(_) | Mode::Help) {
-        let bottom = cut_bottom(&mut body);
-        frame.render_widget(footer(app), bottom);
-    }
+    let has_footer =
+        area.height >= 2 || !matches!(app.mode, Mode::Browse | Mode::Details(_) | Mode::Help);
+    let bottom = has_footer.then(|| cut_bottom(&mut body));
     match &mut app.mode {
         Mode::Help => help(app.theme, frame, body),
         Mode::Details(details) => {
@@ -106,6 +105,10 @@ pub(in crate::commands::top) fn draw(app: &mut App, frame: &mut Frame<'_>) {
             View::Overview => overview::draw(app, frame, body),
             _ => tables::draw(app, frame, body),
         },
+    }
+    // It says which rows are seen, so that they are counted before.
+    if let Some(bottom) = bottom {
+        frame.render_widget(footer(app), bottom);
     }
 }
 
@@ -146,9 +149,10 @@ fn header(app: &App) -> Line<'static> {
         parts.push(Span::styled("  PAUSED", theme.warning()));
     }
     parts.push(Span::raw(format!(
-        "  up {}  {} sessions  ",
+        "  up {}  {} session{}  ",
         status.uptime_seconds.map_or_else(|| "-".to_owned(), span),
-        count(connections)
+        count(connections),
+        if connections == 1.0 { "" } else { "s" }
     )));
     parts.push(Span::styled(app.url.to_string(), theme.quiet()));
     Line::from(parts)

@@ -19,13 +19,14 @@ const COLUMNS_MAX: u16 = 3;
 /// A series that is plotted, and what is written above it.
 struct Panel {
     series: Series,
-    title: fn(&History) -> String,
+    /// In so many characters, where something can be left out.
+    title: fn(&History, usize) -> String,
 }
 
 const PANELS: [Panel; 10] = [
     Panel {
         series: Series::MessagesReceived,
-        title: |history| {
+        title: |history, _| {
             format!(
                 "messages in  {}/s",
                 number(history, Series::MessagesReceived)
@@ -34,30 +35,32 @@ const PANELS: [Panel; 10] = [
     },
     Panel {
         series: Series::MessagesSent,
-        title: |history| format!("messages out  {}/s", number(history, Series::MessagesSent)),
+        title: |history, _| format!("messages out  {}/s", number(history, Series::MessagesSent)),
     },
     Panel {
         series: Series::BytesReceived,
-        title: |history| format!("bytes in  {}/s", size(history, Series::BytesReceived)),
+        title: |history, _| format!("bytes in  {}/s", size(history, Series::BytesReceived)),
     },
     Panel {
         series: Series::BytesSent,
-        title: |history| format!("bytes out  {}/s", size(history, Series::BytesSent)),
+        title: |history, _| format!("bytes out  {}/s", size(history, Series::BytesSent)),
     },
     Panel {
         series: Series::HandlerP99,
-        title: |history| {
-            format!(
-                "handler p50 {}  p95 {}  p99 {}",
-                micros(history.lately(Series::HandlerP50)),
-                micros(history.lately(Series::HandlerP95)),
-                micros(history.lately(Series::HandlerP99))
-            )
+        title: |history, room| {
+            let [p50, p95, p99] = [Series::HandlerP50, Series::HandlerP95, Series::HandlerP99]
+                .map(|series| micros(history.lately(series)));
+            let all = format!("handler p50 {p50}  p95 {p95}  p99 {p99}");
+            match all.chars().count() <= room {
+                true => all,
+                // What is plotted is p99.
+                false => format!("handler p50 {p50}  p99 {p99}"),
+            }
         },
     },
     Panel {
         series: Series::PingP99,
-        title: |history| {
+        title: |history, _| {
             format!(
                 "ping p50 {}  p99 {}",
                 micros(history.lately(Series::PingP50)),
@@ -67,7 +70,7 @@ const PANELS: [Panel; 10] = [
     },
     Panel {
         series: Series::Connections,
-        title: |history| {
+        title: |history, _| {
             format!(
                 "connections {}  +{} -{} /s",
                 number(history, Series::Connections),
@@ -78,7 +81,7 @@ const PANELS: [Panel; 10] = [
     },
     Panel {
         series: Series::QueuedBytes,
-        title: |history| {
+        title: |history, _| {
             format!(
                 "queued {}  buffers {}",
                 size(history, Series::QueuedBytes),
@@ -88,7 +91,7 @@ const PANELS: [Panel; 10] = [
     },
     Panel {
         series: Series::Dropped,
-        title: |history| {
+        title: |history, _| {
             format!(
                 "dropped {}/s  lost {}/s",
                 number(history, Series::Dropped),
@@ -98,7 +101,7 @@ const PANELS: [Panel; 10] = [
     },
     Panel {
         series: Series::Errors,
-        title: |history| format!("errors {}/s", number(history, Series::Errors)),
+        title: |history, _| format!("errors {}/s", number(history, Series::Errors)),
     },
 ];
 
@@ -144,7 +147,7 @@ pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
 fn draw_panel(app: &App, panel: &Panel, frame: &mut Frame<'_>, area: Rect) {
     let mut plot = area;
     let title = super::cut_top(&mut plot);
-    let text = (panel.title)(&app.history);
+    let text = (panel.title)(&app.history, usize::from(title.width));
     frame.render_widget(Line::styled(text, app.theme.head()), title);
     let samples: Vec<_> = app
         .history

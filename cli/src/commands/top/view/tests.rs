@@ -148,6 +148,41 @@ fn the_overview_has_rates_and_times() {
 }
 
 #[test]
+fn percentiles_are_left_out_rather_than_cut_off() {
+    let mut app = app(false, true);
+    let mut update = polled("echo", 1, Body::Overview);
+    if let Update::Polled(polled) = &mut update {
+        polled.history = parsed(json!({
+            "first": 0, "next": 1, "interval_seconds": 1.0,
+            "columns": {
+                "connections": [1.0], "handler_p50_us": [123.0], "handler_p95_us": [456.0], "handler_p99_us": [789.0]
+            }
+        }));
+    }
+    app.update(update);
+    for (width, text) in [
+        (80, "handler p50 123 µs  p99 789 µs"),
+        (160, "handler p50 123 µs  p95 456 µs  p99 789 µs"),
+        (80, "  1 session  http"),
+    ] {
+        let lines = lines(&mut app, width, 24);
+        assert!(lines.iter().any(|line| line.contains(text)), "{lines:#?}");
+    }
+}
+
+#[test]
+fn the_footer_counts_the_rows_of_the_screen_as_it_is_now() {
+    let mut app = app(false, true);
+    press(&mut app, KeyCode::Char('2'));
+    app.update(polled("echo", 1, sessions(50, "c-")));
+    for (height, text) in [(4, "1-1 of 9,000"), (24, "1-20 of 9,000")] {
+        let lines = lines(&mut app, 100, height);
+        let footer = lines.last().map_or("", String::as_str);
+        assert!(footer.starts_with(text), "{lines:#?}");
+    }
+}
+
+#[test]
 fn sessions_are_sorted_moved_in_and_filtered_by_keys() {
     let mut app = app(false, true);
     assert_eq!(press(&mut app, KeyCode::Char('2')), Outcome::Go);
