@@ -98,6 +98,11 @@ mod parse {
 
 #[cfg(test)]
 mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        reason = "a test that cannot go on fails, and says where"
+    )]
+
     use super::*;
 
     #[test]

@@ -189,6 +189,11 @@ impl fmt::Write for Clipped {
 
 #[cfg(test)]
 mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        reason = "a test that cannot go on fails, and says where"
+    )]
+
     use super::*;
 
     fn note(level: EventLevel, text: fmt::Arguments<'_>) -> Note<'_> {
