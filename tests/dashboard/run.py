@@ -142,6 +142,11 @@ class Checks:
             page.open(server.url)
             page.wait('document.querySelector("#theme").textContent === "Theme: light"')
             assert page.run(ground) > 600, 'the choice is not kept'
+            # The application that it is mounted in may well keep a theme of its own.
+            page.click('#log')
+            page.click('#window label:first-of-type')
+            kept = page.run('Object.keys(localStorage).sort()')
+            assert kept == [f'network-system-dashboard.{name}' for name in ('log', 'theme', 'window')], kept
             page.scheme('light', reduced=True)
             assert page.run('getComputedStyle(document.querySelector(".tiles")).transitionDuration') == '0s'
 
