@@ -50,10 +50,13 @@ export function debounced(millis, act) {
   };
 }
 
+/** The page may be a part of an application, whose pages have names of their own in the same store; also in theme.js. */
+const PREFIX = "network-system-dashboard.";
+
 /** What `localStorage` has by that name, if it may be used and `allowed` holds. */
 export function stored(name, allowed, otherwise) {
   try {
-    const value = localStorage.getItem(name);
+    const value = localStorage.getItem(PREFIX + name);
     return value !== null && allowed(value) ? value : otherwise;
   } catch {
     return otherwise;
@@ -63,7 +66,7 @@ export function stored(name, allowed, otherwise) {
 /** Keeps a choice, if that is possible. */
 export function store(name, value) {
   try {
-    localStorage.setItem(name, value);
+    localStorage.setItem(PREFIX + name, value);
   } catch {
     // The choice holds until the page is left.
   }

@@ -88,7 +88,7 @@ export function moment(millis) {
 }
 
 /** Controls, and characters that are invisible or change the direction of writing. */
-const HARMFUL = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
+const HARMFUL = /[\p{Cc}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\u2800\ufff9-\ufffb]/gu;
 
 /** A text of a peer's choosing: at most `limit` characters, and what would deceive a reader is spelled out. */
 export function foreign(text, limit = 64) {
@@ -100,7 +100,7 @@ export function foreign(text, limit = 64) {
     // Not in the middle of a pair of surrogates.
     if (/[\ud800-\udbff]$/.test(part)) part = part.slice(0, -1);
   }
-  const safe = part.replace(HARMFUL, (char) => `\\u{${char.charCodeAt(0).toString(16)}}`);
+  const safe = part.replace(HARMFUL, (char) => `\\u{${char.codePointAt(0).toString(16)}}`);
   return clipped ? `${safe}…` : safe;
 }
 

@@ -2,7 +2,7 @@
 (() => {
   const chosen = () => {
     try {
-      const theme = localStorage.getItem("theme");
+      const theme = localStorage.getItem("network-system-dashboard.theme");
       return theme === "light" || theme === "dark" ? theme : "auto";
     } catch {
       return "auto"; // Storage is switched off.

@@ -142,6 +142,11 @@ class Checks:
             page.open(server.url)
             page.wait('document.querySelector("#theme").textContent === "Theme: light"')
             assert page.run(ground) > 600, 'the choice is not kept'
+            # The application that it is mounted in may well keep a theme of its own.
+            page.click('#log')
+            page.click('#window label:first-of-type')
+            kept = page.run('Object.keys(localStorage).sort()')
+            assert kept == [f'network-system-dashboard.{name}' for name in ('log', 'theme', 'window')], kept
             page.scheme('light', reduced=True)
             assert page.run('getComputedStyle(document.querySelector(".tiles")).transitionDuration') == '0s'
 
@@ -402,6 +407,9 @@ class Checks:
             names = self.rows(page, 2)
             assert any('<img src=x onerror=' in name for name in names) and any('\\u{202e}' in name for name in names), names
             assert max(map(len, names)) < 500, 'long names are not clipped'
+            assert all(any(spelled in name for name in names) for spelled in ('\\u{34f}', '\\u{3164}\\u{2800}', 'tag\\u{e0041}')), names
+            narrow = page.run('[...document.querySelectorAll("#sessions-table tbody td.client")].filter((cell) => cell.firstElementChild.getBoundingClientRect().width === 0).length')
+            assert narrow == 0, f'{narrow} names take no room'
             lengths = page.run('[...document.querySelectorAll("#sessions-table [title]")].map((one) => one.title.length)')
             assert max(lengths, default=0) < 12_000, lengths
             assert page.run('document.querySelectorAll("img, iframe, object, svg, main script").length') == 0

@@ -56,9 +56,11 @@ impl Clean {
 fn is_obeyed(c: char) -> bool {
     c.is_control()
         || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e007f}')
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 impl<'de> Deserialize<'de> for Clean {
@@ -278,6 +280,11 @@ mod tests {
         assert_eq!(
             clean.as_str(),
             "\\u{1b}[2J\\u{7}\\u{9b}31m\\u{202e}evil\\u{200b}\\u{d}\\u{a}\\u{feff}"
+        );
+        let invisible = "a\u{34f}\u{3164}\u{2800}\u{fe0f}\u{e0100}";
+        assert_eq!(
+            Clean::new(invisible).as_str(),
+            "a\\u{34f}\\u{3164}\\u{2800}\\u{fe0f}\\u{e0100}"
         );
         assert_eq!(Clean::new("Grüße 日本 👋").as_str(), "Grüße 日本 👋");
         assert_eq!(
