@@ -60,6 +60,7 @@ export class Details {
   #denied;
   #result = element("p", { className: "result", role: "status" });
   #ended = false;
+  #connectedSeconds = 0;
 
   /** `changed()` asks for the session anew; `closed(id)` when the panel has closed. */
   constructor(access, changed, closed) {
@@ -90,6 +91,7 @@ export class Details {
   open(id) {
     this.#id = id;
     this.#ended = false;
+    this.#connectedSeconds = 0;
     this.#dialog.querySelectorAll("input, textarea").forEach((field) => (field.value = ""));
     setText(this.#title, `Session ${id}`);
     this.#say("");
@@ -112,14 +114,25 @@ export class Details {
       session = await get(`sessions/${id}`, {}, { signal });
     } catch (error) {
       if (!(error instanceof ApiError) || error.status !== 404 || id !== this.#id) throw error;
-      this.#ended = true;
-      const isKnown = this.#sections.some(({ section }) => !section.hidden);
-      setText(this.#note, isKnown ? "This session has ended. What it was last seen with:" : "This session has ended.");
-      this.#actionsSection.hidden = false;
-      this.#showActions();
+      this.#end();
       return;
     }
-    if (id === this.#id) this.#show(session);
+    if (id !== this.#id) return;
+    // A server that was started again counts its sessions from 1: this is another one.
+    if (session.connected_seconds < this.#connectedSeconds - 1) {
+      this.#end();
+      return;
+    }
+    this.#connectedSeconds = session.connected_seconds;
+    this.#show(session);
+  }
+
+  #end() {
+    this.#ended = true;
+    const isKnown = this.#sections.some(({ section }) => !section.hidden);
+    setText(this.#note, isKnown ? "This session has ended. What it was last seen with:" : "This session has ended.");
+    this.#actionsSection.hidden = false;
+    this.#showActions();
   }
 
   #show(session) {
