@@ -13,6 +13,7 @@
 
 mod arrival;
 mod closing;
+mod deadlines;
 mod goodbye;
 mod lane;
 mod opening;
@@ -33,7 +34,7 @@ use self::lane::{InService, Running};
 use self::staging::{Greeted, Staging};
 use super::inbound::Inbound;
 use super::link::{Buffers, Established, Link, READ_CHUNK};
-use super::liveness::{Due, Liveness, Timing};
+use super::liveness::{Liveness, Timing};
 use super::outbox::Offered;
 use super::output::{Counts, Output};
 use super::shared::{Shared, signal};
@@ -66,9 +67,6 @@ const ANSWERS_BEYOND: (usize, usize) = (1_024, 256 * 1024);
 
 /// The largest collecting buffer that a worker keeps between batches.
 const OUTPUT_KEEP: usize = 512 * 1024;
-
-/// Milliseconds without a byte after which the buffer of an unfinished frame is made to fit.
-const SHRINK_AFTER: u64 = 1_000;
 
 /// What lasts while a turn does, lent by the worker.
 pub(crate) struct TurnContext<'a> {
@@ -564,88 +562,6 @@ impl Driver {
             }
         }
         true
-    }
-
-    /// Looks at the deadlines; returns when to look again.
-    pub(crate) fn tick(&mut self, turn: &mut TurnContext<'_>) -> u64 {
-        if let Some(link) = &mut self.link
-            && turn.now - self.liveness.received >= SHRINK_AFTER
-        {
-            link.shrink();
-        }
-        // What a link receives without the session's doing is noted here only.
-        self.note_memory();
-        match &self.phase {
-            Phase::Ended => return u64::MAX,
-            Phase::Closing(closing) => {
-                if closing.deadline <= turn.now {
-                    self.on_closing_deadline(turn.now);
-                    self.shared.schedule();
-                    return u64::MAX;
-                }
-                return closing.deadline;
-            }
-            _ => {}
-        }
-        if self.shared.is_reading_paused() || !self.may_read() {
-            // What is not read cannot be missed. But a peer that takes nothing either is as good as dead.
-            self.liveness.received = match self.blocked && !self.shared.is_reading_paused() {
-                true => self.liveness.received.max(self.written),
-                false => turn.now,
-            };
-            if self.liveness.mid_frame > 0 {
-                self.liveness.mid_frame = turn.now;
-            }
-        }
-        let heartbeats = self.shared.framing().has_heartbeat();
-        match self.liveness.check(turn.now, turn.timing, heartbeats) {
-            Err(next) => next,
-            Ok(due) => {
-                self.in_span(|driver| driver.on_due(due, turn));
-                turn.now
-            }
-        }
-    }
-
-    fn on_due(&mut self, due: Due, turn: &mut TurnContext<'_>) {
-        let timeouts = &self.shared.hub().timeouts;
-        let (code, text) = match due {
-            Due::Ping => {
-                self.ping_sent = self.shared.hub().clock.micros();
-                let payload = Bytes::copy_from_slice(&self.ping_sent.to_be_bytes());
-                self.urgent.get_or_insert_default().ping = Some(payload);
-                self.liveness.sent = turn.now;
-                self.shared.schedule();
-                return;
-            }
-            Due::FirstByte => (
-                ErrorCode::ConnectionTimeout,
-                format!("no first frame within {:?}", timeouts.first_byte),
-            ),
-            Due::MidFrame => (
-                ErrorCode::ConnectionTimeout,
-                format!("a frame was not completed within {:?}", timeouts.mid_frame),
-            ),
-            Due::Idle => (
-                ErrorCode::IdleTimeout,
-                format!("nothing received for {:?}", timeouts.idle),
-            ),
-            Due::HeartbeatTimeout => (
-                ErrorCode::HeartbeatTimeout,
-                format!(
-                    "nothing received for three heartbeats of {:?}",
-                    timeouts.heartbeat
-                ),
-            ),
-        };
-        events::session_timed_out {
-            session: self.shared.id().as_u64(),
-            code: code.as_i32(),
-            reason: &*text,
-        }
-        .emit();
-        self.fail(code, text, turn.now);
-        self.shared.schedule();
     }
 
     fn report_error(&self, code: ErrorCode, text: &str) {
