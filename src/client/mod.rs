@@ -713,15 +713,12 @@ impl Inner {
             round_trip: session.and_then(|session| session.stats().round_trip),
             ..ClientStats::default()
         };
-        let mut last = 0;
-        for worker in hub.recorder.workers() {
-            let traffic = worker.sum();
-            stats.messages_sent += traffic.messages_sent;
-            stats.messages_received += traffic.messages_received;
-            stats.bytes_sent += traffic.bytes_sent;
-            stats.bytes_received += traffic.bytes_received;
-            last = last.max(traffic.last_activity);
-        }
+        let traffic = hub.recorder.traffic();
+        stats.messages_sent = traffic.messages_sent;
+        stats.messages_received = traffic.messages_received;
+        stats.bytes_sent = traffic.bytes_sent;
+        stats.bytes_received = traffic.bytes_received;
+        let last = traffic.last_activity;
         stats.last_activity = (last > 0).then(|| hub.clock.instant(last));
         stats
     }

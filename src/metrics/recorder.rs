@@ -295,6 +295,20 @@ impl Recorder {
         Arc::clone(&lock(&self.workers)[index])
     }
 
+    /// What went over all transports, by all workers.
+    pub(crate) fn traffic(&self) -> TrafficSum {
+        let mut sum = TrafficSum::default();
+        for worker in self.workers() {
+            let traffic = worker.sum();
+            sum.messages_sent += traffic.messages_sent;
+            sum.messages_received += traffic.messages_received;
+            sum.bytes_sent += traffic.bytes_sent;
+            sum.bytes_received += traffic.bytes_received;
+            sum.last_activity = sum.last_activity.max(traffic.last_activity);
+        }
+        sum
+    }
+
     pub(crate) fn workers(&self) -> Vec<Arc<WorkerRecorder>> {
         lock(&self.workers).clone()
     }
