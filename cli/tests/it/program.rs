@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Output, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::Duration;
 
 /// The program with arguments, without the variables that it would obey. A server that is not told to have a
 /// dashboard has none: those of the tests would meet at its default address.
@@ -42,9 +44,30 @@ pub(crate) fn run(arguments: &[&str], stdin: &[u8]) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
+    let _watch = Watchdog::over(&child);
     // It may end without reading all of it.
     let _ = child.stdin.take().unwrap().write_all(stdin);
     child.wait_with_output().unwrap()
+}
+
+/// Ends a program that does not end: who waits for it, or for a line of it, then fails instead of waiting for ever.
+struct Watchdog(#[allow(dead_code, reason = "dropping it is what is waited for")] Sender<()>);
+
+/// Longer than any test needs on a machine that is busy with others.
+const NO_PROGRAM_RUNS_LONGER: Duration = Duration::from_secs(150);
+
+impl Watchdog {
+    fn over(child: &Child) -> Self {
+        let (guard, ended) = channel::<()>();
+        let id = child.id().to_string();
+        std::thread::spawn(move || {
+            if ended.recv_timeout(NO_PROGRAM_RUNS_LONGER) == Err(RecvTimeoutError::Timeout) {
+                let killed = Command::new("kill").args(["-KILL", &id]).status();
+                eprintln!("the program {id} did not end and was ended: {killed:?}");
+            }
+        });
+        Watchdog(guard)
+    }
 }
 
 /// Runs `netsys connect` to its end.
@@ -69,6 +92,7 @@ pub(crate) struct Running {
     pub(crate) stdin: Option<ChildStdin>,
     stdout: Option<BufReader<ChildStdout>>,
     stderr: BufReader<ChildStderr>,
+    _watch: Watchdog,
 }
 
 /// How a program ended, and what it had printed that nobody had read.
@@ -90,11 +114,13 @@ impl Running {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
+        let _watch = Watchdog::over(&child);
         Running {
             stdin: child.stdin.take(),
             stdout: child.stdout.take().map(BufReader::new),
             stderr: BufReader::new(child.stderr.take().unwrap()),
             child,
+            _watch,
         }
     }
 

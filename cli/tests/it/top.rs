@@ -216,7 +216,9 @@ fn bad_options_are_named() {
 mod terminal {
     use std::fs::File;
     use std::process::{Child, Stdio};
+    use std::time::{Duration, Instant};
 
+    use rustix::event::{PollFd, PollFlags, poll};
     use rustix::process::{Pid, Signal, kill_process};
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
@@ -224,12 +226,17 @@ mod terminal {
     use super::*;
     use crate::program::exactly;
 
+    /// Where `text` begins.
+    fn position_of(shown: &[u8], text: &[u8]) -> Option<usize> {
+        shown.windows(text.len()).position(|some| some == text)
+    }
+
     /// A terminal with a program in it.
     struct Terminal {
         ours: File,
         theirs: File,
         program: Child,
-        shown: String,
+        shown: Vec<u8>,
     }
 
     impl Terminal {
@@ -261,18 +268,42 @@ mod terminal {
                 ours: File::from(ours),
                 theirs,
                 program,
-                shown: String::new(),
+                shown: Vec::new(),
             }
         }
 
-        /// Reads until this is shown.
+        /// Reads until this is shown, and forgets it and what came before it. What came behind it in the same read
+        /// may be what is looked for next.
         fn shows(&mut self, text: &str) {
-            while !self.shown.contains(text) {
-                let mut some = [0; 4096];
-                let len = self.ours.read(&mut some).unwrap();
-                self.shown.push_str(&String::from_utf8_lossy(&some[..len]));
+            let deadline = Instant::now() + PATIENCE;
+            loop {
+                let found = position_of(&self.shown, text.as_bytes());
+                if let Some(at) = found {
+                    self.shown.drain(..at + text.len());
+                    return;
+                }
+                let left = deadline.saturating_duration_since(Instant::now());
+                let shown = String::from_utf8_lossy(&self.shown);
+                assert!(!left.is_zero(), "{text:?} was not shown, but {shown:?}");
+                let mut readable = [PollFd::new(&self.ours, PollFlags::IN)];
+                if poll(&mut readable, Some(&left.try_into().unwrap())).unwrap() > 0 {
+                    let mut some = [0; 4096];
+                    let len = self.ours.read(&mut some).unwrap();
+                    self.shown.extend_from_slice(&some[..len]);
+                }
             }
-            self.shown.clear();
+        }
+
+        /// Waits for the program's end.
+        fn exits(&mut self) -> Option<i32> {
+            let deadline = Instant::now() + PATIENCE;
+            loop {
+                if let Some(status) = self.program.try_wait().unwrap() {
+                    return status.code();
+                }
+                assert!(Instant::now() < deadline, "the program goes on");
+                std::thread::sleep(Duration::from_millis(5));
+            }
         }
 
         fn types(&mut self, keys: &str) {
@@ -283,7 +314,7 @@ mod terminal {
         fn ends(mut self) -> (Option<i32>, bool) {
             // Leaving the alternate screen is the last thing that is written.
             self.shows("\u{1b}[?1049l");
-            let code = self.program.wait().unwrap().code();
+            let code = self.exits();
             let modes = tcgetattr(&self.theirs).unwrap();
             let is_restored = modes
                 .local_modes
@@ -356,7 +387,7 @@ mod terminal {
             .local_addr()
             .unwrap();
         let mut terminal = Terminal::start(&["top", &url(closed)]);
-        assert_eq!(terminal.program.wait().unwrap().code(), Some(3));
+        assert_eq!(terminal.exits(), Some(3));
         let modes = tcgetattr(&terminal.theirs).unwrap();
         assert!(
             modes
