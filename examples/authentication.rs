@@ -41,7 +41,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             let _ = session
                 .send(format!(
                     "you are {}",
-                    session.identity().unwrap_or("nobody")
+                    session.identity().as_deref().unwrap_or("nobody")
                 ))
                 .await;
         })

@@ -34,7 +34,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .listen("tls://127.0.0.1:0")
         .tls(tls.clone())
         .on_message(|session: Session, message: Message| async move {
-            let who = session.tls().and_then(|tls| tls.peer_certificate());
+            let tls = session.tls();
+            let who = tls.as_ref().and_then(|tls| tls.peer_certificate());
             let name = who.and_then(|who| who.common_name());
             let text = message.as_text().unwrap_or("?");
             let _ = session

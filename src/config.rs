@@ -195,6 +195,64 @@ impl Timeouts {
     }
 }
 
+/// What reliable sessions need: how much is kept, and for how long (protocol section 4).
+///
+/// On a reliable session each side keeps what it has sent until the other side's handler has returned. When the
+/// link breaks, the session is [suspended](crate::State::Suspended); the client makes another link, of any
+/// transport, and what has not arrived is sent again. Handlers see each message once, in order, and notice
+/// nothing but the state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Reliability {
+    /// Bytes that are sent and not acknowledged, for each session and direction; the smaller one of the two sides
+    /// counts. When they are used up, messages wait in the outbox. One message is always allowed. Default 1 MiB,
+    /// 1 KiB to 1 GiB.
+    pub window: usize,
+    /// How long a session is kept after its link is lost. Default 30 s, at most a day. A client takes the server's
+    /// word for it.
+    pub resume: Duration,
+    /// Sessions without a link that a server keeps; beyond that, the one that has waited longest is given up.
+    /// Default 10,000.
+    pub suspended_sessions: usize,
+    /// Whether a client insists: a server that cannot is refused with `not_supported`. Without it the session is
+    /// then an ordinary one, see [`Session::is_reliable`](crate::Session::is_reliable). Default on. Servers serve
+    /// both kinds, as their clients ask.
+    pub required: bool,
+}
+
+impl Default for Reliability {
+    fn default() -> Self {
+        Reliability {
+            window: 1024 * 1024,
+            resume: Duration::from_secs(30),
+            suspended_sessions: 10_000,
+            required: true,
+        }
+    }
+}
+
+impl Reliability {
+    pub(crate) fn check(&self, when_full: QueuePolicy) -> Result<(), ConfigError> {
+        if !(1024..=MESSAGE_SIZE_MAX).contains(&self.window) {
+            return Err(ConfigError::option("window", self.window, "1 KiB to 1 GiB"));
+        }
+        let day = Duration::from_secs(24 * 3600);
+        if self.resume.is_zero() || self.resume > day {
+            let value = format!("{:?}", self.resume);
+            return Err(ConfigError::option(
+                "resume",
+                value,
+                "above 0, at most a day",
+            ));
+        }
+        if matches!(when_full, QueuePolicy::DropNewest | QueuePolicy::DropOldest) {
+            let expected = "wait or disconnect: a reliable session drops nothing";
+            return Err(ConfigError::option("when_full", when_full.name(), expected));
+        }
+        Ok(())
+    }
+}
+
 /// Which threads run the workers that own the sessions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::config::{Limits, Timeouts};
+use crate::config::{Limits, Reliability, Timeouts};
 use crate::executor::Execution;
 use crate::group::Groups;
 use crate::handler::{Authenticator, GroupGuard, Service};
@@ -66,6 +66,8 @@ pub(crate) struct Hub {
     pub(crate) group_guard: Option<Arc<dyn GroupGuard>>,
     /// What messages go through; `None` when that is nothing.
     pub(crate) pipeline: Option<Pipeline>,
+    /// What reliable sessions need; `None` when there are none.
+    pub(crate) reliability: Option<Reliability>,
     pub(crate) clock: Clock,
     /// What the sessions have done.
     pub(crate) recorder: Arc<Recorder>,
@@ -106,6 +108,7 @@ impl Hub {
             authenticator,
             group_guard,
             pipeline: None,
+            reliability: None,
             clock: Clock::default(),
             recorder: Arc::default(),
             places: AtomicUsize::new(0),
@@ -123,6 +126,12 @@ impl Hub {
     /// Puts a pipeline between the sessions and their links.
     pub(crate) fn with_pipeline(mut self, pipeline: Option<Pipeline>) -> Self {
         self.pipeline = pipeline.filter(|pipeline| !pipeline.is_empty());
+        self
+    }
+
+    /// Offers or asks for reliable sessions.
+    pub(crate) fn with_reliability(mut self, reliability: Option<Reliability>) -> Self {
+        self.reliability = reliability;
         self
     }
 

@@ -37,8 +37,8 @@ pub use client::{
     ReconnectPolicy, Resolver, SystemResolver,
 };
 pub use config::{
-    Limits, MulticastGroup, MulticastInterface, QueuePolicy, SocketOptions, Timeouts, UdpOptions,
-    WorkerThreads,
+    Limits, MulticastGroup, MulticastInterface, QueuePolicy, Reliability, SocketOptions, Timeouts,
+    UdpOptions, WorkerThreads,
 };
 pub use endpoint::{Address, CodecKind, Endpoint, Host};
 pub use error::{

@@ -9,7 +9,7 @@ use super::offline::Offline;
 use super::resolve::{Resolver, SystemResolver};
 use super::stream::{Inbox, StreamService};
 use super::{Client, ClientState, Inner, OnStateChange, ReconnectPolicy};
-use crate::config::{Limits, QueuePolicy, SocketOptions, Timeouts, UdpOptions};
+use crate::config::{Limits, QueuePolicy, Reliability, SocketOptions, Timeouts, UdpOptions};
 use crate::endpoint::{Address, CodecKind, Endpoint};
 use crate::error::{CloseReason, ConfigError, ErrorCode, RequestError};
 use crate::executor::{Execution, Executor};
@@ -24,7 +24,7 @@ use crate::transport::layers::alpn_of;
 use crate::transport::proxy::Proxy;
 use crate::transport::udp::UdpConfig;
 use crate::transport::{ClientOptions, LinkConfig};
-use crate::websocket::WebSocketClient;
+use crate::websocket::{Speak, WebSocketClient};
 
 /// What is queued while there is no connection, unless the builder says otherwise.
 const OFFLINE_BYTES: usize = 1024 * 1024;
@@ -59,6 +59,7 @@ pub struct ClientBuilder {
     closures: Closures,
     execution: Option<Arc<Execution>>,
     pipeline: Option<Pipeline>,
+    reliability: Option<Reliability>,
     name: Option<String>,
     monitor: Option<PerformanceMonitor>,
     handler: Option<Arc<dyn Service>>,
@@ -85,6 +86,7 @@ impl ClientBuilder {
             closures: Closures::default(),
             execution: None,
             pipeline: None,
+            reliability: None,
             name: None,
             monitor: None,
             handler: None,
@@ -110,6 +112,14 @@ impl ClientBuilder {
     /// Sets what messages go through between the session and its link: compression, encryption and more.
     pub fn pipeline(mut self, pipeline: Pipeline) -> Self {
         self.pipeline = Some(pipeline);
+        self
+    }
+
+    /// Asks for reliable sessions: what is sent arrives once, in order, also when the connection breaks in between.
+    /// Refused together with UDP, with codecs that have no hello, with plain WebSocket, and with queue policies
+    /// that drop.
+    pub fn reliable(mut self, reliability: Reliability) -> Self {
+        self.reliability = Some(reliability);
         self
     }
 
@@ -323,6 +333,10 @@ impl ClientBuilder {
             ));
         }
         check_hello(&endpoints, self.client_id.as_deref(), self.token.as_deref())?;
+        if let Some(reliability) = &self.reliability {
+            reliability.check(self.limits.when_full)?;
+            check_reliable(&endpoints, &self.websocket)?;
+        }
         if let Some(pipeline) = &self.pipeline {
             for endpoint in &endpoints {
                 pipeline.check_endpoint(endpoint)?;
@@ -358,6 +372,7 @@ impl ClientBuilder {
         };
         let needs_hello = self.client_id.is_some()
             || self.token.is_some()
+            || self.reliability.is_some()
             || self.pipeline.as_ref().is_some_and(Pipeline::needs_hello);
         let hub = Hub::new(
             Role::Client,
@@ -369,6 +384,7 @@ impl ClientBuilder {
             None,
         )
         .with_pipeline(self.pipeline)
+        .with_reliability(self.reliability)
         .with_recorder(self.name.unwrap_or_else(|| "client".into()), self.monitor);
         let memory = hub.recorder.memory().cloned();
         if let Some(inbox) = &inbox {
@@ -448,6 +464,29 @@ fn check_endpoints(endpoints: &[Endpoint]) -> Result<(), ConfigError> {
         ));
     }
     Ok(())
+}
+
+fn is_websocket(endpoint: &Endpoint) -> bool {
+    matches!(
+        endpoint.address(),
+        Address::WebSocket { .. } | Address::WebSocketUnix { .. }
+    )
+}
+
+/// Reliable sessions need frames of the protocol's own, and a link that keeps their order.
+fn check_reliable(endpoints: &[Endpoint], websocket: &WebSocketClient) -> Result<(), ConfigError> {
+    let cannot = |endpoint: &&Endpoint| {
+        matches!(endpoint.address(), Address::Udp { .. })
+            || !matches!(endpoint.codec(), None | Some(CodecKind::Msgi))
+            || (is_websocket(endpoint) && websocket.speak == Speak::Plain)
+    };
+    match endpoints.iter().find(cannot) {
+        None => Ok(()),
+        Some(endpoint) => Err(ConfigError::new(
+            ErrorCode::NotSupported,
+            format!("reliable: there are no acknowledgements over `{endpoint}`"),
+        )),
+    }
 }
 
 /// What is said in hello needs a hello.

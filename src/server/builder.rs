@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::listen::{Given, Listen};
 use super::{Inner, Server, ServerStats, Stage, StopReport};
-use crate::config::{Limits, SocketOptions, Timeouts, UdpOptions, WorkerThreads};
+use crate::config::{Limits, Reliability, SocketOptions, Timeouts, UdpOptions, WorkerThreads};
 use crate::endpoint::{CodecKind, Endpoint};
 use crate::error::{CloseReason, ConfigError, ErrorCode, RequestError};
 use crate::executor::{Execution, Executor};
@@ -47,6 +47,7 @@ pub struct ServerBuilder {
     group_guard: Option<Arc<dyn GroupGuard>>,
     execution: Option<Arc<Execution>>,
     pipeline: Option<Pipeline>,
+    reliability: Option<Reliability>,
     name: Option<String>,
     monitor: Option<PerformanceMonitor>,
 }
@@ -71,6 +72,7 @@ impl ServerBuilder {
             group_guard: None,
             execution: None,
             pipeline: None,
+            reliability: None,
             name: None,
             monitor: None,
         }
@@ -294,6 +296,14 @@ impl ServerBuilder {
         self
     }
 
+    /// Offers reliable sessions to clients that ask for them: what is sent arrives once, in order, also when the
+    /// connection breaks in between. Other clients, and links that have no hello, have ordinary sessions. Refused
+    /// together with queue policies that drop.
+    pub fn reliable(mut self, reliability: Reliability) -> Self {
+        self.reliability = Some(reliability);
+        self
+    }
+
     /// Checks the configuration and makes the server, which does nothing before
     /// [`start`](Server::start).
     ///
@@ -320,6 +330,9 @@ impl ServerBuilder {
         }
         for listen in &listen {
             listen.check(self.tls.is_some())?;
+        }
+        if let Some(reliability) = &self.reliability {
+            reliability.check(self.limits.when_full)?;
         }
         if let Some(pipeline) = &self.pipeline {
             for listen in &listen {
@@ -362,6 +375,7 @@ impl ServerBuilder {
             self.group_guard,
         )
         .with_pipeline(self.pipeline)
+        .with_reliability(self.reliability)
         .with_recorder(self.name.unwrap_or_else(|| "server".into()), self.monitor);
         Ok(Server {
             inner: Arc::new(Inner {

@@ -14,7 +14,6 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::current::{self, Direct};
-use super::link::Established;
 use super::outbox::Offered;
 use super::output::Frame;
 use super::shared::{Shared, lock, signal};
@@ -91,59 +90,46 @@ impl Session {
             .unwrap_or_else(|| self.id().to_string())
     }
 
-    /// The identity that the authentication hook gave the peer.
-    pub fn identity(&self) -> Option<&str> {
-        self.shared
-            .extra_if_any()?
-            .identity
-            .get()
-            .map(String::as_str)
+    /// Who the peer is: what the authentication hook has said, or what the opening of the link has shown (a
+    /// client's certificate, the user of a Unix socket). It changes when the peer authenticates anew.
+    pub fn identity(&self) -> Option<Arc<str>> {
+        self.shared.identity()
     }
 
-    /// What carries the session.
+    /// What carries the session. A session that was [resumed](State::Suspended) may be carried by another
+    /// transport than before, and so have other addresses.
     pub fn transport(&self) -> Transport {
-        self.shared.peer.transport
+        self.shared.transport()
     }
 
     /// The peer's address, when the transport has addresses.
     pub fn remote_addr(&self) -> Option<SocketAddr> {
-        let reported = self.established().and_then(|known| known.remote);
-        reported.or(self.shared.peer.remote)
+        self.shared.remote()
     }
 
     /// This side's address, when the transport has addresses.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        let reported = self.established().and_then(|known| known.local);
-        reported.or(self.shared.peer.local)
+        self.shared.local()
     }
 
     /// How the connection is secured, and the peer's certificate; `None` without TLS.
-    pub fn tls(&self) -> Option<&TlsInfo> {
-        self.established()?.tls.as_deref()
+    pub fn tls(&self) -> Option<Arc<TlsInfo>> {
+        self.shared.established()?.tls.clone()
     }
 
     /// What the upgrade of a WebSocket connection came to; `None` on other transports, and when nothing
     /// but `/` was asked for and no subprotocol of the application's was chosen.
-    pub fn websocket(&self) -> Option<&WebSocketInfo> {
-        self.established()?.websocket.as_ref()
+    pub fn websocket(&self) -> Option<Arc<WebSocketInfo>> {
+        self.shared.established()?.websocket.clone()
     }
 
     /// The names of the pipeline's stages that the session's messages go through, in the order in which they
     /// are applied to what is sent. Empty without a pipeline.
-    pub fn pipeline(&self) -> &[String] {
+    pub fn pipeline(&self) -> Arc<[String]> {
         self.shared
             .extra_if_any()
-            .and_then(|extra| extra.pipeline.get())
-            .map_or(&[], Vec::as_slice)
-    }
-
-    /// What the opening of the link found out, if anything.
-    fn established(&self) -> Option<&Established> {
-        self.shared
-            .extra_if_any()?
-            .established
-            .get()
-            .map(Box::as_ref)
+            .map(|extra| Arc::clone(&lock(&extra.pipeline)))
+            .unwrap_or_default()
     }
 
     // Sending

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
@@ -161,7 +162,7 @@ pub(crate) struct Established {
     pub(crate) remote: Option<SocketAddr>,
     pub(crate) local: Option<SocketAddr>,
     /// What the upgrade of a WebSocket connection came to, when there is anything to tell.
-    pub(crate) websocket: Option<WebSocketInfo>,
+    pub(crate) websocket: Option<Arc<WebSocketInfo>>,
     /// Who the peer is, when the opening has found out.
     pub(crate) identity: Option<String>,
     /// Values for the session's data.
@@ -171,7 +172,7 @@ pub(crate) struct Established {
     /// The server name that a client asks for, while its handshake is not done.
     pub(crate) requested_name: Option<Box<str>>,
     /// How the connection is secured.
-    pub(crate) tls: Option<Box<TlsInfo>>,
+    pub(crate) tls: Option<Arc<TlsInfo>>,
 }
 
 impl Established {

@@ -92,6 +92,7 @@ impl State {
 /// What carries a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
+#[repr(u8)]
 pub enum Transport {
     /// TCP.
     Tcp,
@@ -120,6 +121,13 @@ impl Transport {
         Transport::Udp,
         Transport::Memory,
     ];
+
+    pub(crate) fn from_u8(value: u8) -> Self {
+        Transport::ALL
+            .get(usize::from(value))
+            .copied()
+            .unwrap_or(Transport::Memory)
+    }
 
     /// Whether messages can be lost, doubled or overtaken on the way.
     pub(crate) const fn is_lossy(self) -> bool {

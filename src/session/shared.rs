@@ -70,11 +70,11 @@ pub(crate) struct Counters {
 #[derive(Default)]
 pub(crate) struct Extra {
     pub(crate) client_id: OnceLock<String>,
-    pub(crate) identity: OnceLock<String>,
+    pub(crate) identity: Mutex<Option<Arc<str>>>,
     /// The names of the stages that messages go through.
-    pub(crate) pipeline: OnceLock<Vec<String>>,
-    /// What the opening of the link found out.
-    pub(crate) established: OnceLock<Box<Established>>,
+    pub(crate) pipeline: Mutex<Arc<[String]>>,
+    /// What the opening of the link found out; of the newest link, when the session has had several.
+    pub(crate) established: Mutex<Option<Arc<Established>>>,
     pub(crate) data: Mutex<HashMap<String, String>>,
     pub(crate) extensions: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     pub(crate) groups: Mutex<BTreeSet<GroupName>>,
@@ -127,7 +127,11 @@ pub(crate) struct Shared {
     /// When the session began and when something was last received, milliseconds of the hub's clock.
     pub(crate) connected_at: u64,
     pub(crate) last_received: AtomicU64,
-    pub(crate) peer: PeerInfo,
+    /// What carries the session, as a number: another link may be of another kind.
+    transport: AtomicU8,
+    /// The ends of the first link.
+    remote: Option<SocketAddr>,
+    local: Option<SocketAddr>,
     extra: OnceLock<Box<Extra>>,
 }
 
@@ -164,7 +168,9 @@ impl Shared {
             counters: Counters::default(),
             connected_at: now,
             last_received: AtomicU64::new(now),
-            peer,
+            transport: AtomicU8::new(peer.transport as u8),
+            remote: peer.remote,
+            local: peer.local,
             extra: OnceLock::new(),
         })
     }
@@ -190,6 +196,40 @@ impl Shared {
         &self.hub.limits
     }
 
+    /// What carries the session.
+    #[inline]
+    pub(crate) fn transport(&self) -> Transport {
+        Transport::from_u8(self.transport.load(Ordering::Relaxed))
+    }
+
+    /// What the opening of the newest link found out, if anything.
+    pub(crate) fn established(&self) -> Option<Arc<Established>> {
+        lock(&self.extra_if_any()?.established).clone()
+    }
+
+    /// The peer's address, when the transport has addresses.
+    pub(crate) fn remote(&self) -> Option<SocketAddr> {
+        self.established()
+            .and_then(|known| known.remote)
+            .or(self.remote)
+    }
+
+    /// This side's address, when the transport has addresses.
+    pub(crate) fn local(&self) -> Option<SocketAddr> {
+        self.established()
+            .and_then(|known| known.local)
+            .or(self.local)
+    }
+
+    /// Who the peer is, when that is known.
+    pub(crate) fn identity(&self) -> Option<Arc<str>> {
+        lock(&self.extra_if_any()?.identity).clone()
+    }
+
+    pub(crate) fn set_identity(&self, identity: Option<&str>) {
+        *lock(&self.extra().identity) = identity.map(Into::into);
+    }
+
     #[inline]
     pub(crate) fn framing(&self) -> Framing {
         Framing::from_u8(self.framing.load(Ordering::Relaxed))
@@ -209,7 +249,7 @@ impl Shared {
 
     /// From now on messages go through these stages.
     pub(crate) fn set_pipeline(&self, names: Vec<String>) {
-        let _ = self.extra().pipeline.set(names);
+        *lock(&self.extra().pipeline) = names.into();
         self.collecting
             .store(Framing::Frames as u8, Ordering::Relaxed);
     }

@@ -169,7 +169,7 @@ async fn the_token_opens_the_door_and_a_wrong_one_is_reported() {
     assert_eq!(right.client_id(), Some("alice"));
     let session = server.sessions().remove(0);
     assert_eq!(session.client_id(), "alice");
-    assert_eq!(session.identity(), Some("alice"));
+    assert_eq!(session.identity().as_deref(), Some("alice"));
     right.stop().await;
     server.stop().await.expect("running");
 }

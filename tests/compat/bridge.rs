@@ -362,7 +362,7 @@ fn encryption_needs_keys_and_peers_that_have_them() {
     exchange(&client, b"for nobody else");
     let sessions = server.get_all_sessions();
     assert_eq!(
-        sessions[0].native().pipeline(),
+        *sessions[0].native().pipeline(),
         ["lz4", "aes-256-gcm"],
         "compressed before it is encrypted"
     );

@@ -251,7 +251,7 @@ async fn the_authenticator_decides_and_names_the_peer(over: Over) {
     let Event::Connected(session) = events.next().await else {
         panic!("not connected")
     };
-    assert_eq!(session.identity(), Some("user eve"));
+    assert_eq!(session.identity().as_deref(), Some("user eve"));
     peer.data("in").await;
     assert_eq!(peer.expect_data().await, "in");
     for (token, code) in [("wrong", -623), ("banned", -624)] {

@@ -116,7 +116,7 @@ async fn a_hook_refuses_with_a_status_and_lets_in_with_identity_and_data() {
             other => panic!("{other:?}"),
         }
     };
-    assert_eq!(session.identity(), Some("eve"));
+    assert_eq!(session.identity().as_deref(), Some("eve"));
     assert_eq!(session.data("user").as_deref(), Some("eve"));
     let info = session.websocket().unwrap();
     assert_eq!((info.path(), info.query()), ("/here", Some("now=1")));
@@ -200,7 +200,7 @@ async fn with_an_authenticator_plain_peers_need_a_hook_that_knows_them() {
     .await;
     peer.expect(kind::CONTROL).await;
     assert_eq!(peer.expect_data().await, "in");
-    assert_eq!(net.server.sessions()[0].identity(), Some("eve"));
+    assert_eq!(net.server.sessions()[0].identity().as_deref(), Some("eve"));
     net.stop().await;
     let hook = |upgrade: &Upgrade<'_>| {
         let accept = Accept::new();
@@ -215,7 +215,7 @@ async fn with_an_authenticator_plain_peers_need_a_hook_that_knows_them() {
     let mut peer = WsPeer::connect(&net.url, &Ask::new("/?bob")).await;
     peer.text("in").await;
     assert_eq!(peer.receive().await, Ws::Text("in".into()));
-    assert_eq!(net.server.sessions()[0].identity(), Some("bob"));
+    assert_eq!(net.server.sessions()[0].identity().as_deref(), Some("bob"));
     net.stop().await;
 }
 

@@ -88,7 +88,7 @@ impl Summary {
         Summary {
             id: session.id().as_u64(),
             client_id: clip(session.client_id(), chars),
-            identity: session.identity().map(|identity| clipped(identity, chars)),
+            identity: session.identity().map(|identity| clipped(&identity, chars)),
             transport: session.transport().scheme(),
             remote: session.remote_addr().map(|addr| addr.to_string()),
             state: state(session.state()),

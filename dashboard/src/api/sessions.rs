@@ -122,7 +122,7 @@ fn matches(session: &Session, filter: &str, text: &mut String) -> bool {
     if let Some(remote) = session.remote_addr() {
         let _ = writeln!(text, "{remote}");
     }
-    text.push_str(session.identity().unwrap_or_default());
+    text.push_str(session.identity().as_deref().unwrap_or_default());
     text.push('\n');
     text.push_str(&clip(session.client_id(), LISTED_CHARS));
     if text.is_ascii() {
@@ -151,7 +151,7 @@ impl Key {
         match key {
             "id" => number(session.id().as_u64()),
             "client_id" => Key::Text(clip(session.client_id(), LISTED_CHARS)),
-            "identity" => text(session.identity()),
+            "identity" => text(session.identity().as_deref()),
             "transport" => text(Some(session.transport().scheme())),
             "remote" => session
                 .remote_addr()

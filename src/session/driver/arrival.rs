@@ -152,7 +152,7 @@ impl Driver {
                 .fetch_add(messages, Ordering::Relaxed);
             counters.bytes_received.fetch_add(bytes, Ordering::Relaxed);
             counters.last_message.store(turn.now, Ordering::Relaxed);
-            let traffic = turn.recorder.traffic(self.shared.peer.transport);
+            let traffic = turn.recorder.traffic(self.shared.transport());
             traffic.add_received(messages, bytes, turn.now);
         }
         urgent

@@ -193,8 +193,8 @@ impl Driver {
         let span = events::session_span(
             shared.id().as_u64(),
             shared.hub().role.name(),
-            shared.peer.transport.scheme(),
-            shared.peer.remote,
+            shared.transport().scheme(),
+            shared.remote(),
         );
         Driver {
             shared,
@@ -661,7 +661,7 @@ fn note_sent(shared: &Shared, turn: &TurnContext<'_>, counts: Counts) {
             .bytes_sent
             .fetch_add(counts.message_bytes, Ordering::Relaxed);
         counters.last_message.store(turn.now, Ordering::Relaxed);
-        let traffic = turn.recorder.traffic(shared.peer.transport);
+        let traffic = turn.recorder.traffic(shared.transport());
         traffic.add_sent(messages, counts.message_bytes, turn.now);
     }
 }

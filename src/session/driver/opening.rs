@@ -61,7 +61,7 @@ impl Driver {
                     return self.refuse_located(reason, turn.now);
                 }
                 if let Some(identity) = established.identity.take() {
-                    let _ = self.shared.extra().identity.set(identity);
+                    self.shared.set_identity(Some(&identity));
                 }
                 if !established.data.is_empty() {
                     lock(&self.shared.extra().data).extend(established.data.drain(..));
@@ -73,7 +73,7 @@ impl Driver {
                 let is_narrow =
                     established.message_limit.is_some() && self.shared.hub().pipeline.is_some();
                 if !established.is_empty() || is_narrow {
-                    let _ = self.shared.extra().established.set(established);
+                    *lock(&self.shared.extra().established) = Some(Arc::from(established));
                 }
                 self.liveness.received = turn.now;
                 self.begin(turn);
@@ -278,7 +278,7 @@ impl Driver {
                 let session = self.shared.id().as_u64();
                 events::authenticated { session }.emit();
                 if let Some(identity) = identity {
-                    let _ = self.shared.extra().identity.set(identity);
+                    self.shared.set_identity(Some(&identity));
                 }
                 let mut held = std::mem::take(&mut self.backlog);
                 self.backlog_bytes = 0;
@@ -484,7 +484,7 @@ impl Driver {
             self.fail(ErrorCode::PipelineFailed, text.into(), turn.now);
             return;
         }
-        if self.shared.peer.transport.is_lossy() {
+        if self.shared.transport().is_lossy() {
             // An address that has not answered is sent little, and the server may have much to say.
             let answer = Frame::new(FrameType::HEARTBEAT, false, 0, Bytes::new());
             self.shared.push_protocol_frame(answer);

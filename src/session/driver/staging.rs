@@ -158,7 +158,7 @@ impl Driver {
         if agreed.is_empty() {
             return Ok(());
         }
-        let is_lossy = self.shared.peer.transport.is_lossy();
+        let is_lossy = self.shared.transport().is_lossy();
         let context = LinkContext {
             is_client: matches!(hub.role, crate::metrics::Role::Client),
             handshake,
@@ -188,8 +188,7 @@ impl Driver {
 
     /// The longest message that the link takes whatever the limits, where there is such a length.
     fn datagram_room(&self) -> Option<usize> {
-        let established = self.shared.extra_if_any()?.established.get()?;
-        established.message_limit
+        self.shared.established()?.message_limit
     }
 
     /// Sends what was collected through the stages.

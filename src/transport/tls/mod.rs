@@ -343,7 +343,7 @@ impl<S: Stream> Stream for Tls<S> {
             resumed: info.is_resumed(),
         }
         .emit();
-        established.tls = Some(Box::new(info));
+        established.tls = Some(Arc::new(info));
         Poll::Ready(Ok(()))
     }
 

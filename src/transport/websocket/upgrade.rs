@@ -319,7 +319,7 @@ impl Upgrading {
                     return Ok(());
                 };
                 let (msgi, agreed) = side.judge(&accepted)?;
-                established.websocket = info(&side.target, accepted.subprotocol);
+                established.websocket = info(&side.target, accepted.subprotocol).map(Arc::new);
                 let rest = self.take_rest(len);
                 let options = side.options.deflate.as_ref();
                 let fragments = side.options.fragment_size;
@@ -375,7 +375,7 @@ impl Upgrading {
             Some(query) => format!("{}?{query}", request.path()),
             None => request.path().to_owned(),
         };
-        established.websocket = info(&target, subprotocol);
+        established.websocket = info(&target, subprotocol).map(Arc::new);
         established.identity = accept.identity;
         established.data = accept.data;
         let rest = self.take_rest(len);

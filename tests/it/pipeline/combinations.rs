@@ -93,9 +93,9 @@ async fn messages_and_requests_pass_every_combination(over: Over) {
             .unwrap();
         let mut stream = client.messages().unwrap();
         within("connect", client.connect()).await.unwrap();
-        assert_eq!(client.session().unwrap().pipeline(), expected);
+        assert_eq!(*client.session().unwrap().pipeline(), expected);
         let session = server.sessions().remove(0);
-        assert_eq!(session.pipeline(), expected);
+        assert_eq!(*session.pipeline(), expected);
         for round in 0..12 {
             let lens = [0, 1, 31, 32, 100, 1_000];
             for (index, len) in lens.into_iter().enumerate() {

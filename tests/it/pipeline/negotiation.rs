@@ -58,7 +58,7 @@ async fn the_server_chooses_in_its_own_order_and_one_of_each_kind(over: Over) {
     assert_eq!(welcome["pipeline"], json!(["zstd", "chacha20-poly1305"]));
     assert_eq!(welcome["nonce"].as_str().map(str::len), Some(32));
     let session = net.server.sessions().remove(0);
-    assert_eq!(session.pipeline(), ["zstd", "chacha20-poly1305"]);
+    assert_eq!(*session.pipeline(), ["zstd", "chacha20-poly1305"]);
     net.stop().await;
 }
 
@@ -319,7 +319,7 @@ async fn both_sides_can_be_configured_alike_for_links_without_hello() {
         let mut stream = client.messages().unwrap();
         within("connect", client.connect()).await.unwrap();
         assert_eq!(
-            client.session().unwrap().pipeline(),
+            *client.session().unwrap().pipeline(),
             ["lz4", "aes-256-gcm"],
             "{url}"
         );

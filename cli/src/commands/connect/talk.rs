@@ -54,17 +54,15 @@ impl Talk {
                 event["tls"]["pin"] = json!(pin);
             }
         }
-        if let Some(subprotocol) = session
-            .websocket()
-            .and_then(|info| info.subprotocol.as_ref())
-        {
+        let upgrade = session.websocket();
+        if let Some(subprotocol) = upgrade.as_ref().and_then(|info| info.subprotocol.as_ref()) {
             details.push(format!("subprotocol {subprotocol}"));
             event["subprotocol"] = json!(subprotocol);
         }
         let stages = session.pipeline();
         if !stages.is_empty() {
             details.push(stages.join(", "));
-            event["pipeline"] = json!(stages);
+            event["pipeline"] = json!(*stages);
         }
         let mut text = format!("connected to {url}");
         if !details.is_empty() {
