@@ -145,6 +145,12 @@ impl Jitter {
     }
 }
 
+impl From<u64> for Jitter {
+    fn from(seed: u64) -> Self {
+        Jitter(seed)
+    }
+}
+
 impl Random for Jitter {
     fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -166,15 +172,8 @@ pub(crate) struct Backoff<R = Jitter> {
     since: Option<Instant>,
 }
 
-impl Backoff {
-    /// A fresh row of attempts under the policy.
-    pub(crate) fn new(policy: ReconnectPolicy) -> Self {
-        Backoff::with_random(policy, Jitter::from_system())
-    }
-}
-
 impl<R: Random> Backoff<R> {
-    /// The same with a source of random numbers of the caller's.
+    /// A fresh row of attempts under the policy.
     pub(crate) fn with_random(policy: ReconnectPolicy, random: R) -> Self {
         Backoff {
             policy,
@@ -348,7 +347,7 @@ mod tests {
 
     #[test]
     fn goaway_uses_up_no_attempt() {
-        let mut backoff = Backoff::new(ReconnectPolicy::new().attempts(Some(1)));
+        let mut backoff = Backoff::with_random(ReconnectPolicy::new().attempts(Some(1)), Fixed(7));
         backoff.after(10);
         assert!(backoff.next_delay(Instant::now()).is_some());
     }

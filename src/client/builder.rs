@@ -22,6 +22,7 @@ use crate::session::Session;
 use crate::tls::TlsClient;
 use crate::transport::layers::alpn_of;
 use crate::transport::proxy::Proxy;
+use crate::transport::simulated::Simulated;
 use crate::transport::udp::UdpConfig;
 use crate::transport::{ClientOptions, LinkConfig};
 use crate::websocket::{Speak, WebSocketClient};
@@ -64,6 +65,7 @@ pub struct ClientBuilder {
     monitor: Option<PerformanceMonitor>,
     handler: Option<Arc<dyn Service>>,
     on_state_change: Option<Box<OnStateChange>>,
+    network: Option<Simulated>,
 }
 
 impl ClientBuilder {
@@ -91,6 +93,7 @@ impl ClientBuilder {
             monitor: None,
             handler: None,
             on_state_change: None,
+            network: None,
         }
     }
 
@@ -307,6 +310,12 @@ impl ClientBuilder {
         self
     }
 
+    /// Connects through another network than the system's.
+    pub(crate) fn simulated(mut self, network: Simulated) -> Self {
+        self.network = Some(network);
+        self
+    }
+
     /// Checks the configuration and makes the client, which does nothing before
     /// [`connect`](Client::connect).
     ///
@@ -409,6 +418,7 @@ impl ClientBuilder {
                 tls,
                 websocket: self.websocket,
                 needs_hello,
+                network: self.network,
             },
             reconnect: self.reconnect,
             resolver: self.resolver,
