@@ -1,6 +1,9 @@
 //! What was sent and what arrived, and whether that is what was promised.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+use crate::random::Random;
 
 /// A message of the simulation: what kind, whose, which one, and bytes that follow from these.
 pub struct Tag {
@@ -22,6 +25,13 @@ pub const FLUSH: u8 = b'f';
 
 const HEAD: usize = 13;
 
+/// Bytes that no message has in another place.
+static NOISE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let mut random = Random::new(0);
+    let bytes = std::iter::repeat_with(|| random.next().to_be_bytes());
+    bytes.take(8_192).flatten().collect()
+});
+
 impl Tag {
     pub fn message(&self, len: u64) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEAD + len as usize);
@@ -29,15 +39,11 @@ impl Tag {
         bytes.extend(self.of.to_be_bytes());
         bytes.extend(self.number.to_be_bytes());
         // Half of the messages can be compressed.
-        let step = match self.number % 2 {
-            0 => 0,
-            _ => 0x9d,
-        };
-        let mut filler = self.number as u8;
-        bytes.resize_with(HEAD + len as usize, || {
-            filler = filler.wrapping_mul(5).wrapping_add(step);
-            filler
-        });
+        let from = self.number as usize * 7 % 256;
+        match self.number % 2 {
+            0 => bytes.resize(HEAD + len as usize, self.number as u8),
+            _ => bytes.extend_from_slice(&NOISE[from..from + len as usize]),
+        }
         bytes
     }
 

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use network_system::BoxFuture;
 use network_system::internal::simulation::{Arrivals, Connected, Network, Socket};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -67,7 +68,7 @@ const BREAKS: &[Break] = &[
 
 /// One direction of a connection.
 struct Pipe {
-    segments: VecDeque<(Instant, VecDeque<u8>)>,
+    segments: VecDeque<(Instant, Bytes)>,
     /// Bytes that were written and not read.
     held: u64,
     window: u64,
@@ -421,11 +422,7 @@ impl State {
             && *arrival <= now
         {
             let part = (room - count).min(bytes.len() as u64) as usize;
-            let (front, back) = bytes.as_slices();
-            let first = part.min(front.len());
-            into.put_slice(&front[..first]);
-            into.put_slice(&back[..part - first]);
-            bytes.drain(..part);
+            into.put_slice(&bytes.split_to(part));
             if bytes.is_empty() {
                 pipe.segments.pop_front();
             }
@@ -692,10 +689,10 @@ impl AsyncWrite for End {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let bytes: Vec<u8> = slices
-            .iter()
-            .flat_map(|slice| slice.iter().copied())
-            .collect();
+        let mut bytes = Vec::new();
+        for slice in slices {
+            bytes.extend_from_slice(slice);
+        }
         self.poll_write(context, &bytes)
     }
 
