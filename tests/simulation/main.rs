@@ -7,6 +7,7 @@
 
 mod flow;
 mod network;
+mod offsets;
 mod plan;
 mod random;
 mod trace;

@@ -57,7 +57,7 @@ pub enum Break {
     ResetThere,
 }
 
-const BREAKS: &[Break] = &[
+pub const BREAKS: &[Break] = &[
     Break::Reset,
     Break::End,
     Break::Silent,
@@ -109,6 +109,10 @@ struct State {
     partitions: BTreeMap<IpAddr, Instant>,
     /// Until when connecting is refused.
     refused: Option<Instant>,
+    /// What is to break: which connection, in which direction, after how many bytes.
+    scripted: BTreeMap<(u64, usize), (u64, Break)>,
+    /// Bytes written on each connection in each direction.
+    written: BTreeMap<(u64, usize), u64>,
     broken: u64,
 }
 
@@ -137,6 +141,8 @@ impl Net {
             next: 0,
             partitions: BTreeMap::new(),
             refused: None,
+            scripted: BTreeMap::new(),
+            written: BTreeMap::new(),
             broken: 0,
         })))
     }
@@ -172,6 +178,20 @@ impl Net {
     pub fn counts(&self) -> (u64, u64) {
         let state = self.lock();
         (state.next, state.broken)
+    }
+
+    /// Breaks one connection, counted from 0, after so many bytes in one direction: 0 is the client's.
+    pub fn script(&self, connection: u64, side: usize, at: u64, how: Break) {
+        self.lock().scripted.insert((connection, side), (at, how));
+    }
+
+    /// How many bytes were written on a connection in one direction.
+    pub fn written(&self, connection: u64, side: usize) -> u64 {
+        let written = &self.lock().written;
+        written
+            .get(&(connection, side))
+            .copied()
+            .unwrap_or_default()
     }
 
     /// From now on nothing breaks by itself, and every partition has healed.
@@ -262,13 +282,16 @@ impl State {
         backlog.arrived.push_back((id, from));
         wake(&mut backlog.waker);
         let now = Instant::now();
-        let connection = Connection {
+        let mut connection = Connection {
             client: from.ip(),
             pipes: [self.pipe(now), self.pipe(now)],
             reset: [None; 2],
             latency: self.latency(),
             closed: [false; 2],
         };
+        for (side, pipe) in connection.pipes.iter_mut().enumerate() {
+            pipe.fault = self.scripted.remove(&(id, side)).or(pipe.fault);
+        }
         let faults = connection
             .pipes
             .each_ref()
@@ -358,6 +381,7 @@ impl State {
             breaks = Some(how);
         }
         pipe.written += count;
+        self.written.insert((id, side), pipe.written);
         self.trace.note("write", &[id, side as u64, count]);
         if count > 0 && pipe.abandoned && !pipe.silent {
             // Nobody is there any more: a reset comes back.
