@@ -301,6 +301,11 @@ fn a_break_at_any_byte_leaves_ordinary_sessions_in_order() {
 }
 
 #[test]
-fn a_break_at_any_byte_leaves_ordinary_sessions_over_websocket_in_order() {
-    cut_everywhere("ws://10.0.0.1:1", false);
+fn a_break_at_any_byte_loses_nothing_of_a_reliable_session() {
+    cut_everywhere("tcp://10.0.0.1:1", true);
+}
+
+#[test]
+fn a_break_at_any_byte_loses_nothing_of_a_reliable_session_over_websocket() {
+    cut_everywhere("ws://10.0.0.1:1", true);
 }

@@ -739,6 +739,15 @@ impl World {
         if stats.queued_messages > 1 && stats.queued_bytes > plan.outbox_bytes + answer_bytes {
             return Some(format!("{} bytes in the outbox", stats.queued_bytes));
         }
+        let window = plan
+            .reliable
+            .map_or(0, |reliable| reliable.window.min(reliable.client_window));
+        if stats.unacknowledged_messages > 1 && stats.unacknowledged_bytes > window as u64 {
+            return Some(format!(
+                "{} messages of {} bytes are unacknowledged, the window is {window}",
+                stats.unacknowledged_messages, stats.unacknowledged_bytes
+            ));
+        }
         None
     }
 
@@ -764,11 +773,14 @@ impl World {
         };
         for (index, session) in &client_sessions {
             self.ended("a client's session", session);
-            self.report_up(*index, unacknowledged(session));
+            self.report_up(*index, session.take_unacknowledged());
         }
+        let mut resumes = 0;
         for (key, session) in &server_sessions {
+            resumes += u64::from(session.stats().resumes);
             self.ended("a server's session", session);
-            let numbers = unacknowledged(session)
+            let numbers = session
+                .take_unacknowledged()
                 .iter()
                 .filter_map(|message| self.read_any(message))
                 .filter(|tag| tag.kind == DOWN)
@@ -800,6 +812,7 @@ impl World {
             counts.answers += asks.answered() as u64;
         }
         counts.sessions = server_sessions.len() as u64;
+        counts.resumes = resumes;
         if self.plan.keeps_sessions() {
             for index in 0..self.plan.clients.len() {
                 let sessions = client_sessions
@@ -864,9 +877,4 @@ async fn pause(load: &Load, random: &mut Random) {
 
 fn client_ip(index: usize) -> IpAddr {
     Ipv4Addr::new(10, 0, 1, index as u8 + 1).into()
-}
-
-/// The messages that a session has not heard to have been handled.
-fn unacknowledged(_session: &Session) -> Vec<Message> {
-    Vec::new()
 }
