@@ -28,12 +28,14 @@ pub(crate) enum Said {
 }
 
 /// How it ended.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Stopped {
     pub(crate) drained: u64,
     pub(crate) aborted: u64,
     /// When everything had stopped.
     pub(crate) process: Process,
+    /// How often it has seen which error, by the names of the codes.
+    pub(crate) errors: Vec<(String, u64)>,
 }
 
 impl Child {
@@ -114,5 +116,10 @@ fn read(line: &str) -> Option<Said> {
         drained: stopped["drained"].as_u64()?,
         aborted: stopped["aborted"].as_u64()?,
         process: Process::from_json(&stopped["process"])?,
+        errors: stopped["errors"]
+            .as_object()?
+            .iter()
+            .filter_map(|(name, count)| Some((name.clone(), count.as_u64()?)))
+            .collect(),
     }))
 }

@@ -63,9 +63,18 @@ async fn serve() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         }
     }
     let report = server.stop().await?;
-    let process = Process::own(monitor.memory().allocated_bytes);
+    // A task that has said its last word may not be gone yet.
+    let mut process = Process::own(monitor.memory().allocated_bytes);
+    for _ in 0..100 {
+        if process.tasks == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        process = Process::own(monitor.memory().allocated_bytes);
+    }
     say(&json!({ "stopped": {
         "drained": report.drained, "aborted": report.aborted, "process": process.to_json(),
+        "errors": monitor.metrics().errors.by_code,
     } }))?;
     Ok(())
 }

@@ -277,6 +277,11 @@ pub(crate) fn to_text(evidence: &Evidence, faults: &[String], seed: u64) -> Stri
         after.threads,
         base.threads,
     );
+    let errors = evidence.stopped.errors.iter();
+    let errors: Vec<_> = errors
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    let _ = writeln!(text, "errors of the server {}", errors.join(", "));
     match faults {
         [] => text += "nothing leaked\n",
         faults => {
@@ -292,6 +297,8 @@ pub(crate) fn to_json(evidence: &Evidence, faults: &[String], seed: u64) -> Valu
     let trends = evidence.trends().into_iter().map(|(name, trend)| {
         json!({ "name": name, "kib_per_minute": trend.kib_per_minute, "minutes": trend.minutes })
     });
+    let errors = evidence.stopped.errors.iter().cloned();
+    let errors: serde_json::Map<_, _> = errors.map(|(name, count)| (name, json!(count))).collect();
     json!({
         "type": "verdict",
         "is_well": faults.is_empty(),
@@ -305,6 +312,7 @@ pub(crate) fn to_json(evidence: &Evidence, faults: &[String], seed: u64) -> Valu
             "drained": evidence.stopped.drained,
             "aborted": evidence.stopped.aborted,
             "process": evidence.stopped.process.to_json(),
+            "errors": errors,
         },
         "load": evidence.counts.to_json(),
     })
