@@ -102,21 +102,23 @@ impl Guard {
     }
 }
 
+/// What to do about a breaker that refuses.
+enum WhenOpen {
+    Fail,
+    /// Wait for it, unless that would take too long.
+    Wait,
+}
+
 /// Why an attempt has no answer.
 enum Failed {
-    /// No connection will be made any more, or not in time.
+    /// There was none: no connection, or no leave to make it.
     ForGood(RequestError),
-    /// The breaker refused it.
-    Refused(CircuitOpen),
     Asked(RequestError),
 }
 
-impl From<Failed> for RequestError {
-    fn from(failed: Failed) -> Self {
-        match failed {
-            Failed::ForGood(error) | Failed::Asked(error) => error,
-            Failed::Refused(open) => open.into(),
-        }
+impl From<CircuitOpen> for Failed {
+    fn from(open: CircuitOpen) -> Self {
+        Failed::ForGood(open.into())
     }
 }
 
@@ -129,7 +131,9 @@ impl Client {
     /// connections have to fit into `timeout`; no retry begins that would not. Dropping the future gives up waiting,
     /// and there is no further attempt.
     ///
-    /// An answer of the server's is an answer: `request_failed` is not tried again, unless the policy says so.
+    /// An answer of the server's is an answer: `request_failed` is not tried again, unless the policy says so. An
+    /// open [circuit breaker](super::ClientBuilder::circuit_breaker) refuses the first attempt at once; a retry waits for
+    /// it, unless it stays open for longer than there is time.
     ///
     /// ```
     /// # use network_system::{Client, Message, Server};
@@ -163,22 +167,23 @@ impl Client {
         let deadline = after(timeout);
         let mut retries = self.inner().retry.begin(deadline);
         loop {
-            let failed = match self
-                .attempt(message.clone(), deadline, || retries.within())
-                .await
+            // The first attempt is refused at once, as every other call. One that was let through before waits.
+            let when_open = match retries.attempts() > 1 || retries.is_tried(ErrorCode::CircuitOpen)
             {
+                true => WhenOpen::Wait,
+                false => WhenOpen::Fail,
+            };
+            let within = || retries.within();
+            let attempt = self.attempt(message.clone(), deadline, when_open, within);
+            let error = match attempt.await {
                 Ok(answer) => return Ok(answer),
-                Err(failed) => failed,
+                Err(Failed::ForGood(error)) => return Err(error.after(retries.attempts())),
+                Err(Failed::Asked(error)) => error,
             };
             let attempts = retries.attempts();
-            let pause = match &failed {
-                Failed::ForGood(_) => None,
-                Failed::Refused(open) => retries.pause(Some(open.code()), open.retry_after()),
-                Failed::Asked(error) => retries.pause(error.error_code(), None),
-            };
-            match pause {
+            match retries.pause(error.error_code(), None) {
                 Some(pause) => sleep(pause).await,
-                None => return Err(RequestError::from(failed).after(attempts)),
+                None => return Err(error.after(attempts)),
             }
         }
     }
@@ -191,7 +196,11 @@ impl Client {
     ) -> Result<Message, RequestError> {
         let deadline = after(timeout);
         let left = || deadline.saturating_duration_since(Instant::now());
-        Ok(self.attempt(message.into_message(), deadline, left).await?)
+        let message = message.into_message();
+        match self.attempt(message, deadline, WhenOpen::Fail, left).await {
+            Ok(answer) => Ok(answer),
+            Err(Failed::ForGood(error) | Failed::Asked(error)) => Err(error),
+        }
     }
 
     /// Waits for a connection until `deadline`, and then `within` for an answer.
@@ -199,33 +208,59 @@ impl Client {
         &self,
         message: Message,
         deadline: Instant,
+        when_open: WhenOpen,
         within: impl FnOnce() -> Duration,
     ) -> Result<Message, Failed> {
-        let inner = self.inner();
-        let breaker = inner.guard.breaker.as_ref();
-        if let Some(breaker) = breaker {
-            breaker.check().map_err(Failed::Refused)?;
-        }
-        let session = match timeout_at(deadline, inner.offline.connected()).await {
-            Ok(Ok(session)) => session,
-            Ok(Err((code, text))) => {
-                return Err(Failed::ForGood(RequestError::with_code(code, text)));
+        let guard = &self.inner().guard;
+        let Some(breaker) = &guard.breaker else {
+            let session = self.session_by(deadline).await?;
+            let result = session.request(message, within()).await;
+            return result.map_err(Failed::Asked);
+        };
+        let (session, permit) = loop {
+            when_open.pass(breaker, deadline).await?;
+            let session = self.session_by(deadline).await?;
+            // Not before there is a connection: to make it may take the very permit.
+            match (breaker.try_acquire(), &when_open) {
+                (Ok(permit), _) => break (session, permit),
+                (Err(open), WhenOpen::Fail) => return Err(open.into()),
+                (Err(_), WhenOpen::Wait) => {}
             }
+        };
+        let result = session.request(message, within()).await;
+        permit.record(guard.verdict(breaker, &session, &result));
+        result.map_err(Failed::Asked)
+    }
+
+    /// The session, once there is one.
+    async fn session_by(&self, deadline: Instant) -> Result<Session, Failed> {
+        match timeout_at(deadline, self.inner().offline.connected()).await {
+            Ok(Ok(session)) => Ok(session),
+            Ok(Err((code, text))) => Err(Failed::ForGood(RequestError::with_code(code, text))),
             Err(_) => {
                 let text = "no connection in the time for the request";
                 let error = RequestError::with_code(ErrorCode::RequestTimeout, text);
-                return Err(Failed::ForGood(error));
+                Err(Failed::ForGood(error))
             }
-        };
-        // Not before there is a connection: to make it may take the very permit.
-        let permit = match breaker {
-            Some(breaker) => Some((breaker, breaker.try_acquire().map_err(Failed::Refused)?)),
-            None => None,
-        };
-        let result = session.request(message, within()).await;
-        if let Some((breaker, permit)) = permit {
-            permit.record(inner.guard.verdict(breaker, &session, &result));
         }
-        result.map_err(Failed::Asked)
+    }
+}
+
+impl WhenOpen {
+    /// Returns when the breaker would let a call through.
+    async fn pass(&self, breaker: &CircuitBreaker, deadline: Instant) -> Result<(), CircuitOpen> {
+        loop {
+            let Err(open) = breaker.check() else {
+                return Ok(());
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            let is_in_time = open.retry_after().is_none_or(|wait| wait < left);
+            if matches!(self, WhenOpen::Fail) || !is_in_time {
+                return Err(open);
+            }
+            if timeout_at(deadline, breaker.ready()).await.is_err() {
+                return Err(open);
+            }
+        }
     }
 }

@@ -97,8 +97,8 @@ impl RetryPolicy {
         self
     }
 
-    /// Sets which errors are tried again. With `circuit_open` among them, a call that an open breaker refuses waits
-    /// for it, if there is time. Must not block.
+    /// Sets which errors are tried again. With `circuit_open` among them, the first attempt too waits for an open
+    /// breaker, if there is time. Must not block.
     #[must_use]
     pub fn retry_on(
         mut self,
@@ -254,13 +254,18 @@ impl Retries<'_> {
         self.attempts
     }
 
+    /// Whether the policy is to try again after this error.
+    pub(crate) fn is_tried(&self, code: ErrorCode) -> bool {
+        (self.policy.retry_on)(code)
+    }
+
     /// An attempt has failed: how long to wait before the next one, `None` when there is none.
     pub(crate) fn pause(
         &mut self,
         code: Option<ErrorCode>,
         at_least: Option<Duration>,
     ) -> Option<Duration> {
-        if !code.is_none_or(|code| (self.policy.retry_on)(code)) {
+        if !code.is_none_or(|code| self.is_tried(code)) {
             return None;
         }
         let now = Instant::now();
