@@ -116,6 +116,10 @@ events! {
             session, by, code, reason, opened, duration_ms,
             messages_received, messages_sent, bytes_received, bytes_sent, dropped, lost,
         }
+        /// A reliable session has lost its link and waits for another one.
+        session_suspended: DEBUG "session suspended" { session, reason }
+        /// A reliable session goes on with another link.
+        session_resumed: DEBUG "session resumed" { session, transport }
         /// Something went wrong; most errors end the session.
         session_error: DEBUG "session error" { session, code, reason }
         /// A peer was silent for too long: its first byte, the rest of a frame, a heartbeat, anything.
