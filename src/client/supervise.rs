@@ -125,11 +125,12 @@ impl Supervisor {
     async fn run(mut self, before: ClientState, mut reply: Reply) {
         self.inner.notify_state(before, ClientState::Connecting);
         let mut stop = self.stop.clone();
+        let inner = Arc::clone(&self.inner);
         let first = tokio::select! {
             biased;
             () = stop_asked(&mut stop) => Err((End::Stopped, stopped_meanwhile())),
             () = reply.closed() => Err((End::Stopped, stopped_meanwhile())),
-            result = self.first() => result.map_err(|error| (End::Failed, error)),
+            result = inner.guard.connect(self.first()) => result.map_err(|error| (End::Failed, error)),
         };
         match first {
             Err((end, error)) => {
@@ -339,13 +340,16 @@ impl Supervisor {
                 pause_ms: pause.as_millis() as u64,
             }
             .emit();
+            let spread = self.backoff.spread();
             let result = tokio::select! {
                 biased;
                 () = stop_asked(&mut stop) => return Resumed::End(End::Stopped),
                 reason = session.closed() => return Resumed::No(reason),
                 result = async {
                     sleep(pause).await;
-                    self.attempt(self.inner.hub.timeouts.connect, Some(session)).await
+                    let within = self.inner.hub.timeouts.connect;
+                    let attempt = self.attempt(within, Some(session));
+                    self.inner.guard.reconnect(spread, attempt).await
                 } => result,
             };
             let error = match result {
@@ -469,12 +473,14 @@ impl Supervisor {
                 pause_ms: pause.as_millis() as u64,
             }
             .emit();
+            let spread = self.backoff.spread();
             let result = tokio::select! {
                 biased;
                 () = stop_asked(&mut stop) => return Err(End::Stopped),
                 result = async {
                     sleep(pause).await;
-                    self.attempt(self.inner.hub.timeouts.connect, None).await
+                    let attempt = self.attempt(self.inner.hub.timeouts.connect, None);
+                    self.inner.guard.reconnect(spread, attempt).await
                 } => result,
             };
             match result {

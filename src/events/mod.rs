@@ -167,6 +167,16 @@ events! {
         /// The application's handler of state changes panicked.
         state_handler_panicked: ERROR "the state handler panicked" {}
     }
+    "resilience" {
+        /// A circuit breaker refuses calls from now on; without a time it was opened by hand.
+        circuit_opened: WARN "the circuit breaker opened" { circuit, open_ms }
+        /// A circuit breaker lets a few calls through, to find out.
+        circuit_half_open: INFO "the circuit breaker is half-open" { circuit }
+        /// A circuit breaker lets calls through again.
+        circuit_closed: INFO "the circuit breaker closed" { circuit }
+        /// The application's handler of a breaker's changes panicked.
+        circuit_handler_panicked: ERROR "the handler of a circuit breaker panicked" {}
+    }
     "executor" {
         /// An executor dropped a handler without running it: its session ends.
         handler_not_run: ERROR limited "the executor dropped a handler" { session }

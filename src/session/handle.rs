@@ -294,7 +294,8 @@ impl Session {
                 return Err(RequestError::with_code(
                     ErrorCode::ConnectionClosed,
                     "the session ended before the answer came",
-                ));
+                )
+                .lost());
             };
             // A close fails all that wait; that is no answer.
             if let Some(at) = asked_at

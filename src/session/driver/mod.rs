@@ -11,10 +11,12 @@
 //! link ◀── transmit ── output ◀── collected answers, then the outbox
 //! ```
 
+mod acknowledge;
 mod arrival;
 mod closing;
 mod deadlines;
 mod goodbye;
+mod handover;
 mod lane;
 mod opening;
 mod resume;
@@ -48,8 +50,8 @@ use crate::events::{self, shown};
 use crate::metrics::{EventLevel, Held, Note, WorkerRecorder};
 use crate::worker::{BroadcastFrames, Delivery, Place};
 
+pub(crate) use self::handover::Handover;
 pub(crate) use self::opening::Opened;
-pub(crate) use self::resume::Handover;
 
 /// Bytes that one turn reads before other sessions of the worker have theirs.
 const TURN_BUDGET: usize = READ_CHUNK;

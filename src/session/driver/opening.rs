@@ -9,8 +9,8 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tracing::field::display;
 
+use super::handover::carried;
 use super::lane::Running;
-use super::resume::carried;
 use super::{Driver, Phase, TurnContext, shielded};
 use crate::codec::control::{Control, Hello, Welcome};
 use crate::codec::{FrameType, ProtocolError};
