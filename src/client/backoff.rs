@@ -181,8 +181,15 @@ pub(crate) struct Backoff<R = Jitter> {
     since: Option<Instant>,
 }
 
-impl<R: Random> Backoff<R> {
+impl Backoff {
     /// A fresh row of attempts under the policy.
+    pub(crate) fn new(policy: ReconnectPolicy) -> Self {
+        Backoff::with_random(policy, Jitter::from_system())
+    }
+}
+
+impl<R: Random> Backoff<R> {
+    /// The same with a source of random numbers of the caller's.
     pub(crate) fn with_random(policy: ReconnectPolicy, random: R) -> Self {
         Backoff {
             policy,
