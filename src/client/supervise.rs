@@ -150,11 +150,12 @@ impl Supervisor {
         let inner = &self.inner;
         let endpoint = &inner.endpoints[self.endpoint];
         let open = async {
+            let token = inner.token.for_connection().await?;
             let (link, peer) =
                 dial::connect(endpoint, &*inner.resolver, &inner.link, &inner.options).await?;
             let hello = Hello {
                 client_id: inner.client_id.clone(),
-                token: inner.token.clone(),
+                token,
                 ..Hello::default()
             };
             let (result, opened) = oneshot::channel();
@@ -218,6 +219,7 @@ impl Supervisor {
                 () = stop_asked(&mut stop) => return End::Stopped,
                 reason = session.closed() => reason,
                 never = self.hand_over(&session, rejoins) => match never {},
+                never = self.inner.token.keep_fresh(&session, self.inner.hub.timeouts.request) => match never {},
             };
             self.inner.offline.detach(&session);
             events::disconnected {
@@ -287,7 +289,13 @@ impl Supervisor {
         if by_application {
             return Some(End::Closed);
         }
-        if reason.code().is_some_and(is_fatal) {
+        // A session whose identity has expired comes back with another token.
+        let is_stale =
+            |code| code == ErrorCode::AuthenticationFailed && self.inner.token.has_source();
+        if reason
+            .code()
+            .is_some_and(|code| is_fatal(code) && !is_stale(code))
+        {
             return Some(End::Failed);
         }
         match self.inner.reconnect.is_enabled() {

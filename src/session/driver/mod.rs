@@ -15,6 +15,7 @@ mod arrival;
 mod closing;
 mod deadlines;
 mod goodbye;
+mod identity;
 mod lane;
 mod opening;
 mod staging;
@@ -30,6 +31,7 @@ use tracing::Span;
 use tracing::field::display;
 
 use self::closing::Closing;
+use self::identity::Decisions;
 use self::lane::{InService, Running};
 use self::staging::{Greeted, Staging};
 use super::inbound::Inbound;
@@ -168,6 +170,8 @@ pub(crate) struct Driver {
     greeted: Option<Box<Greeted>>,
     /// The stages that messages go through, if there are any.
     staging: Option<Box<Staging>>,
+    /// What the application is deciding about the peer, beside its handlers.
+    decisions: Option<Box<Decisions>>,
     /// Frees the session's place among the connections.
     permit: Option<Box<dyn Place>>,
     /// Whether the disconnect handler has been started.
@@ -221,6 +225,7 @@ impl Driver {
             opened,
             greeted: None,
             staging: None,
+            decisions: None,
             permit,
             disconnect_started: false,
             was_open: false,
@@ -321,6 +326,9 @@ impl Driver {
         let mut budget = TURN_BUDGET;
         let mut incoming = None;
         loop {
+            if self.decisions.is_some() {
+                self.poll_decisions(context, turn);
+            }
             self.work_and_write(context, turn, incoming.take());
             self.advance_closing(context, turn);
             if self.finished {
