@@ -48,7 +48,9 @@ pub use error::{
 };
 pub use executor::Executor;
 pub use group::{GroupError, GroupName, GroupNameError, GroupStats};
-pub use handler::{Authenticator, BoxFuture, Credentials, GroupGuard, Handler, Router};
+pub use handler::{
+    Authentication, Authenticator, BoxFuture, Credentials, GroupGuard, Handler, Purpose, Router,
+};
 pub use message::{Message, MessageKind, Outgoing};
 pub use server::{
     BroadcastReport, ListenerStats, Server, ServerBuilder, ServerStats, StopReport, UdpStats,
@@ -68,6 +70,8 @@ mod texts {
     struct Readme;
     #[doc = include_str!("../docs/guide.md")]
     struct Guide;
+    #[doc = include_str!("../docs/authentication.md")]
+    struct Authentication;
     #[doc = include_str!("../docs/containers.md")]
     struct Containers;
     #[doc = include_str!("../docs/metrics.md")]
