@@ -3,6 +3,7 @@
 // Where the architecture is checked, see `clippy.toml`.
 #![warn(clippy::disallowed_types, clippy::disallowed_methods)]
 
+pub mod balance;
 mod buffer;
 mod config;
 pub mod container;
@@ -31,6 +32,7 @@ pub mod logging;
 pub mod tls;
 pub mod websocket;
 
+pub use balance::{AttemptBudget, Ejection, Endpoints, Strategy};
 pub use buffer::SegmentedBuffer;
 pub use client::{
     Client, ClientBuilder, ClientState, ClientStats, ClientStopReport, MessageStream,

@@ -2,10 +2,12 @@
 //!
 //! - [`builder`]: configuration, checked once.
 //! - [`supervise`]: the task that connects, reconnects with [`backoff`], and stops.
+//! - [`aim`]: which endpoint is next, and what is reported of each.
 //! - [`offline`]: the way of a message to the session, and the queue while there is none.
 //! - [`stream`]: messages as a stream instead of a handler.
 //! - [`resolve`]: names to addresses.
 
+mod aim;
 pub(crate) mod backoff;
 mod builder;
 mod offline;
@@ -29,11 +31,11 @@ pub use resolve::{Resolver, SystemResolver};
 pub use state::{ClientState, ClientStats, ClientStopReport};
 pub use stream::MessageStream;
 
+use self::aim::Target;
 use self::offline::{Closed, Offer, Offline};
 use self::stream::Inbox;
 use self::supervise::StopRequest;
 use crate::config::SocketOptions;
-use crate::endpoint::Endpoint;
 use crate::error::{CloseReason, ConnectError, ErrorCode, RequestError, SendError};
 use crate::group::GroupName;
 use crate::hub::Hub;
@@ -112,7 +114,7 @@ struct Handle {
 
 struct Inner {
     hub: Arc<Hub>,
-    endpoints: Vec<Endpoint>,
+    target: Target,
     client_id: Option<String>,
     token: Option<String>,
     link: LinkConfig,
@@ -384,15 +386,17 @@ impl Client {
     ) -> Result<Message, RequestError> {
         let inner = self.inner();
         if let Some(session) = inner.offline.direct().filter(Session::is_connected) {
-            return session.request(message, timeout).await;
+            return inner
+                .target
+                .measure(session.request(message, timeout))
+                .await;
         }
         let message = message.into_message();
         let deadline = after(timeout);
         match timeout_at(deadline, inner.offline.connected()).await {
             Ok(Ok(session)) => {
-                session
-                    .request(message, deadline.duration_since(Instant::now()))
-                    .await
+                let left = deadline.duration_since(Instant::now());
+                inner.target.measure(session.request(message, left)).await
             }
             Ok(Err((code, text))) => Err(RequestError::with_code(code, text)),
             Err(_) => {
@@ -567,7 +571,7 @@ fn has_gone(error: &SendError) -> bool {
 }
 
 /// The moment `duration` from now; for a duration beyond every clock, a year from now.
-fn after(duration: Duration) -> Instant {
+pub(crate) fn after(duration: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(duration)
         .unwrap_or(now + Duration::from_secs(365 * 24 * 3600))
@@ -594,7 +598,7 @@ impl Inner {
     /// With everything that a configuration does not say.
     fn new(hub: Hub, offline: Offline) -> Self {
         Inner {
-            endpoints: Vec::new(),
+            target: Target::default(),
             client_id: None,
             token: None,
             link: LinkConfig {
@@ -679,13 +683,9 @@ impl Inner {
             MessageKind::Application(number) => crate::codec::FrameType(number),
             _ => crate::codec::FrameType::DATA,
         };
-        let refused = self
-            .endpoints
-            .iter()
-            .filter_map(Endpoint::codec)
-            .find_map(|codec| {
-                crate::codec::Framing::from(codec).refuses(frame_type, message.payload())
-            });
+        let refused = self.target.find_codec(|codec| {
+            crate::codec::Framing::from(codec).refuses(frame_type, message.payload())
+        });
         match refused {
             Some(text) => Err(self.unsent(ErrorCode::NotSupported, text, message)),
             None => Ok(message),

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::field::{debug, display};
 
+use super::aim::Aim;
 use super::backoff::Backoff;
 use super::offline::NOT_CONNECTED;
 use super::{ClientState, ClientStopReport, Inner, after};
@@ -74,7 +75,7 @@ pub(super) fn start(inner: &Arc<Inner>, reply: Reply) -> bool {
         tasks,
         stop: stop_asked,
         backoff: Backoff::new(inner.reconnect.clone()),
-        endpoint: 0,
+        aim: Aim::new(inner),
         finished: false,
     };
     // The one task that nobody joins: it joins all others and then says that the client has ended.
@@ -89,8 +90,8 @@ struct Supervisor {
     tasks: JoinSet<()>,
     stop: watch::Receiver<Option<StopRequest>>,
     backoff: Backoff,
-    /// The endpoint that is used or tried.
-    endpoint: usize,
+    /// The endpoint that is used or tried, and the choice of the next one.
+    aim: Aim,
     finished: bool,
 }
 
@@ -129,26 +130,25 @@ impl Supervisor {
     /// Tries each endpoint once, each with its share of the time that is left.
     async fn first(&mut self) -> Result<Session, ConnectError> {
         let deadline = after(self.inner.hub.timeouts.connect);
-        let count = self.inner.endpoints.len();
-        for index in 0..count {
-            self.endpoint = index;
-            let left = deadline.saturating_duration_since(Instant::now());
-            let share = left / u32::try_from(count - index).unwrap_or(u32::MAX);
-            match self.attempt(share).await {
+        loop {
+            let share = self.aim.next_of_all(deadline).await?;
+            let result = self.attempt(share).await;
+            self.aim.settle(&result);
+            match result {
                 Ok(session) => return Ok(session),
-                Err(error) if index + 1 == count || is_fatal(error.code()) => return Err(error),
+                Err(error) if is_fatal(error.code()) || !self.aim.has_untried() => {
+                    return Err(error);
+                }
                 Err(error) => self.note_failure(&error),
             }
         }
-        // There is at least one endpoint.
-        Err(stopped_meanwhile())
     }
 
     /// Makes a link to the current endpoint and opens a session on it. Dropping the future gives up the
     /// session as well.
     async fn attempt(&self, within: Duration) -> Result<Session, ConnectError> {
         let inner = &self.inner;
-        let endpoint = &inner.endpoints[self.endpoint];
+        let endpoint = self.aim.endpoint()?;
         let open = async {
             let (link, peer) =
                 dial::connect(endpoint, &*inner.resolver, &inner.link, &inner.options).await?;
@@ -191,7 +191,7 @@ impl Supervisor {
     fn connected(&self, session: &Session) -> Rejoins {
         let inner = &self.inner;
         events::connected {
-            endpoint: display(Place(&inner.endpoints[self.endpoint])),
+            endpoint: display(self.aim.place()),
             session: session.id().as_u64(),
         }
         .emit();
@@ -228,6 +228,7 @@ impl Supervisor {
             }
             .emit();
             *lock(&self.inner.reason) = Some(reason.clone());
+            self.aim.ended(&reason);
             if let Some(end) = self.ends_with(&session, &reason) {
                 return end;
             }
@@ -262,7 +263,7 @@ impl Supervisor {
                 }
             }
         };
-        tokio::join!(flush, rejoin);
+        tokio::join!(flush, rejoin, self.aim.watch_name(session));
         std::future::pending().await
     }
 
@@ -284,7 +285,7 @@ impl Supervisor {
             .and_then(|extra| extra.close_request.get())
             // The queue's own policy asks in the same way.
             .is_some_and(|reason| reason.code() != Some(ErrorCode::SlowConsumer));
-        if by_application {
+        if by_application && !self.aim.is_moving() {
             return Some(End::Closed);
         }
         if reason.code().is_some_and(is_fatal) {
@@ -304,13 +305,15 @@ impl Supervisor {
         let mut delay = if lasted >= self.backoff.proof() {
             self.backoff.reset();
             match goaway {
-                Some(retry) => Some(self.backoff.after(retry)),
-                None => self.backoff.next_delay(Instant::now()),
+                // Others need not wait until the one that is stopping is back.
+                Some(retry) if !self.aim.has_other() => Some(self.backoff.after(retry)),
+                _ => self.backoff.next_delay(Instant::now()),
             }
         } else {
             // As good as a failed attempt. Not even a goaway may ask to come back sooner.
-            self.rotate();
-            let hint = goaway.map_or(Duration::ZERO, |retry| self.backoff.after(retry));
+            self.aim.turn_away();
+            let hint = goaway.filter(|_| !self.aim.has_other());
+            let hint = hint.map_or(Duration::ZERO, |retry| self.backoff.after(retry));
             self.backoff
                 .next_delay(Instant::now())
                 .map(|delay| delay.max(hint))
@@ -326,7 +329,11 @@ impl Supervisor {
                 () = stop_asked(&mut stop) => return Err(End::Stopped),
                 result = async {
                     sleep(pause).await;
-                    self.attempt(self.inner.hub.timeouts.connect).await
+                    let within = self.inner.hub.timeouts.connect;
+                    let left = self.aim.next(within).await?;
+                    let result = self.attempt(left).await;
+                    self.aim.settle(&result);
+                    result
                 } => result,
             };
             match result {
@@ -338,7 +345,6 @@ impl Supervisor {
                     }
                 }
             }
-            self.rotate();
             delay = self.backoff.next_delay(Instant::now());
         }
         events::reconnect_gave_up {
@@ -348,13 +354,9 @@ impl Supervisor {
         Err(End::Failed)
     }
 
-    fn rotate(&mut self) {
-        self.endpoint = (self.endpoint + 1) % self.inner.endpoints.len();
-    }
-
     fn note_failure(&self, error: &ConnectError) {
         events::connect_failed {
-            endpoint: display(Place(&self.inner.endpoints[self.endpoint])),
+            endpoint: display(self.aim.place()),
             code: error.code().as_i32(),
             error: shown(events::Chain(error)),
         }
