@@ -69,6 +69,8 @@ mod texts {
     struct Readme;
     #[doc = include_str!("../docs/guide.md")]
     struct Guide;
+    #[doc = include_str!("../docs/clients.md")]
+    struct Clients;
     #[doc = include_str!("../docs/containers.md")]
     struct Containers;
     #[doc = include_str!("../docs/metrics.md")]

@@ -11,6 +11,7 @@ use network_system::{
     AttemptBudget, BoxFuture, Client, ClientBuilder, ClientState, Ejection, Endpoint, Endpoints,
     ErrorCode, Reliability, Resolver, Server, Strategy, Timeouts,
 };
+use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
 use crate::support::*;
@@ -99,9 +100,6 @@ async fn load_spreads_moves_away_from_a_server_that_dies_and_comes_back_with_it(
             back[0] > 0 && back.iter().sum::<usize>() == 9,
             "{strategy}: {back:?}"
         );
-        if strategy == Strategy::LeastLoaded {
-            assert_eq!(back, [3, 3, 3]);
-        }
         assert_eq!(servers[0].session_count(), back[0]);
         end(all, servers).await;
         assert_eq!(connections(&set), [0, 0, 0]);
@@ -225,11 +223,16 @@ async fn a_connection_that_breaks_counts_against_its_endpoint() {
     let (servers, mut urls) = servers(1).await;
     urls.insert(0, url);
     let set = set(&urls, Strategy::InOrder);
-    let (client, peer) = tokio::join!(connected(of(&set)), first.welcome());
+    let (client, mut peer) = tokio::join!(connected(of(&set)), first.welcome());
+    // In the middle of a frame: at a boundary it would be an end in order.
+    peer.stream
+        .write_all(b"MSGI")
+        .await
+        .expect("the client reads");
     drop(peer);
+    until(&set, |stats| stats[0].failures == 1).await;
     drop(first);
     until(&set, |stats| stats[1].connections == 1).await;
-    assert!(set.stats()[0].failures >= 1);
     end(vec![client], servers).await;
 }
 
@@ -303,10 +306,8 @@ async fn a_budget_bounds_the_attempts_of_all_who_share_it() {
     assert!(start.elapsed() >= 350 * MS, "{:?}", start.elapsed());
     // And who gets no token in time learns it.
     let budget = AttemptBudget::new(1, 1).expect("valid");
-    let timeouts = Timeouts {
-        connect: 50 * MS,
-        ..Timeouts::client()
-    };
+    let mut timeouts = Timeouts::client();
+    timeouts.connect = 50 * MS;
     let client = quick(&url)
         .timeouts(timeouts)
         .attempt_budget(budget)
