@@ -3,6 +3,7 @@
 // Where the architecture is checked, see `clippy.toml`.
 #![warn(clippy::disallowed_types, clippy::disallowed_methods)]
 
+pub mod balance;
 mod buffer;
 mod config;
 pub mod container;
@@ -32,6 +33,7 @@ pub mod logging;
 pub mod tls;
 pub mod websocket;
 
+pub use balance::{AttemptBudget, Ejection, Endpoints, Strategy};
 pub use buffer::SegmentedBuffer;
 pub use client::{
     Client, ClientBuilder, ClientState, ClientStats, ClientStopReport, MessageStream,
@@ -72,6 +74,8 @@ mod texts {
     struct Guide;
     #[doc = include_str!("../docs/authentication.md")]
     struct Authentication;
+    #[doc = include_str!("../docs/clients.md")]
+    struct Clients;
     #[doc = include_str!("../docs/containers.md")]
     struct Containers;
     #[doc = include_str!("../docs/metrics.md")]

@@ -5,12 +5,15 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::aim::Target;
+use super::backoff::{Jitter, Random};
 use super::offline::Offline;
 use super::resilient::Guard;
 use super::resolve::{Resolver, SystemResolver};
 use super::stream::{Inbox, StreamService};
 use super::token::{self, Token};
 use super::{Client, ClientState, Inner, OnStateChange, ReconnectPolicy};
+use crate::balance::{AttemptBudget, Ejection, Endpoints, EndpointsBuilder, Strategy};
 use crate::config::{Limits, QueuePolicy, Reliability, SocketOptions, Timeouts, UdpOptions};
 use crate::endpoint::{Address, CodecKind, Endpoint};
 use crate::error::{CloseReason, ConfigError, ErrorCode, RequestError};
@@ -44,6 +47,8 @@ const CLIENT_ID_MAX: usize = 256;
 #[must_use = "a builder does nothing before `build`"]
 pub struct ClientBuilder {
     endpoints: Vec<Result<Endpoint, ConfigError>>,
+    shared: Option<Endpoints>,
+    balance: Balance,
     client_id: Option<String>,
     token: Option<String>,
     token_source: Option<Box<token::Source>>,
@@ -74,6 +79,8 @@ impl ClientBuilder {
     pub(super) fn new() -> Self {
         ClientBuilder {
             endpoints: Vec::new(),
+            shared: None,
+            balance: Balance::default(),
             client_id: None,
             token: None,
             token_source: None,
@@ -104,7 +111,8 @@ impl ClientBuilder {
     /// Adds a server by its URL, such as `tcp://example.org:8080`.
     ///
     /// With several, the first one that can be reached is used, in the order given; when a connection
-    /// or an attempt has failed, the next one has its turn.
+    /// or an attempt has failed, the next one has its turn. [`balance`](Self::balance) sets another
+    /// [`Strategy`].
     pub fn endpoint(mut self, url: impl AsRef<str>) -> Self {
         self.endpoints.push(Endpoint::parse(url.as_ref()));
         self
@@ -113,6 +121,56 @@ impl ClientBuilder {
     /// Adds a server by its endpoint.
     pub fn add_endpoint(mut self, endpoint: Endpoint) -> Self {
         self.endpoints.push(Ok(endpoint));
+        self
+    }
+
+    /// Sets how the next one of several endpoints is chosen, for the first connection and each later one. In order by
+    /// default.
+    pub fn balance(mut self, strategy: Strategy) -> Self {
+        self.balance.strategy = Some(strategy);
+        self
+    }
+
+    /// Sets when an endpoint that fails is left alone. By default after five failures in a row; a single endpoint never
+    /// is.
+    pub fn ejection(mut self, ejection: Ejection) -> Self {
+        self.balance.ejection = Some(ejection);
+        self
+    }
+
+    /// Sets what bounds the attempts to connect. Clones of a budget are the same budget, so that many clients can share
+    /// one. By default each client has one of its own, of 500 a second.
+    pub fn attempt_budget(mut self, budget: AttemptBudget) -> Self {
+        self.balance.budget = Some(budget);
+        self
+    }
+
+    /// Sets a set of endpoints that the client shares with others: they know of each other's load and failures, and have
+    /// one budget. It brings its own strategy, ejection and budget, and takes the place of all that
+    /// [`endpoint`](Self::endpoint), [`balance`](Self::balance), [`ejection`](Self::ejection) and
+    /// [`attempt_budget`](Self::attempt_budget) set.
+    ///
+    /// What is in the set when the client is built is checked then. Endpoints that are added later are passed over if the
+    /// client cannot use them: `tls://` and `wss://`, for instance, without a [`tls`](Self::tls) configuration.
+    pub fn endpoints(mut self, endpoints: Endpoints) -> Self {
+        self.shared = Some(endpoints);
+        self
+    }
+
+    /// Sets the key by which [`Strategy::ConsistentHash`] chooses. By default it is the client id, and without one
+    /// a random key.
+    pub fn balance_key(mut self, key: impl Into<Vec<u8>>) -> Self {
+        self.balance.key = Some(key.into());
+        self
+    }
+
+    /// Looks up the name of the server again while connected, about this often, 1 s at least, and moves the connection
+    /// when its address has been missing twice in a row: it is closed in order and made again.
+    ///
+    /// Off by default: then a change in the DNS is seen at the next connection. Names that a proxy looks up are left
+    /// alone. Refused with [`reliable`](Self::reliable), whose sessions live on their server.
+    pub fn re_resolve(mut self, every: Duration) -> Self {
+        self.balance.re_resolve = Some(every);
         self
     }
 
@@ -384,7 +442,7 @@ impl ClientBuilder {
     ///
     /// # Errors
     /// `invalid_configuration` or `not_supported`, with the option and what is valid.
-    pub fn build(self) -> Result<Client, ConfigError> {
+    pub fn build(mut self) -> Result<Client, ConfigError> {
         self.limits.check()?;
         self.timeouts.check()?;
         self.socket.check()?;
@@ -393,18 +451,12 @@ impl ClientBuilder {
         self.reconnect.check()?;
         self.retry.check()?;
         check_queue(self.offline_bytes, self.offline_policy)?;
-        let endpoints = self.endpoints.into_iter().collect::<Result<Vec<_>, _>>()?;
-        check_endpoints(&endpoints)?;
-        if self.proxy.is_some()
-            && let Some(udp) = endpoints
-                .iter()
-                .find(|endpoint| matches!(endpoint.address(), Address::Udp { .. }))
-        {
-            return Err(ConfigError::new(
-                ErrorCode::NotSupported,
-                format!("proxy: cannot carry `{udp}`, and going past the proxy was not asked for"),
-            ));
-        }
+        let own = self.endpoints.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let key = self.balance.key(self.client_id.as_deref());
+        let re_resolve = self.balance.re_resolve(self.reliability.is_some())?;
+        let set = self.balance.endpoints(own, self.shared)?;
+        let endpoints = set.endpoints();
+        check_proxy(&endpoints, self.proxy.is_some())?;
         check_hello(
             &endpoints,
             self.client_id.as_deref(),
@@ -479,7 +531,7 @@ impl ClientBuilder {
             },
         };
         Ok(Client::new(Inner {
-            endpoints,
+            target: Target::new(set, key, re_resolve),
             client_id: self.client_id,
             token: Token::new(self.token, self.token_source),
             link,
@@ -505,6 +557,7 @@ impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientBuilder")
             .field("endpoints", &self.endpoints)
+            .field("shared", &self.shared)
             .field("client_id", &self.client_id)
             .field(
                 "token",
@@ -540,13 +593,101 @@ fn check_queue(bytes: usize, policy: QueuePolicy) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn check_endpoints(endpoints: &[Endpoint]) -> Result<(), ConfigError> {
-    if endpoints.is_empty() {
-        return Err(invalid(
-            "endpoint: a client needs at least one, such as tcp://127.0.0.1:8080",
-        ));
+/// How endpoints are chosen, as far as it was said.
+#[derive(Default)]
+struct Balance {
+    strategy: Option<Strategy>,
+    ejection: Option<Ejection>,
+    budget: Option<AttemptBudget>,
+    key: Option<Vec<u8>>,
+    re_resolve: Option<Duration>,
+}
+
+impl Balance {
+    fn key(&mut self, client_id: Option<&str>) -> Vec<u8> {
+        let given = self.key.take().or_else(|| client_id.map(Into::into));
+        // Not all to the same endpoint.
+        given.unwrap_or_else(|| Jitter::from_system().next_u64().to_be_bytes().into())
     }
-    Ok(())
+
+    fn re_resolve(&self, reliable: bool) -> Result<Option<Duration>, ConfigError> {
+        let (least, most) = (Duration::from_secs(1), Duration::from_secs(365 * 24 * 3600));
+        match self.re_resolve {
+            Some(_) if reliable => Err(ConfigError::new(
+                ErrorCode::NotSupported,
+                "re_resolve: a reliable session lives on its server and cannot be moved",
+            )),
+            Some(every) if !(least..=most).contains(&every) => {
+                let value = format!("{every:?}");
+                Err(ConfigError::option("re_resolve", value, "1 s to a year"))
+            }
+            every => Ok(every),
+        }
+    }
+
+    /// The client's own set, or the shared one.
+    fn endpoints(
+        self,
+        own: Vec<Endpoint>,
+        shared: Option<Endpoints>,
+    ) -> Result<Endpoints, ConfigError> {
+        match shared {
+            Some(_) if !own.is_empty() => Err(invalid(
+                "endpoints: a shared set takes the place of the client's own endpoints",
+            )),
+            Some(_)
+                if self.strategy.is_some() || self.ejection.is_some() || self.budget.is_some() =>
+            {
+                Err(invalid(
+                    "endpoints: a shared set brings its own strategy, ejection and budget",
+                ))
+            }
+            Some(shared) => Ok(shared),
+            None if own.is_empty() => Err(invalid(
+                "endpoint: a client needs at least one, such as tcp://127.0.0.1:8080",
+            )),
+            None => own
+                .into_iter()
+                .fold(Endpoints::builder(), EndpointsBuilder::add_endpoint)
+                .strategy(self.strategy.unwrap_or_default())
+                .ejection(self.ejection.unwrap_or_default())
+                .attempt_budget(self.budget.unwrap_or_default())
+                .build(),
+        }
+    }
+}
+
+impl Inner {
+    /// Whether this client can use an endpoint: what [`ClientBuilder::build`] checks, for those that came later.
+    pub(super) fn fits(&self, endpoint: &Endpoint) -> bool {
+        let endpoints = std::slice::from_ref(endpoint);
+        let (hub, options) = (&self.hub, &self.options);
+        check_proxy(endpoints, options.proxy.is_some()).is_ok()
+            && check_hello(
+                endpoints,
+                self.client_id.as_deref(),
+                None,
+                self.token.is_any(),
+            )
+            .is_ok()
+            && (hub.reliability.is_none() || check_reliable(endpoints, &options.websocket).is_ok())
+            && (options.tls.is_some() || alpn_of(endpoint).is_none())
+            && hub
+                .pipeline
+                .as_ref()
+                .is_none_or(|pipeline| pipeline.check_endpoint(endpoint).is_ok())
+    }
+}
+
+fn check_proxy(endpoints: &[Endpoint], proxied: bool) -> Result<(), ConfigError> {
+    let udp = |endpoint: &&Endpoint| matches!(endpoint.address(), Address::Udp { .. });
+    match endpoints.iter().find(udp) {
+        Some(udp) if proxied => Err(ConfigError::new(
+            ErrorCode::NotSupported,
+            format!("proxy: cannot carry `{udp}`, and going past the proxy was not asked for"),
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn is_websocket(endpoint: &Endpoint) -> bool {

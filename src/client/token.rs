@@ -49,6 +49,11 @@ impl Token {
         *lock(&self.set) = Some(token.into());
     }
 
+    /// Whether the client authenticates with anything.
+    pub(super) fn is_any(&self) -> bool {
+        self.has_source() || lock(&self.set).is_some()
+    }
+
     /// Whether a new connection may have another token than the last one.
     pub(super) fn has_source(&self) -> bool {
         self.source.is_some()

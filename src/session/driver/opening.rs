@@ -248,9 +248,7 @@ impl Driver {
             true => Purpose::Resume,
             false => Purpose::Open,
         };
-        if !self.authenticate(&mut hello, purpose)
-            && !self.wants_resume()
-            && self.welcome(turn.now)
+        if !self.authenticate(&mut hello, purpose) && !self.wants_resume() && self.welcome(turn.now)
         {
             self.open(turn.now);
         }
