@@ -28,6 +28,7 @@ use crate::session::Session;
 use crate::tls::TlsClient;
 use crate::transport::layers::alpn_of;
 use crate::transport::proxy::Proxy;
+use crate::transport::simulated::Simulated;
 use crate::transport::udp::UdpConfig;
 use crate::transport::{ClientOptions, LinkConfig};
 use crate::websocket::{Speak, WebSocketClient};
@@ -73,6 +74,7 @@ pub struct ClientBuilder {
     monitor: Option<PerformanceMonitor>,
     handler: Option<Arc<dyn Service>>,
     on_state_change: Option<Box<OnStateChange>>,
+    network: Option<Simulated>,
 }
 
 impl ClientBuilder {
@@ -105,6 +107,7 @@ impl ClientBuilder {
             monitor: None,
             handler: None,
             on_state_change: None,
+            network: None,
         }
     }
 
@@ -437,6 +440,12 @@ impl ClientBuilder {
         self
     }
 
+    /// Connects through another network than the system's.
+    pub(crate) fn simulated(mut self, network: Simulated) -> Self {
+        self.network = Some(network);
+        self
+    }
+
     /// Checks the configuration and makes the client, which does nothing before
     /// [`connect`](Client::connect).
     ///
@@ -540,6 +549,7 @@ impl ClientBuilder {
                 tls,
                 websocket: self.websocket,
                 needs_hello,
+                network: self.network,
             },
             reconnect: self.reconnect,
             guard: Guard::new(self.breaker),

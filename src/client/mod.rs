@@ -36,6 +36,7 @@ pub use state::{ClientState, ClientStats, ClientStopReport};
 pub use stream::MessageStream;
 
 use self::aim::Target;
+use self::backoff::Jitter;
 use self::offline::{Closed, Offer, Offline};
 use self::resilient::Guard;
 use self::stream::Inbox;
@@ -610,6 +611,14 @@ impl Drop for Handle {
 }
 
 impl Inner {
+    /// What the delays between its attempts are drawn from.
+    fn jitter(&self) -> Jitter {
+        match &self.options.network {
+            None => Jitter::from_system(),
+            Some(network) => Jitter::from(network.0.seed()),
+        }
+    }
+
     /// With everything that a configuration does not say.
     fn new(hub: Hub, offline: Offline) -> Self {
         Inner {

@@ -104,7 +104,7 @@ pub(super) fn start(inner: &Arc<Inner>, reply: Reply) -> bool {
         workers,
         tasks,
         stop: stop_asked,
-        backoff: Backoff::new(inner.reconnect.clone()),
+        backoff: Backoff::with_random(inner.reconnect.clone(), inner.jitter()),
         aim: Aim::new(inner),
         finished: false,
     };
@@ -588,6 +588,7 @@ impl Supervisor {
         if let Some(session) = &session {
             // What was queued is on its way to a session that is open: it still leaves.
             tokio::select! {
+                biased;
                 () = inner.offline.flush(session, |error| self.refused(session, &error)) => {}
                 _ = session.closed() => {}
                 () = &mut late => cut = true,
@@ -609,6 +610,7 @@ impl Supervisor {
         self.workers.stop();
         loop {
             tokio::select! {
+                biased;
                 joined = self.tasks.join_next() => match joined {
                     None => break,
                     Some(Err(error)) if error.is_panic() => {
@@ -727,6 +729,7 @@ async fn deadline(stop: &mut watch::Receiver<Option<StopRequest>>, fallback: Ins
             .borrow_and_update()
             .map_or(fallback, |request| request.at);
         tokio::select! {
+            biased;
             () = sleep_until(at) => return,
             changed = stop.changed() => if changed.is_err() {
                 sleep_until(at).await;

@@ -25,6 +25,7 @@ use crate::pipeline::Pipeline;
 use crate::session::Session;
 use crate::tls::TlsServer;
 use crate::transport::proxy_protocol::ProxyProtocol;
+use crate::transport::simulated::Simulated;
 use crate::transport::udp::UdpConfig;
 use crate::transport::{BoundSocket, ServerOptions};
 use crate::websocket::WebSocketServer;
@@ -54,6 +55,7 @@ pub struct ServerBuilder {
     reliability: Option<Reliability>,
     name: Option<String>,
     monitor: Option<PerformanceMonitor>,
+    network: Option<Simulated>,
 }
 
 impl ServerBuilder {
@@ -79,6 +81,7 @@ impl ServerBuilder {
             reliability: None,
             name: None,
             monitor: None,
+            network: None,
         }
     }
 
@@ -360,6 +363,12 @@ impl ServerBuilder {
         self
     }
 
+    /// Listens on another network than the system's.
+    pub(crate) fn simulated(mut self, network: Simulated) -> Self {
+        self.network = Some(network);
+        self
+    }
+
     /// Checks the configuration and makes the server, which does nothing before
     /// [`start`](Server::start).
     ///
@@ -420,6 +429,7 @@ impl ServerBuilder {
             tls: self.tls,
             websocket: self.websocket,
             needs_hello: self.authenticator.is_some(),
+            network: self.network,
         };
         let hub = Hub::new(
             Role::Server,

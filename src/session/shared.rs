@@ -510,6 +510,11 @@ impl Shared {
         wakers.into_iter().for_each(Waker::wake);
     }
 
+    /// Whether something is queued for which there is room.
+    pub(crate) fn can_drain(&self, room: Room) -> bool {
+        self.has_queued() && self.with_outbox(|outbox| outbox.can_drain(room))
+    }
+
     /// Accepts nothing more for sending; what is queued still leaves.
     pub(crate) fn close_outbox(&self) {
         self.outbox_closed.store(true, Ordering::Release);

@@ -35,8 +35,8 @@ impl Driver {
             None => self.shared.has_queued(),
             Some(_) if self.write_failed => false,
             Some(reliable) => {
-                reliable.replaying.is_some()
-                    || (self.shared.has_queued() && reliable.room().has_any())
+                // Room that is too small for the next frame is none: the acknowledgement to come wakes the session.
+                reliable.replaying.is_some() || self.shared.can_drain(reliable.room())
             }
         }
     }
