@@ -48,6 +48,8 @@ pub(crate) struct Handover {
     pub(crate) local: Option<SocketAddr>,
     established: Option<Arc<Established>>,
     identity: Option<Arc<str>>,
+    /// When that expires, milliseconds of the hub's clock.
+    expires: Option<u64>,
     greeted: Option<Box<Greeted>>,
     wanted: Resume,
     welcome: Option<(Box<Welcome>, Bytes)>,
@@ -122,6 +124,7 @@ impl Driver {
             local: self.shared.local(),
             established: self.shared.established(),
             identity: self.shared.identity(),
+            expires: self.shared.expires(),
             greeted: self.greeted.take(),
             wanted,
             welcome: resuming.welcome.take(),
@@ -139,7 +142,7 @@ impl Driver {
         let id = wanted.session_id.parse().ok()?;
         let session = self.shared.hub().session(id)?;
         let is_right = session.shared.resumption()?.accepts(&wanted.resume_token)
-            && session.shared.identity() == self.shared.identity();
+            && session.shared.has_identity_of(&self.shared);
         is_right.then_some(session.shared)
     }
 
@@ -192,6 +195,7 @@ impl Driver {
             remote,
             local,
             established,
+            expires,
             greeted,
             wanted,
             welcome,
@@ -218,6 +222,7 @@ impl Driver {
         self.shared.set_transport(transport);
         self.shared.hub().recorder.totals.moved(before, transport);
         self.note_ends(established, remote, local);
+        self.shared.set_expires(expires);
         self.shared.set_framing(link.framing());
         *lock(&self.shared.extra().pipeline) = Arc::default();
         self.link = Some(link);
@@ -330,6 +335,7 @@ impl Driver {
             heartbeat_ms: (heartbeat > 0).then_some(heartbeat),
             message_limit: Some(hub.limits.message_size as u64),
             resumed: true,
+            expires_ms: self.shared.expires_in(),
             ..Welcome::default()
         };
         if let Some(reliable) = &self.reliable {
@@ -360,6 +366,8 @@ impl Driver {
         if let Some(limit) = welcome.message_limit {
             self.shared.lower_message_limit(limit);
         }
+        let now = self.shared.hub().clock.now();
+        self.set_expires_in(welcome.expires_ms, now);
         if let Some(pipeline) = self.shared.hub().pipeline.clone() {
             let agreed = pipeline.accept(&welcome.pipeline)?;
             self.begin_agreed(agreed, welcome, payload)?;

@@ -69,6 +69,12 @@ impl Driver {
         Ok(())
     }
 
+    /// Whether the peer wants a session back.
+    pub(super) fn is_resume_wanted(&self) -> bool {
+        let resuming = self.resuming.as_ref();
+        resuming.is_some_and(|resuming| resuming.wanted.is_some())
+    }
+
     /// Whether the peer wants a session back. The link is handed over then, as soon as that can be.
     pub(super) fn wants_resume(&mut self) -> bool {
         match &mut self.resuming {
