@@ -1,6 +1,6 @@
 //! What all sessions of one server or client have in common.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::config::{Limits, Reliability, Timeouts};
+use crate::error::{CloseReason, ErrorCode};
 use crate::executor::Execution;
 use crate::group::Groups;
 use crate::handler::{Authenticator, GroupGuard, Service};
@@ -86,7 +87,17 @@ pub(crate) struct Hub {
     drain_millis: AtomicU64,
     /// What the goaway of a draining server says, plus 1; on a client, what the server's said. 0 for none.
     goaway: AtomicU64,
+    /// Notified when a client hears a goaway.
+    pub(crate) goaway_heard: Notify,
+    /// Sessions without a link, the one that has waited longest first.
+    suspended: Mutex<BTreeMap<u64, Session>>,
+    next_suspended: AtomicU64,
+    /// The second in which attempts to resume were last refused, and how many.
+    refused_resumes: AtomicU64,
 }
+
+/// Attempts a second to resume sessions that are not there that are answered as such.
+const REFUSED_RESUMES: u64 = 1_000;
 
 impl Hub {
     pub(crate) fn new(
@@ -120,6 +131,10 @@ impl Hub {
             ended: Notify::new(),
             drain_millis,
             goaway: AtomicU64::new(0),
+            goaway_heard: Notify::new(),
+            suspended: Mutex::new(BTreeMap::new()),
+            next_suspended: AtomicU64::new(0),
+            refused_resumes: AtomicU64::new(0),
         }
     }
 
@@ -202,6 +217,53 @@ impl Hub {
 
     pub(crate) fn set_drain_millis(&self, millis: u64) {
         self.drain_millis.store(millis, Ordering::Release);
+    }
+
+    /// A session has lost its link. The one that has waited longest gives way when there are too many. Returns its
+    /// place among them.
+    pub(crate) fn suspend(&self, session: &Session) -> u64 {
+        let place = self.next_suspended.fetch_add(1, Ordering::Relaxed);
+        let most = self
+            .reliability
+            .as_ref()
+            .map_or(0, |reliability| reliability.suspended_sessions);
+        let oldest = {
+            let mut suspended = lock(&self.suspended);
+            suspended.insert(place, session.clone());
+            match suspended.len() > most {
+                true => suspended.pop_first(),
+                false => None,
+            }
+        };
+        if let Some((_, oldest)) = oldest {
+            let text = "too many sessions wait for a connection";
+            let reason = CloseReason::with_code(ErrorCode::SessionExpired, text);
+            oldest.shared.expire(reason);
+        }
+        place
+    }
+
+    pub(crate) fn unsuspend(&self, place: u64) {
+        lock(&self.suspended).remove(&place);
+    }
+
+    /// Sessions without a link.
+    pub(crate) fn suspended_count(&self) -> usize {
+        lock(&self.suspended).len()
+    }
+
+    /// Whether one more attempt to resume a session that is not there is answered as such in this second.
+    pub(crate) fn may_refuse_resume(&self, now: u64) -> bool {
+        let second = now / 1_000;
+        let count =
+            self.refused_resumes
+                .fetch_update(Ordering::AcqRel, Ordering::Acquire, |packed| {
+                    let same = packed >> 32 == second & 0xFFFF_FFFF;
+                    let count = if same { packed & 0xFFFF_FFFF } else { 0 };
+                    Some((second & 0xFFFF_FFFF) << 32 | (count + 1).min(0xFFFF_FFFF))
+                });
+        let before = count.unwrap_or(0);
+        before >> 32 != second & 0xFFFF_FFFF || before & 0xFFFF_FFFF < REFUSED_RESUMES
     }
 
     /// After how many milliseconds clients shall come back, if that is known.

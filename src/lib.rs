@@ -11,6 +11,7 @@ pub mod executor;
 mod message;
 pub mod metrics;
 pub mod pipeline;
+pub mod resilience;
 
 mod client;
 mod codec;

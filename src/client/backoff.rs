@@ -123,6 +123,15 @@ impl Default for ReconnectPolicy {
 pub(crate) trait Random {
     /// The next number, uniform over all values.
     fn next_u64(&mut self) -> u64;
+
+    /// A uniform time between two numbers of nanoseconds, both included.
+    fn between(&mut self, low: u64, high: u64) -> Duration {
+        // Multiplying keeps the high bits of the random number; the bias of at most one in 2^64
+        // divided by the width matters to no delay.
+        let width = u128::from(high - low) + 1;
+        let offset = (u128::from(self.next_u64()) * width) >> 64;
+        Duration::from_nanos(low.saturating_add(u64::try_from(offset).unwrap_or(u64::MAX)))
+    }
 }
 
 /// Splitmix64, seeded by the operating system.
@@ -201,7 +210,7 @@ impl<R: Random> Backoff<R> {
         };
         let bound = self.bound();
         self.attempt = self.attempt.saturating_add(1);
-        Some(self.between(0, bound).min(left))
+        Some(self.random.between(0, bound).min(left))
     }
 
     /// How many attempts were allowed since the last success.
@@ -236,21 +245,18 @@ impl<R: Random> Backoff<R> {
     /// This is no failure and uses up no attempt.
     pub(crate) fn after(&mut self, retry_ms: u64) -> Duration {
         let retry = nanos(Duration::from_millis(retry_ms).min(LONGEST_RETRY));
-        self.between(retry / 2, retry + retry / 2)
+        self.random.between(retry / 2, retry + retry / 2)
     }
 
-    /// A uniform time between two numbers of nanoseconds, both included.
-    fn between(&mut self, low: u64, high: u64) -> Duration {
-        // Multiplying keeps the high bits of the random number; the bias of at most one in 2^64
-        // divided by the width matters to no delay.
-        let width = u128::from(high - low) + 1;
-        let offset = (u128::from(self.random.next_u64()) * width) >> 64;
-        Duration::from_nanos(low.saturating_add(u64::try_from(offset).unwrap_or(u64::MAX)))
+    /// A random part of the longest delay that is due now. Uses up no attempt.
+    pub(crate) fn spread(&mut self) -> Duration {
+        let bound = self.bound();
+        self.random.between(0, bound)
     }
 }
 
 /// The duration in nanoseconds; what does not fit is 584 years, which is as good as for ever.
-fn nanos(duration: Duration) -> u64 {
+pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 

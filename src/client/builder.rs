@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::offline::Offline;
+use super::resilient::Guard;
 use super::resolve::{Resolver, SystemResolver};
 use super::stream::{Inbox, StreamService};
 use super::{Client, ClientState, Inner, OnStateChange, ReconnectPolicy};
@@ -18,6 +19,7 @@ use crate::hub::Hub;
 use crate::message::Message;
 use crate::metrics::{PerformanceMonitor, Role};
 use crate::pipeline::Pipeline;
+use crate::resilience::{CircuitBreaker, RetryPolicy};
 use crate::session::Session;
 use crate::tls::TlsClient;
 use crate::transport::layers::alpn_of;
@@ -53,6 +55,8 @@ pub struct ClientBuilder {
     websocket: WebSocketClient,
     udp: UdpOptions,
     reconnect: ReconnectPolicy,
+    breaker: Option<CircuitBreaker>,
+    retry: RetryPolicy,
     offline_bytes: usize,
     offline_policy: QueuePolicy,
     resolver: Arc<dyn Resolver>,
@@ -80,6 +84,8 @@ impl ClientBuilder {
             websocket: WebSocketClient::default(),
             udp: UdpOptions::default(),
             reconnect: ReconnectPolicy::default(),
+            breaker: None,
+            retry: RetryPolicy::default(),
             offline_bytes: OFFLINE_BYTES,
             offline_policy: QueuePolicy::Wait,
             resolver: Arc::new(SystemResolver),
@@ -191,6 +197,46 @@ impl ClientBuilder {
     /// delays of up to 500 ms at first and 30 s at last.
     pub fn reconnect(mut self, policy: ReconnectPolicy) -> Self {
         self.reconnect = policy;
+        self
+    }
+
+    /// Puts a circuit breaker, which others may share, around connecting and requests.
+    ///
+    /// While it is open, [`Client::connect`], [`Client::request`] and [`Client::request_idempotent`] fail at once with
+    /// `circuit_open`, and a lost connection is not made again before the breaker lets an attempt through; that
+    /// uses up no attempt of the [`ReconnectPolicy`]. A call of [`Client::connect`] is one call for the breaker,
+    /// whatever the number of endpoints, and so is each later attempt.
+    ///
+    /// Requests count by what became of them, once they have a connection. When a connection breaks, all requests under
+    /// way on it together count as one failure. Requests of a [`Session`] itself are not guarded, nor are messages.
+    ///
+    /// ```
+    /// use network_system::Client;
+    /// use network_system::resilience::CircuitBreaker;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let breaker = CircuitBreaker::builder()
+    ///     .name("orders")
+    ///     .failure_rate(Some(0.3))
+    ///     .minimum_calls(50)
+    ///     .on_change(|from, to| println!("orders: {from:?} -> {to:?}"))
+    ///     .build()?;
+    /// let client = Client::builder()
+    ///     .endpoint("tcp://127.0.0.1:7600")
+    ///     .circuit_breaker(&breaker)
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn circuit_breaker(mut self, breaker: &CircuitBreaker) -> Self {
+        self.breaker = Some(breaker.clone());
+        self
+    }
+
+    /// Sets which failures [`Client::request_idempotent`] tries again, how often, and within which budget. The
+    /// default is [`RetryPolicy::new`]. [`Client::request`] never does.
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.retry = policy;
         self
     }
 
@@ -319,6 +365,7 @@ impl ClientBuilder {
         self.websocket.check()?;
         self.udp.check()?;
         self.reconnect.check()?;
+        self.retry.check()?;
         check_queue(self.offline_bytes, self.offline_policy)?;
         let endpoints = self.endpoints.into_iter().collect::<Result<Vec<_>, _>>()?;
         check_endpoints(&endpoints)?;
@@ -411,6 +458,8 @@ impl ClientBuilder {
                 needs_hello,
             },
             reconnect: self.reconnect,
+            guard: Guard::new(self.breaker),
+            retry: self.retry,
             resolver: self.resolver,
             inbox,
             on_state_change: self.on_state_change,
@@ -434,6 +483,8 @@ impl fmt::Debug for ClientBuilder {
             .field("socket", &self.socket)
             .field("udp", &self.udp)
             .field("reconnect", &self.reconnect)
+            .field("breaker", &self.breaker)
+            .field("retry", &self.retry)
             .finish_non_exhaustive()
     }
 }

@@ -4,11 +4,13 @@
 //! - [`supervise`]: the task that connects, reconnects with [`backoff`], and stops.
 //! - [`offline`]: the way of a message to the session, and the queue while there is none.
 //! - [`stream`]: messages as a stream instead of a handler.
+//! - [`resilient`]: connecting and asking through a circuit breaker, and asking again.
 //! - [`resolve`]: names to addresses.
 
 pub(crate) mod backoff;
 mod builder;
 mod offline;
+mod resilient;
 mod resolve;
 mod state;
 mod stream;
@@ -30,6 +32,7 @@ pub use state::{ClientState, ClientStats, ClientStopReport};
 pub use stream::MessageStream;
 
 use self::offline::{Closed, Offer, Offline};
+use self::resilient::Guard;
 use self::stream::Inbox;
 use self::supervise::StopRequest;
 use crate::config::SocketOptions;
@@ -38,6 +41,7 @@ use crate::error::{CloseReason, ConnectError, ErrorCode, RequestError, SendError
 use crate::group::GroupName;
 use crate::hub::Hub;
 use crate::message::{Message, MessageKind, Outgoing};
+use crate::resilience::RetryPolicy;
 use crate::session::shared::lock;
 use crate::session::{Session, current};
 use crate::transport::{ClientOptions, LinkConfig};
@@ -118,6 +122,8 @@ struct Inner {
     link: LinkConfig,
     options: ClientOptions,
     reconnect: ReconnectPolicy,
+    guard: Guard,
+    retry: RetryPolicy,
     resolver: Arc<dyn Resolver>,
     on_state_change: Option<Box<OnStateChange>>,
     offline: Offline,
@@ -179,7 +185,8 @@ impl Client {
     ///
     /// # Errors
     /// The failure of the last endpoint, such as `connection_refused`, `connection_timeout` or
-    /// `authentication_failed`; `shutting_down` when the client was stopped meanwhile.
+    /// `authentication_failed`; `shutting_down` when the client was stopped meanwhile; `circuit_open`, without an
+    /// attempt, when a [circuit breaker](ClientBuilder::circuit_breaker) refuses it.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -372,17 +379,21 @@ impl Client {
     ///
     /// Both have to come within `timeout`. A request goes out after what is queued. A request in flight
     /// when the connection is lost fails with the reason, as it may have been carried out. Dropping the
-    /// future gives up waiting.
+    /// future gives up waiting. It is sent once at most; see [`request_idempotent`](Self::request_idempotent).
     ///
     /// # Errors
     /// `request_timeout`, the server's code when it failed the request, the reason of the close;
-    /// `connection_closed` or `shutting_down` as soon as no connection will be made any more.
+    /// `connection_closed` or `shutting_down` as soon as no connection will be made any more; `circuit_open` when a
+    /// [circuit breaker](ClientBuilder::circuit_breaker) refuses it.
     pub async fn request<M: Outgoing>(
         &self,
         message: M,
         timeout: Duration,
     ) -> Result<Message, RequestError> {
         let inner = self.inner();
+        if inner.guard.has_breaker() {
+            return self.request_guarded(message, timeout).await;
+        }
         if let Some(session) = inner.offline.direct().filter(Session::is_connected) {
             return session.request(message, timeout).await;
         }
@@ -567,7 +578,7 @@ fn has_gone(error: &SendError) -> bool {
 }
 
 /// The moment `duration` from now; for a duration beyond every clock, a year from now.
-fn after(duration: Duration) -> Instant {
+pub(crate) fn after(duration: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(duration)
         .unwrap_or(now + Duration::from_secs(365 * 24 * 3600))
@@ -605,6 +616,8 @@ impl Inner {
             options: ClientOptions::default(),
             hub: Arc::new(hub),
             reconnect: ReconnectPolicy::default(),
+            guard: Guard::default(),
+            retry: RetryPolicy::default(),
             resolver: Arc::new(SystemResolver),
             on_state_change: None,
             offline,

@@ -13,15 +13,15 @@ use tracing::field::{debug, display};
 use super::backoff::Backoff;
 use super::offline::NOT_CONNECTED;
 use super::{ClientState, ClientStopReport, Inner, after};
-use crate::codec::control::Hello;
+use crate::codec::control::{Hello, Resume};
 use crate::endpoint::Place;
 use crate::error::{CloseReason, ConnectError, ErrorCode, RequestError, SendError};
 use crate::events::{self, shown};
 use crate::group::GroupName;
 use crate::metrics::{EventLevel, Note};
-use crate::session::Session;
 use crate::session::driver::Opened;
 use crate::session::shared::lock;
+use crate::session::{Session, State};
 use crate::transport::dial;
 use crate::worker::pool::{KILL_AGAIN, Workers};
 use crate::worker::{NewSession, Placed};
@@ -48,6 +48,33 @@ enum End {
     Closed,
     /// It gave up. The reason is known by then.
     Failed,
+}
+
+/// How a session lost its link.
+enum Left {
+    /// It is over.
+    Closed(CloseReason),
+    /// It waits for another link.
+    Suspended,
+}
+
+/// What came of trying to go on with a session.
+enum Resumed {
+    Yes,
+    /// It is over.
+    No(CloseReason),
+    /// The client is done.
+    End(End),
+}
+
+/// What a suspended session is asked for with.
+fn ticket(session: &Session) -> Option<Resume> {
+    let ticket = session.shared.resumption()?.ticket()?;
+    Some(Resume {
+        session_id: ticket.session_id,
+        resume_token: ticket.resume_token,
+        received: ticket.received,
+    })
 }
 
 /// Starts the client's task, unless it runs; says whether it did.
@@ -98,11 +125,12 @@ impl Supervisor {
     async fn run(mut self, before: ClientState, mut reply: Reply) {
         self.inner.notify_state(before, ClientState::Connecting);
         let mut stop = self.stop.clone();
+        let inner = Arc::clone(&self.inner);
         let first = tokio::select! {
             biased;
             () = stop_asked(&mut stop) => Err((End::Stopped, stopped_meanwhile())),
             () = reply.closed() => Err((End::Stopped, stopped_meanwhile())),
-            result = self.first() => result.map_err(|error| (End::Failed, error)),
+            result = inner.guard.connect(self.first()) => result.map_err(|error| (End::Failed, error)),
         };
         match first {
             Err((end, error)) => {
@@ -134,7 +162,7 @@ impl Supervisor {
             self.endpoint = index;
             let left = deadline.saturating_duration_since(Instant::now());
             let share = left / u32::try_from(count - index).unwrap_or(u32::MAX);
-            match self.attempt(share).await {
+            match self.attempt(share, None).await {
                 Ok(session) => return Ok(session),
                 Err(error) if index + 1 == count || is_fatal(error.code()) => return Err(error),
                 Err(error) => self.note_failure(&error),
@@ -146,7 +174,11 @@ impl Supervisor {
 
     /// Makes a link to the current endpoint and opens a session on it. Dropping the future gives up the
     /// session as well.
-    async fn attempt(&self, within: Duration) -> Result<Session, ConnectError> {
+    async fn attempt(
+        &self,
+        within: Duration,
+        suspended: Option<&Session>,
+    ) -> Result<Session, ConnectError> {
         let inner = &self.inner;
         let endpoint = &inner.endpoints[self.endpoint];
         let open = async {
@@ -155,10 +187,16 @@ impl Supervisor {
             let hello = Hello {
                 client_id: inner.client_id.clone(),
                 token: inner.token.clone(),
+                resume: suspended.and_then(ticket),
                 ..Hello::default()
             };
+            let resumes = suspended.map(|session| Arc::clone(&session.shared));
             let (result, opened) = oneshot::channel();
-            let opened_by = Some(Box::new(Opened { result, hello }));
+            let opened_by = Some(Box::new(Opened {
+                result,
+                hello,
+                resumes,
+            }));
             self.workers.open(
                 &inner.hub,
                 NewSession {
@@ -213,13 +251,25 @@ impl Supervisor {
         loop {
             let opened_at = Instant::now();
             let mut stop = self.stop.clone();
-            let reason = tokio::select! {
+            let left = tokio::select! {
                 biased;
                 () = stop_asked(&mut stop) => return End::Stopped,
-                reason = session.closed() => reason,
+                left = self.left(&session) => left,
                 never = self.hand_over(&session, rejoins) => match never {},
             };
-            self.inner.offline.detach(&session);
+            let reason = match left {
+                Left::Closed(reason) => reason,
+                Left::Suspended => match self.resume(&session).await {
+                    Resumed::Yes => {
+                        self.resumed(&session);
+                        rejoins = Vec::new();
+                        continue;
+                    }
+                    Resumed::No(reason) => reason,
+                    Resumed::End(end) => return end,
+                },
+            };
+            self.carry_over(&session);
             events::disconnected {
                 session: session.id().as_u64(),
                 by: events::ended_by(&reason),
@@ -237,6 +287,105 @@ impl Supervisor {
                 Err(end) => return end,
             };
             rejoins = self.connected(&session);
+        }
+    }
+
+    /// Waits until the session has no link any more.
+    async fn left(&self, session: &Session) -> Left {
+        loop {
+            let goaway = self.inner.hub.goaway_heard.notified();
+            let state = session.state();
+            if let Some(reason) = session.close_reason() {
+                return Left::Closed(reason);
+            }
+            if state == State::Suspended {
+                return Left::Suspended;
+            }
+            if self.inner.hub.goaway().is_some() && session.is_reliable() {
+                // What is sent from now on is for the next session: this one acknowledges no more for long.
+                self.inner.offline.pause(session);
+            }
+            tokio::select! {
+                _ = session.state_changed(state) => {}
+                () = goaway => {}
+            }
+        }
+    }
+
+    /// The session has its next link.
+    fn resumed(&self, session: &Session) {
+        events::connected {
+            endpoint: display(Place(&self.inner.endpoints[self.endpoint])),
+            session: session.id().as_u64(),
+        }
+        .emit();
+        self.inner.offline.attach(session);
+        self.inner.set_state(ClientState::Connected);
+    }
+
+    /// Tries to go on with a session that has lost its link, as long as its server keeps it.
+    async fn resume(&mut self, session: &Session) -> Resumed {
+        self.inner.set_state(ClientState::Reconnecting);
+        if !self.inner.reconnect.is_enabled() {
+            let text = "the connection broke and is not made again";
+            let reason = CloseReason::transport(ErrorCode::ConnectionClosed, text);
+            session.shared.expire(reason);
+            return Resumed::No(session.closed().await);
+        }
+        self.backoff.reset();
+        let mut stop = self.stop.clone();
+        while let Some(pause) = self.backoff.next_delay(Instant::now()) {
+            events::reconnecting {
+                attempt: self.backoff.attempt(),
+                pause_ms: pause.as_millis() as u64,
+            }
+            .emit();
+            let spread = self.backoff.spread();
+            let result = tokio::select! {
+                biased;
+                () = stop_asked(&mut stop) => return Resumed::End(End::Stopped),
+                reason = session.closed() => return Resumed::No(reason),
+                result = async {
+                    sleep(pause).await;
+                    let within = self.inner.hub.timeouts.connect;
+                    let attempt = self.attempt(within, Some(session));
+                    self.inner.guard.reconnect(spread, attempt).await
+                } => result,
+            };
+            let error = match result {
+                Ok(_) => return Resumed::Yes,
+                // The attempt was given up in the moment in which it succeeded.
+                Err(_) if session.is_connected() => return Resumed::Yes,
+                Err(error) => error,
+            };
+            self.note_failure(&error);
+            let code = error.code();
+            if matches!(code, ErrorCode::SessionExpired | ErrorCode::InvalidSession)
+                || is_fatal(code)
+            {
+                session
+                    .shared
+                    .expire(CloseReason::with_code(code, error.to_string()));
+                return Resumed::No(session.closed().await);
+            }
+            self.rotate();
+        }
+        let text = "the connection could not be made again";
+        let reason = CloseReason::transport(ErrorCode::ConnectionFailed, text);
+        session.shared.expire(reason);
+        session.closed().await;
+        Resumed::End(End::Failed)
+    }
+
+    /// The session is over: what it never sent goes out on the next one, before what is queued.
+    fn carry_over(&self, session: &Session) {
+        let is_closed = self.has_ended_by_application(session);
+        self.inner.offline.detach(session);
+        if let Some(resumption) = session.shared.resumption()
+            && !is_closed
+            && self.inner.reconnect.is_enabled()
+        {
+            self.inner.offline.put_back(resumption.take_unsent());
         }
     }
 
@@ -276,15 +425,18 @@ impl Supervisor {
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call));
     }
 
-    /// Whether a session that ended so is not made again.
-    fn ends_with(&self, session: &Session, reason: &CloseReason) -> Option<End> {
-        let by_application = session
+    fn has_ended_by_application(&self, session: &Session) -> bool {
+        session
             .shared
             .extra_if_any()
             .and_then(|extra| extra.close_request.get())
             // The queue's own policy asks in the same way.
-            .is_some_and(|reason| reason.code() != Some(ErrorCode::SlowConsumer));
-        if by_application {
+            .is_some_and(|reason| reason.code() != Some(ErrorCode::SlowConsumer))
+    }
+
+    /// Whether a session that ended so is not made again.
+    fn ends_with(&self, session: &Session, reason: &CloseReason) -> Option<End> {
+        if self.has_ended_by_application(session) {
             return Some(End::Closed);
         }
         if reason.code().is_some_and(is_fatal) {
@@ -321,12 +473,14 @@ impl Supervisor {
                 pause_ms: pause.as_millis() as u64,
             }
             .emit();
+            let spread = self.backoff.spread();
             let result = tokio::select! {
                 biased;
                 () = stop_asked(&mut stop) => return Err(End::Stopped),
                 result = async {
                     sleep(pause).await;
-                    self.attempt(self.inner.hub.timeouts.connect).await
+                    let attempt = self.attempt(self.inner.hub.timeouts.connect, None);
+                    self.inner.guard.reconnect(spread, attempt).await
                 } => result,
             };
             match result {

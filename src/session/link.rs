@@ -156,7 +156,7 @@ pub(crate) enum Then {
 }
 
 /// What the opening of a link found out about the peer, beyond what the listener knew.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Established {
     /// The ends of the connection, as a proxy in front of the server reports them.
     pub(crate) remote: Option<SocketAddr>,

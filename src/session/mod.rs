@@ -15,6 +15,7 @@ pub(crate) mod link;
 pub(crate) mod liveness;
 pub(crate) mod outbox;
 pub(crate) mod output;
+pub(crate) mod reliable;
 pub(crate) mod requests;
 pub(crate) mod shared;
 

@@ -28,6 +28,7 @@ mod opening;
 mod pipeline;
 mod prometheus;
 mod proxies;
+mod reliable;
 mod requests;
 mod routes;
 mod shutdown;
