@@ -76,6 +76,12 @@ mod texts {
     struct Authentication;
     #[doc = include_str!("../docs/clients.md")]
     struct Clients;
+    #[doc = include_str!("../docs/guarantees.md")]
+    struct Guarantees;
+    #[doc = include_str!("../docs/reconnection.md")]
+    struct Reconnection;
+    #[doc = include_str!("../docs/back-pressure.md")]
+    struct BackPressure;
     #[doc = include_str!("../docs/containers.md")]
     struct Containers;
     #[doc = include_str!("../docs/metrics.md")]
