@@ -48,7 +48,9 @@ pub use error::{
 };
 pub use executor::Executor;
 pub use group::{GroupError, GroupName, GroupNameError, GroupStats};
-pub use handler::{Authenticator, BoxFuture, Credentials, GroupGuard, Handler, Router};
+pub use handler::{
+    Authentication, Authenticator, BoxFuture, Credentials, GroupGuard, Handler, Purpose, Router,
+};
 pub use message::{Message, MessageKind, Outgoing};
 pub use server::{
     BroadcastReport, ListenerStats, Server, ServerBuilder, ServerStats, StopReport, UdpStats,

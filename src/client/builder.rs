@@ -9,6 +9,7 @@ use super::offline::Offline;
 use super::resilient::Guard;
 use super::resolve::{Resolver, SystemResolver};
 use super::stream::{Inbox, StreamService};
+use super::token::{self, Token};
 use super::{Client, ClientState, Inner, OnStateChange, ReconnectPolicy};
 use crate::config::{Limits, QueuePolicy, Reliability, SocketOptions, Timeouts, UdpOptions};
 use crate::endpoint::{Address, CodecKind, Endpoint};
@@ -34,10 +35,8 @@ const OFFLINE_BYTES: usize = 1024 * 1024;
 /// The most that can be configured.
 const OFFLINE_BYTES_MAX: usize = 1024 * 1024 * 1024;
 
-/// The longest client id and token, in bytes. With them, hello fits into a CONTROL frame of 64 KiB
-/// however many characters JSON has to escape.
+/// The longest client id, in bytes.
 const CLIENT_ID_MAX: usize = 256;
-const TOKEN_MAX: usize = 8 * 1024;
 
 /// Configures a [`Client`].
 ///
@@ -47,6 +46,7 @@ pub struct ClientBuilder {
     endpoints: Vec<Result<Endpoint, ConfigError>>,
     client_id: Option<String>,
     token: Option<String>,
+    token_source: Option<Box<token::Source>>,
     limits: Limits,
     timeouts: Timeouts,
     socket: SocketOptions,
@@ -76,6 +76,7 @@ impl ClientBuilder {
             endpoints: Vec::new(),
             client_id: None,
             token: None,
+            token_source: None,
             limits: Limits::default(),
             timeouts: Timeouts::client(),
             socket: SocketOptions::default(),
@@ -140,6 +141,31 @@ impl ClientBuilder {
     /// travels in clear text.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
+        self
+    }
+
+    /// Sets where the client has its tokens from, in place of one that is [set](Self::token). It is asked at every
+    /// attempt to connect, and again before the identity expires that the server has told of, so that the session goes
+    /// on. A session that has expired all the same is made again.
+    ///
+    /// It is asked by the client's own task, within [`Timeouts::connect`] or until the identity has expired, and
+    /// dropped at the end of that time. An error fails the attempt, with its code; it is asked again as the
+    /// [`ReconnectPolicy`] says. A token is at most 8 KiB.
+    ///
+    /// ```
+    /// # async fn from_the_issuer() -> Result<String, network_system::RequestError> { Ok(String::new()) }
+    /// let client = network_system::Client::builder()
+    ///     .endpoint("tls://example.org:8443")
+    ///     .token_source(|| async { from_the_issuer().await })
+    ///     .build()?;
+    /// # Ok::<(), network_system::ConfigError>(())
+    /// ```
+    pub fn token_source<F, R>(mut self, source: F) -> Self
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Future<Output = Result<String, RequestError>> + Send + 'static,
+    {
+        self.token_source = Some(token::source(source));
         self
     }
 
@@ -379,7 +405,12 @@ impl ClientBuilder {
                 format!("proxy: cannot carry `{udp}`, and going past the proxy was not asked for"),
             ));
         }
-        check_hello(&endpoints, self.client_id.as_deref(), self.token.as_deref())?;
+        check_hello(
+            &endpoints,
+            self.client_id.as_deref(),
+            self.token.as_deref(),
+            self.token_source.is_some(),
+        )?;
         if let Some(reliability) = &self.reliability {
             reliability.check(self.limits.when_full)?;
             check_reliable(&endpoints, &self.websocket)?;
@@ -419,6 +450,7 @@ impl ClientBuilder {
         };
         let needs_hello = self.client_id.is_some()
             || self.token.is_some()
+            || self.token_source.is_some()
             || self.reliability.is_some()
             || self.pipeline.as_ref().is_some_and(Pipeline::needs_hello);
         let hub = Hub::new(
@@ -449,7 +481,7 @@ impl ClientBuilder {
         Ok(Client::new(Inner {
             endpoints,
             client_id: self.client_id,
-            token: self.token,
+            token: Token::new(self.token, self.token_source),
             link,
             options: ClientOptions {
                 proxy: self.proxy,
@@ -545,11 +577,12 @@ fn check_hello(
     endpoints: &[Endpoint],
     client_id: Option<&str>,
     token: Option<&str>,
+    token_source: bool,
 ) -> Result<(), ConfigError> {
     let silent = endpoints
         .iter()
         .any(|endpoint| !matches!(endpoint.codec(), None | Some(CodecKind::Msgi)));
-    if silent && (client_id.is_some() || token.is_some()) {
+    if silent && (client_id.is_some() || token.is_some() || token_source) {
         return Err(invalid(
             "client_id, token: need hello, which the codecs raw, lines and length do not have",
         ));
@@ -561,12 +594,5 @@ fn check_hello(
         let value = format_args!("{len} bytes");
         return Err(ConfigError::option("client_id", value, "1 to 256 bytes"));
     }
-    if let Some(len) = token.map(str::len).filter(|&len| len > TOKEN_MAX) {
-        return Err(ConfigError::option(
-            "token",
-            format_args!("{len} bytes"),
-            "at most 8 KiB",
-        ));
-    }
-    Ok(())
+    token.map_or(Ok(()), token::check)
 }

@@ -6,6 +6,7 @@
 //! - [`stream`]: messages as a stream instead of a handler.
 //! - [`resilient`]: connecting and asking through a circuit breaker, and asking again.
 //! - [`resolve`]: names to addresses.
+//! - [`token`]: what is shown to servers, and renewed.
 
 pub(crate) mod backoff;
 mod builder;
@@ -15,6 +16,7 @@ mod resolve;
 mod state;
 mod stream;
 mod supervise;
+mod token;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -89,7 +91,9 @@ type OnStateChange = dyn Fn(ClientState, ClientState) + Send + Sync;
 /// - after [`stop`](Self::stop), and after the application has ended the client's session with
 ///   [`Session::disconnect`] ([`Session::abort`] only drops the connection);
 /// - after an error that will not go away by itself: `authentication_failed`, `access_denied`,
-///   `unsupported_version`, `not_supported`, `invalid_configuration`, `tls_handshake_failed`;
+///   `unsupported_version`, `not_supported`, `invalid_configuration`, `tls_handshake_failed`. With a
+///   [`token_source`](ClientBuilder::token_source), a session that ends with `authentication_failed` is made again
+///   with another token;
 /// - when the policy's attempts or time are used up.
 ///
 /// A connection counts as a success, and the back-off starts anew, once it has lasted as long as the
@@ -118,7 +122,7 @@ struct Inner {
     hub: Arc<Hub>,
     endpoints: Vec<Endpoint>,
     client_id: Option<String>,
-    token: Option<String>,
+    token: token::Token,
     link: LinkConfig,
     options: ClientOptions,
     reconnect: ReconnectPolicy,
@@ -607,7 +611,7 @@ impl Inner {
         Inner {
             endpoints: Vec::new(),
             client_id: None,
-            token: None,
+            token: token::Token::default(),
             link: LinkConfig {
                 message_limit: hub.frame_limit(),
                 socket: SocketOptions::default(),

@@ -182,11 +182,12 @@ impl Supervisor {
         let inner = &self.inner;
         let endpoint = &inner.endpoints[self.endpoint];
         let open = async {
+            let token = inner.token.for_connection().await?;
             let (link, peer) =
                 dial::connect(endpoint, &*inner.resolver, &inner.link, &inner.options).await?;
             let hello = Hello {
                 client_id: inner.client_id.clone(),
-                token: inner.token.clone(),
+                token,
                 resume: suspended.and_then(ticket),
                 ..Hello::default()
             };
@@ -256,6 +257,7 @@ impl Supervisor {
                 () = stop_asked(&mut stop) => return End::Stopped,
                 left = self.left(&session) => left,
                 never = self.hand_over(&session, rejoins) => match never {},
+                never = self.inner.token.keep_fresh(&session, self.inner.hub.timeouts.request) => match never {},
             };
             let reason = match left {
                 Left::Closed(reason) => reason,
@@ -439,7 +441,13 @@ impl Supervisor {
         if self.has_ended_by_application(session) {
             return Some(End::Closed);
         }
-        if reason.code().is_some_and(is_fatal) {
+        // A session whose identity has expired comes back with another token.
+        let is_stale =
+            |code| code == ErrorCode::AuthenticationFailed && self.inner.token.has_source();
+        if reason
+            .code()
+            .is_some_and(|code| is_fatal(code) && !is_stale(code))
+        {
             return Some(End::Failed);
         }
         match self.inner.reconnect.is_enabled() {
