@@ -40,7 +40,9 @@ impl Shared {
     }
 
     /// After how many milliseconds the identity expires, as the peer is told.
-    pub(crate) fn expires_in(&self, now: u64) -> Option<u64> {
+    pub(crate) fn expires_in(&self) -> Option<u64> {
+        // Not the time of the turn, which may have begun a while ago.
+        let now = self.hub().clock.now();
         Some(self.expires()?.saturating_sub(now).min(MAX_INTEGER))
     }
 

@@ -124,10 +124,11 @@ impl Driver {
     }
 
     /// The authenticator has let the peer in.
-    pub(super) fn grant(&self, granted: Authentication, now: u64) -> Result<(), RequestError> {
+    pub(super) fn grant(&self, granted: Authentication) -> Result<(), RequestError> {
         let (identity, expires, data) = granted.into_parts();
-        let expires = expires.map(|at| self.shared.hub().clock.millis(at));
-        if expires.is_some_and(|at| at <= now) {
+        let clock = &self.shared.hub().clock;
+        let expires = expires.map(|at| clock.millis(at));
+        if expires.is_some_and(|at| at <= clock.now()) {
             return Err(expired());
         }
         if let Some(identity) = &identity {
@@ -189,10 +190,10 @@ impl Driver {
     fn on_refreshed(&mut self, result: Result<Authentication, RequestError>, now: u64) {
         let id = self.decisions.as_ref().map_or(0, |known| known.refresh_id);
         let session = self.shared.id().as_u64();
-        match result.and_then(|granted| self.renew(granted, now)) {
+        match result.and_then(|granted| self.renew(granted)) {
             Ok(()) => {
                 events::refreshed { session }.emit();
-                let expires_ms = self.shared.expires_in(now);
+                let expires_ms = self.shared.expires_in();
                 self.push_control(&Control::Refreshed { id, expires_ms });
             }
             Err(error) => {
@@ -204,7 +205,7 @@ impl Driver {
 
     /// The same peer may stay. A session is never handed to another one: what it has joined and what its handlers
     /// know of it belong to the first.
-    fn renew(&self, granted: Authentication, now: u64) -> Result<(), RequestError> {
+    fn renew(&self, granted: Authentication) -> Result<(), RequestError> {
         let known = self.shared.identity();
         let is_same = match granted.identity() {
             Some(identity) => known.as_deref() == Some(identity),
@@ -215,7 +216,7 @@ impl Driver {
             let text = "the token is of somebody else than the session";
             return Err(RequestError::with_code(ErrorCode::AccessDenied, text));
         }
-        self.grant(granted, now)
+        self.grant(granted)
     }
 
     fn refuse_refresh(&self, id: u64, error: &RequestError) {

@@ -275,7 +275,7 @@ impl Driver {
             // The connection ended meanwhile.
             return;
         }
-        match result.and_then(|granted| self.grant(granted, turn.now)) {
+        match result.and_then(|granted| self.grant(granted)) {
             Ok(()) => {
                 let session = self.shared.id().as_u64();
                 events::authenticated { session }.emit();
@@ -335,7 +335,7 @@ impl Driver {
             session_id: Some(self.shared.id().to_string()),
             heartbeat_ms: (heartbeat > 0).then_some(heartbeat),
             message_limit: Some(hub.limits.message_size as u64),
-            expires_ms: self.shared.expires_in(now),
+            expires_ms: self.shared.expires_in(),
             ..Welcome::default()
         };
         self.agree_pipeline(&mut welcome);
