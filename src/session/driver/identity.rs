@@ -125,7 +125,11 @@ impl Driver {
 
     /// The authenticator has let the peer in.
     pub(super) fn grant(&self, granted: Authentication) -> Result<(), RequestError> {
-        let (identity, expires, data) = granted.into_parts();
+        let Authentication {
+            identity,
+            expires,
+            data,
+        } = granted;
         let clock = &self.shared.hub().clock;
         let expires = expires.map(|at| clock.millis(at));
         if expires.is_some_and(|at| at <= clock.now()) {
@@ -162,9 +166,10 @@ impl Driver {
         };
         let limited = match &self.decisions {
             Some(decisions) if decisions.refresh.is_some() => Some("another refresh is under way"),
-            Some(decisions) if decisions.refused_at > 0 => (now - decisions.refused_at
-                < REFUSED_PAUSE)
-                .then_some("the last refresh was refused a moment ago"),
+            Some(decisions) if decisions.refused_at > 0 => {
+                (now.saturating_sub(decisions.refused_at) < REFUSED_PAUSE)
+                    .then_some("the last refresh was refused a moment ago")
+            }
             _ => None,
         };
         if let Some(text) = limited {
