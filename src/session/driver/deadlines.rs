@@ -23,6 +23,9 @@ impl Driver {
         }
         // What a link receives without the session's doing is noted here only.
         self.note_memory();
+        if self.in_span(|driver| driver.check_identity(turn)) {
+            return turn.now;
+        }
         match &self.phase {
             Phase::Ended => return u64::MAX,
             Phase::Suspended(suspended) => {
@@ -42,9 +45,6 @@ impl Driver {
                 return closing.deadline;
             }
             _ => {}
-        }
-        if self.in_span(|driver| driver.check_identity(turn)) {
-            return turn.now;
         }
         if self.shared.is_reading_paused() || !self.may_read() {
             // What is not read cannot be missed. But a peer that takes nothing either is as good as dead.

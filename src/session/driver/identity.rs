@@ -14,7 +14,7 @@ use super::{Driver, Phase, TurnContext, shielded};
 use crate::codec::control::{Control, Hello, Refresh};
 use crate::codec::msgi;
 use crate::codec::websocket::upgrade::request::UpgradeRequest;
-use crate::error::{ErrorCode, RequestError};
+use crate::error::{CloseReason, ErrorCode, RequestError};
 use crate::events;
 use crate::group::GroupName;
 use crate::handler::{Authentication, BoxFuture, Credentials, Guard, Purpose};
@@ -398,6 +398,12 @@ impl Driver {
         let _ = shielded(|| drop(decisions));
     }
 
+    /// The link is gone. Whoever has asked asks again on the next one.
+    pub(super) fn forget_decisions(&mut self) {
+        self.drop_decisions();
+        self.shared.forget_refresh();
+    }
+
     fn on_panic_deciding(&mut self, now: u64) {
         self.drop_decisions();
         self.on_panic(now);
@@ -405,11 +411,20 @@ impl Driver {
 
     /// Ends the session when the identity has expired, and decisions that take too long. True when the session ends.
     pub(super) fn check_identity(&mut self, turn: &TurnContext<'_>) -> bool {
+        if self.is_closing() {
+            return false;
+        }
         let hub = Arc::clone(self.shared.hub());
         if hub.role == Role::Server && self.shared.expires().is_some_and(|at| at <= turn.now) {
             let session = self.shared.id().as_u64();
             events::identity_expired { session }.emit();
-            self.fail(ErrorCode::AuthenticationFailed, EXPIRED.into(), turn.now);
+            match self.link {
+                Some(_) => self.fail(ErrorCode::AuthenticationFailed, EXPIRED.into(), turn.now),
+                None => {
+                    let reason = CloseReason::with_code(ErrorCode::AuthenticationFailed, EXPIRED);
+                    self.end_without_link(reason, turn.now);
+                }
+            }
             self.shared.schedule();
             return true;
         }
