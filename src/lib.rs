@@ -19,6 +19,7 @@ mod events;
 mod group;
 mod handler;
 mod hub;
+pub mod pool;
 mod server;
 mod session;
 mod transport;
@@ -42,13 +43,14 @@ pub use config::{
 };
 pub use endpoint::{Address, CodecKind, Endpoint, Host};
 pub use error::{
-    CloseReason, ClosedBy, ConfigError, ConnectError, ErrorCode, RequestError, SendError,
-    ServerError,
+    CloseReason, ClosedBy, ConfigError, ConnectError, ErrorCode, PoolError, RequestError,
+    SendError, ServerError,
 };
 pub use executor::Executor;
 pub use group::{GroupError, GroupName, GroupNameError, GroupStats};
 pub use handler::{Authenticator, BoxFuture, Credentials, GroupGuard, Handler, Router};
 pub use message::{Message, MessageKind, Outgoing};
+pub use pool::{ClientPool, Multiplexer, Pool};
 pub use server::{
     BroadcastReport, ListenerStats, Server, ServerBuilder, ServerStats, StopReport, UdpStats,
 };

@@ -1,0 +1,530 @@
+//! Pools: items that are dear to make, kept for the next one who needs one.
+//!
+//! A [`Pool`] keeps whatever a [`Manage`] makes. [`ClientPool`] keeps [`Client`](crate::Client)s that are
+//! connected, each lent to one caller at a time. A [`Multiplexer`] lets many callers share few clients, since a
+//! session carries many requests at once; for requests that is nearly always the better choice. A pool is for those who
+//! need a session to themselves: for its groups, its order of messages, or what the server keeps for it.
+//!
+//! ```
+//! use std::time::Duration;
+//! use network_system::{Client, Message, Server, pool::ClientPool};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let server = Server::builder()
+//! #     .listen("tcp://127.0.0.1:0")
+//! #     .on_request(|_, question: Message| async move { Ok(question) })
+//! #     .build()?;
+//! # server.start().await?;
+//! # let url = server.urls().remove(0);
+//! let pool = ClientPool::clients(move || Client::builder().endpoint(&url))
+//!     .maximum(4)
+//!     .build()?;
+//! {
+//!     let client = pool.acquire().await?; // waits for one, first come, first served
+//!     let answer = client.request("hello", Duration::from_secs(5)).await?;
+//!     assert_eq!(answer.payload(), b"hello");
+//! } // and here it goes back
+//! assert_eq!(pool.stats().idle, 1);
+//! assert!(pool.close().await.in_order);
+//! # server.stop().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # How it works
+//!
+//! - `state`: what there is and who waits, behind a lock that is never held while anything waits or while code of
+//!   the application's runs.
+//! - `guard`: what is lent. It goes straight to whoever waits first, and otherwise to those that are idle.
+//! - `keeper`: one task for each pool, which makes, checks and closes items, in tasks of its own set. Whoever waits
+//!   does not depend on the making: what is given back first, or made first, is his.
+//! - `clients`, `multiplexer`: pools of clients.
+
+mod builder;
+mod clients;
+mod guard;
+mod keeper;
+mod manage;
+mod multiplexer;
+mod state;
+mod stats;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout_at};
+
+pub use self::builder::PoolBuilder;
+pub use self::clients::{ClientPool, Clients};
+pub use self::guard::Pooled;
+pub use self::manage::Manage;
+pub use self::multiplexer::{Lease, Multiplexer, MultiplexerBuilder, MultiplexerStats};
+pub use self::stats::{PoolClosed, PoolReport, PoolStats};
+pub use crate::error::PoolError;
+
+use self::builder::Config;
+use self::guard::Waiting;
+use self::keeper::Keeper;
+use self::state::{Phase, Place, State};
+use self::stats::Why;
+use crate::error::ErrorCode;
+use crate::session::shared::lock;
+
+/// Items that are lent, one at a time, and kept for the next one who needs one.
+///
+/// A pool is a handle: cheap to clone, all clones are the same pool. Dropping the last one closes it, as
+/// [`close`](Self::close) does. A guard that is still out keeps its item, and nothing else.
+///
+/// # Fairness
+///
+/// Who waits is served in the order in which they came. Nobody who comes later can take what is given back: it
+/// goes straight to the first who waits. Dropping a future that waits gives its place up; if an item was already on
+/// its way, the next one gets it.
+///
+/// # When an item cannot be made
+///
+/// While any item is in use, whoever waits goes on waiting for it, until their deadline; making one is tried again
+/// with a growing delay. When none is, nothing can be given back: the first who waits is told why, at once.
+pub struct Pool<M: Manage> {
+    handle: Arc<Handle<M>>,
+}
+
+/// What the user's handles share. Guards and the pool's own tasks have no part in it.
+struct Handle<M: Manage> {
+    inner: Arc<Inner<M>>,
+}
+
+struct Inner<M: Manage> {
+    manager: M,
+    config: Config,
+    state: Mutex<State<M>>,
+    /// Wakes the keeper.
+    wake: Notify,
+    /// Tells those who make items that nobody wants them any more.
+    closing: watch::Sender<bool>,
+    /// How the pool ended, once it has.
+    ended: watch::Sender<Option<PoolReport>>,
+}
+
+/// What there is for who comes.
+enum Taken<M: Manage> {
+    Item(Pooled<M>),
+    Wait(Waiting<M>),
+}
+
+impl<M: Manage> Pool<M> {
+    /// Begins the configuration of a pool of what `manager` makes.
+    pub fn builder(manager: M) -> PoolBuilder<M> {
+        PoolBuilder::new(manager)
+    }
+
+    fn new(manager: M, config: Config) -> Self {
+        let inner = Inner {
+            manager,
+            config,
+            state: Mutex::new(State::new()),
+            wake: Notify::new(),
+            closing: watch::Sender::new(false),
+            ended: watch::Sender::new(None),
+        };
+        Pool {
+            handle: Arc::new(Handle {
+                inner: Arc::new(inner),
+            }),
+        }
+    }
+
+    fn inner(&self) -> &Arc<Inner<M>> {
+        &self.handle.inner
+    }
+
+    /// What makes the items.
+    pub fn manager(&self) -> &M {
+        &self.inner().manager
+    }
+
+    /// Takes an item, or waits for one, at most the time that [`PoolBuilder::acquire_timeout`] says.
+    ///
+    /// Dropping the future gives up the place in the queue and loses no item.
+    ///
+    /// # Errors
+    /// `connection_timeout` when there was none in time, `queue_full` when too many wait, `shutting_down` when the
+    /// pool closes, and what the manager said when it could not make one and none is in use.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime, when it has to wait.
+    pub async fn acquire(&self) -> Result<Pooled<M>, PoolError> {
+        self.acquire_timeout(self.inner().config.acquire_timeout)
+            .await
+    }
+
+    /// The same as [`acquire`](Self::acquire), with another time.
+    ///
+    /// # Errors
+    /// As [`acquire`](Self::acquire).
+    ///
+    /// # Panics
+    /// As [`acquire`](Self::acquire).
+    pub async fn acquire_timeout(&self, timeout: Duration) -> Result<Pooled<M>, PoolError> {
+        let inner = self.inner();
+        let mut deadline = None;
+        loop {
+            match inner.take()? {
+                Taken::Item(pooled) if !pooled.has_to_be_checked() => return Ok(pooled),
+                Taken::Item(pooled) => {
+                    let at = *deadline.get_or_insert_with(|| after(timeout));
+                    if let Some(pooled) = inner.checked(pooled, timeout, at).await? {
+                        return Ok(pooled);
+                    }
+                }
+                Taken::Wait(mut waiting) => {
+                    inner.keep();
+                    let at = *deadline.get_or_insert_with(|| after(timeout));
+                    return match timeout_at(at, waiting.item()).await {
+                        Ok(result) => result,
+                        Err(_) => Err(inner.late(timeout)),
+                    };
+                }
+            }
+        }
+    }
+
+    /// Takes an item if one is idle. It is not asked how it is, but for what is known
+    /// ([`Manage::is_broken`]), and none is made.
+    ///
+    /// # Errors
+    /// `queue_full` when none is idle, `shutting_down` when the pool closes.
+    pub fn try_acquire(&self) -> Result<Pooled<M>, PoolError> {
+        self.inner().take_idle()?.ok_or_else(|| {
+            let text = "no item of the pool is idle";
+            PoolError::new(ErrorCode::QueueFull, text)
+        })
+    }
+
+    /// Makes as many items as the pool keeps at least, and waits until they are there. Without this, the first who
+    /// needs an item begins it.
+    ///
+    /// Dropping the future does not take it back.
+    ///
+    /// # Errors
+    /// As [`acquire`](Self::acquire).
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn warm_up(&self) -> Result<(), PoolError> {
+        let inner = self.inner();
+        let at = after(inner.config.acquire_timeout);
+        let (mut there, mut queue) = (Vec::new(), Vec::new());
+        for _ in 0..inner.config.minimum {
+            match inner.take()? {
+                Taken::Item(pooled) => there.push(pooled),
+                Taken::Wait(waiting) => queue.push(waiting),
+            }
+        }
+        inner.keep();
+        for mut waiting in queue {
+            match timeout_at(at, waiting.item()).await {
+                Ok(result) => there.push(result?),
+                Err(_) => return Err(inner.late(inner.config.acquire_timeout)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the pool in order, within 10 s: see [`close_within`](Self::close_within).
+    pub async fn close(&self) -> PoolReport {
+        self.close_within(self.inner().config.drain).await
+    }
+
+    /// Closes the pool in order: nothing is lent any more, who waits is told `shutting_down`, idle items are closed,
+    /// and those in use when they are given back. When this returns, the pool's tasks have ended. What is still out
+    /// at the deadline is closed when its guard is dropped.
+    ///
+    /// Dropping the future does not take it back. A second call can only shorten the deadline; on a pool that has
+    /// closed it returns the same report.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn close_within(&self, deadline: Duration) -> PoolReport {
+        let inner = self.inner();
+        inner.begin_close(after(deadline));
+        inner.keep();
+        let mut ended = inner.ended.subscribe();
+        // The sender lives as long as the pool does.
+        match ended.wait_for(Option::is_some).await {
+            Ok(report) => report.unwrap_or_default(),
+            Err(_) => PoolReport::default(),
+        }
+    }
+
+    /// Whether [`close`](Self::close) was called.
+    pub fn is_closed(&self) -> bool {
+        lock(&self.inner().state).phase != Phase::Open
+    }
+
+    /// How many there are, and what was counted since the pool was made.
+    pub fn stats(&self) -> PoolStats {
+        let (mut stats, waits) = {
+            let state = lock(&self.inner().state);
+            (state.stats(), state.waits.clone())
+        };
+        // Adding a histogram up takes a while.
+        stats.waits = waits.latency();
+        stats
+    }
+}
+
+impl<M: Manage> Inner<M> {
+    /// Takes what is idle, and otherwise a place in the queue.
+    fn take(self: &Arc<Self>) -> Result<Taken<M>, PoolError> {
+        loop {
+            let entry = {
+                let mut state = lock(&self.state);
+                state.check_open()?;
+                match state.idle.pop_back() {
+                    Some(entry) => state.lend(entry),
+                    None => {
+                        if state.waiters.len() >= self.config.waiters {
+                            state.counts.refused += 1;
+                            return Err(too_many_wait(self.config.waiters));
+                        }
+                        return Ok(Taken::Wait(Waiting::new(self, &mut state)));
+                    }
+                }
+            };
+            if let Some(pooled) = self.usable(entry) {
+                return Ok(Taken::Item(pooled));
+            }
+        }
+    }
+
+    /// Takes what is idle.
+    fn take_idle(self: &Arc<Self>) -> Result<Option<Pooled<M>>, PoolError> {
+        loop {
+            let entry = {
+                let mut state = lock(&self.state);
+                state.check_open()?;
+                match state.idle.pop_back() {
+                    Some(entry) => state.lend(entry),
+                    None => return Ok(None),
+                }
+            };
+            if let Some(pooled) = self.usable(entry) {
+                return Ok(Some(pooled));
+            }
+        }
+    }
+
+    /// An item that was idle, as a guard, unless nothing more can be done with it.
+    fn usable(self: &Arc<Self>, entry: state::Entry<M::Item>) -> Option<Pooled<M>> {
+        // Whatever happens from here on, the guard gives it back.
+        let mut pooled = Pooled::new(self, entry);
+        match self.unfit(&mut pooled) {
+            None => Some(pooled),
+            Some(why) => {
+                lock(&self.state).counts.acquired -= 1;
+                pooled.retire(why);
+                None
+            }
+        }
+    }
+
+    /// Why an item that was idle cannot be lent; says in the guard whether it has to be checked first.
+    fn unfit(&self, pooled: &mut Pooled<M>) -> Option<Why> {
+        if pooled.is_broken() {
+            return Some(Why::Broken);
+        }
+        let config = &self.config;
+        if config.has_no_clock() {
+            return None;
+        }
+        let entry = pooled.entry();
+        let now = Instant::now();
+        if entry.expires.is_some_and(|at| at <= now) {
+            return Some(Why::Age);
+        }
+        let check = config.check_after_idle;
+        let due = check.is_some_and(|most| now.duration_since(entry.seen) >= most);
+        pooled.has_to_be_checked = due;
+        None
+    }
+
+    /// Checks an item before it is lent; `None` when it is not fit.
+    async fn checked(
+        &self,
+        mut pooled: Pooled<M>,
+        timeout: Duration,
+        deadline: Instant,
+    ) -> Result<Option<Pooled<M>>, PoolError> {
+        let by = deadline.min(after(self.config.check_timeout));
+        // Dropped in the middle of it, the item goes: nobody knows in which state it is.
+        let fit = timeout_at(by, self.manager.check(pooled.suspect())).await;
+        if let Ok(true) = fit {
+            pooled.trust();
+            return Ok(Some(pooled));
+        }
+        lock(&self.state).counts.acquired -= 1;
+        drop(pooled);
+        match Instant::now() >= deadline {
+            true => Err(self.late(timeout)),
+            false => Ok(None),
+        }
+    }
+
+    /// Nothing came in time.
+    fn late(&self, timeout: Duration) -> PoolError {
+        let mut state = lock(&self.state);
+        state.counts.timeouts += 1;
+        let text = match &state.last_failure {
+            None => format!("no item of the pool within {timeout:?}"),
+            Some(failure) => {
+                format!(
+                    "no item of the pool within {timeout:?}; the last could not be made: {failure}"
+                )
+            }
+        };
+        PoolError::new(ErrorCode::ConnectionTimeout, text)
+    }
+
+    /// Wakes the keeper if it may have something to do, and starts it if there is none.
+    fn keep(self: &Arc<Self>) {
+        let (starts, is_idle) = {
+            let mut state = lock(&self.state);
+            let starts =
+                state.phase != Phase::Closed && !std::mem::replace(&mut state.has_keeper, true);
+            (starts, state.is_full(&self.config))
+        };
+        if starts {
+            // The one task that nobody joins: it joins all others and then says that the pool has closed.
+            tokio::spawn(Keeper::new(Arc::clone(self)).run());
+        } else if !is_idle {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Lends nothing from here on.
+    fn begin_close(&self, deadline: Instant) {
+        let waiters = {
+            let mut state = lock(&self.state);
+            if state.phase == Phase::Closed {
+                return;
+            }
+            state.phase = Phase::Closing;
+            let before = state.deadline.unwrap_or(deadline);
+            state.deadline = Some(before.min(deadline));
+            std::mem::take(&mut state.waiters)
+        };
+        for waiter in waiters.into_values() {
+            // Who has gone needs no answer.
+            let _ = waiter.send(Err(closing()));
+        }
+        self.closing.send_replace(true);
+        self.wake.notify_one();
+    }
+
+    /// Gives an item to whoever waits first, or keeps it.
+    fn place(self: &Arc<Self>, mut entry: state::Entry<M::Item>, mut from: Place) {
+        loop {
+            let waiter = {
+                let mut state = lock(&self.state);
+                if state.phase != Phase::Open {
+                    drop(state);
+                    return self.retire(entry, from, Why::Closing);
+                }
+                match state.waiters.pop_first() {
+                    None => {
+                        if state.keep_idle(entry, from, &self.config) {
+                            drop(state);
+                            self.wake.notify_one();
+                        }
+                        return;
+                    }
+                    Some((_, waiter)) => {
+                        entry = state.hand_over(entry, from);
+                        waiter
+                    }
+                }
+            };
+            match waiter.send(Ok(Pooled::new(self, entry))) {
+                Err(Ok(pooled)) => {
+                    // That one has gone. The next one has its turn.
+                    lock(&self.state).counts.acquired -= 1;
+                    entry = pooled.into_entry();
+                    from = Place::InUse;
+                }
+                Ok(()) | Err(Err(_)) => return,
+            }
+        }
+    }
+
+    /// Ends an item.
+    fn retire(&self, entry: state::Entry<M::Item>, from: Place, why: Why) {
+        let ended = {
+            let mut state = lock(&self.state);
+            state.leave(from);
+            state.counts.closed.count(why);
+            state.doom(entry)
+        };
+        // Without a keeper it is closed by being dropped.
+        drop(ended);
+        self.wake.notify_one();
+    }
+}
+
+impl<M: Manage> Clone for Pool<M> {
+    fn clone(&self) -> Self {
+        Pool {
+            handle: Arc::clone(&self.handle),
+        }
+    }
+}
+
+impl<M: Manage> fmt::Debug for Pool<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stats = lock(&self.inner().state).stats();
+        f.debug_struct("Pool")
+            .field("size", &stats.size)
+            .field("idle", &stats.idle)
+            .field("in_use", &stats.in_use)
+            .field("waiting", &stats.waiting)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<M: Manage> Drop for Handle<M> {
+    fn drop(&mut self) {
+        self.inner.begin_close(after(self.inner.config.drain));
+        let left = {
+            let mut state = lock(&self.inner.state);
+            match state.has_keeper {
+                true => None,
+                false => Some(state.end()),
+            }
+        };
+        if let Some((report, items)) = left {
+            drop(items);
+            self.inner.ended.send_replace(Some(report));
+        }
+    }
+}
+
+fn too_many_wait(most: usize) -> PoolError {
+    let text = format!("{most} wait for an item of the pool already");
+    PoolError::new(ErrorCode::QueueFull, text)
+}
+
+fn closing() -> PoolError {
+    PoolError::new(ErrorCode::ShuttingDown, "the pool is closing")
+}
+
+/// The moment `duration` from now; for a duration beyond every clock, a year from now.
+fn after(duration: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(duration)
+        .unwrap_or(now + Duration::from_secs(365 * 24 * 3600))
+}
