@@ -209,6 +209,8 @@ async fn create<M: Manage>(inner: Arc<Inner<M>>) {
     let id = entry.id;
     making.done = true;
     inner.place(entry, Place::Making);
+    // The next one may have waited for this to be made.
+    inner.wake.notify_one();
     if let Some(watch) = watch {
         tokio::select! {
             biased;
