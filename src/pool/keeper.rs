@@ -209,6 +209,7 @@ async fn create<M: Manage>(inner: Arc<Inner<M>>) {
     let id = entry.id;
     making.done = true;
     inner.place(entry, Place::Making);
+    inner.settled.notify_waiters();
     // The next one may have waited for this to be made.
     inner.wake.notify_one();
     if let Some(watch) = watch {
@@ -315,6 +316,7 @@ impl<M: Manage> Inner<M> {
             // Who has gone needs no answer.
             let _ = waiter.send(Err(error));
         }
+        self.settled.notify_waiters();
         self.wake.notify_one();
     }
 

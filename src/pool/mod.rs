@@ -53,6 +53,7 @@ mod stats;
 mod tests;
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -105,6 +106,8 @@ struct Inner<M: Manage> {
     state: Mutex<State<M>>,
     /// Wakes the keeper.
     wake: Notify,
+    /// Tells that an item was made, or could not be.
+    settled: Notify,
     /// Tells those who make items that nobody wants them any more.
     closing: watch::Sender<bool>,
     /// How the pool ended, once it has.
@@ -129,6 +132,7 @@ impl<M: Manage> Pool<M> {
             config,
             state: Mutex::new(State::new()),
             wake: Notify::new(),
+            settled: Notify::new(),
             closing: watch::Sender::new(false),
             ended: watch::Sender::new(None),
         };
@@ -212,28 +216,43 @@ impl<M: Manage> Pool<M> {
     /// Dropping the future does not take it back.
     ///
     /// # Errors
-    /// As [`acquire`](Self::acquire).
+    /// Why one could not be made, which is tried again all the same; `connection_timeout` when it takes longer than
+    /// [`PoolBuilder::acquire_timeout`], `shutting_down` when the pool closes.
     ///
     /// # Panics
     /// Outside a tokio runtime.
     pub async fn warm_up(&self) -> Result<(), PoolError> {
         let inner = self.inner();
-        let at = after(inner.config.acquire_timeout);
-        let (mut there, mut queue) = (Vec::new(), Vec::new());
-        for _ in 0..inner.config.minimum {
-            match inner.take()? {
-                Taken::Item(pooled) => there.push(pooled),
-                Taken::Wait(waiting) => queue.push(waiting),
-            }
-        }
+        let failures = {
+            let state = lock(&inner.state);
+            state.check_open()?;
+            state.counts.create_failures
+        };
         inner.keep();
-        for mut waiting in queue {
-            match timeout_at(at, waiting.item()).await {
-                Ok(result) => there.push(result?),
-                Err(_) => return Err(inner.late(inner.config.acquire_timeout)),
+        let warm = async {
+            loop {
+                let mut settled = pin!(inner.settled.notified());
+                settled.as_mut().enable();
+                {
+                    let state = lock(&inner.state);
+                    state.check_open()?;
+                    if state.size() >= inner.config.minimum {
+                        return Ok(());
+                    }
+                    if state.counts.create_failures > failures
+                        && let Some((code, text)) = &state.last_failure
+                    {
+                        return Err(PoolError::new(*code, text.clone()));
+                    }
+                }
+                settled.await;
             }
+        };
+        let within = inner.config.acquire_timeout;
+        match timeout_at(after(within), warm).await {
+            Ok(result) => result,
+            Err(_) => Err(inner.late(within)),
         }
-        Ok(())
     }
 
     /// Closes the pool in order, within 10 s: see [`close_within`](Self::close_within).
@@ -382,7 +401,7 @@ impl<M: Manage> Inner<M> {
         state.counts.timeouts += 1;
         let text = match &state.last_failure {
             None => format!("no item of the pool within {timeout:?}"),
-            Some(failure) => {
+            Some((_, failure)) => {
                 format!(
                     "no item of the pool within {timeout:?}; the last could not be made: {failure}"
                 )
@@ -424,6 +443,7 @@ impl<M: Manage> Inner<M> {
             let _ = waiter.send(Err(closing()));
         }
         self.closing.send_replace(true);
+        self.settled.notify_waiters();
         self.wake.notify_one();
     }
 

@@ -11,7 +11,7 @@ use super::stats::{Counts, PoolReport, PoolStats, Why};
 use super::{Manage, Pooled, closing};
 use crate::client::ReconnectPolicy;
 use crate::client::backoff::{Backoff, Jitter, Random};
-use crate::error::PoolError;
+use crate::error::{ErrorCode, PoolError};
 use crate::metrics::Distribution;
 
 /// How much earlier than its age limit an item may go, so that those that were made together do not go together:
@@ -84,7 +84,7 @@ pub(super) struct State<M: Manage> {
     pub(super) returned: Vec<Entry<M::Item>>,
     /// For the keeper to close.
     pub(super) doomed: Vec<Entry<M::Item>>,
-    pub(super) last_failure: Option<String>,
+    pub(super) last_failure: Option<(ErrorCode, String)>,
     backoff: Backoff,
     random: Jitter,
     /// Not before this is making an item tried again, unless nothing else can help who waits.
@@ -228,7 +228,7 @@ impl<M: Manage> State<M> {
     pub(super) fn not_made(&mut self, error: &PoolError) -> Option<Waiter<M>> {
         self.leave(Place::Making);
         self.counts.create_failures += 1;
-        self.last_failure = Some(error.to_string());
+        self.last_failure = Some((error.code(), error.to_string()));
         let now = Instant::now();
         self.retry_at = self.backoff.next_delay(now).map(|delay| now + delay);
         match self.is_hopeless() {

@@ -3,6 +3,7 @@
 mod connecting;
 mod lifecycle;
 mod messages;
+mod pool;
 mod reconnecting;
 mod support;
 mod transports;
