@@ -73,4 +73,6 @@ mod texts {
     struct Containers;
     #[doc = include_str!("../docs/metrics.md")]
     struct Metrics;
+    #[doc = include_str!("../docs/pools.md")]
+    struct Pools;
 }
