@@ -21,6 +21,7 @@ mod events;
 mod group;
 mod handler;
 mod hub;
+pub mod pool;
 mod server;
 mod session;
 mod transport;
@@ -45,8 +46,8 @@ pub use config::{
 };
 pub use endpoint::{Address, CodecKind, Endpoint, Host};
 pub use error::{
-    CloseReason, ClosedBy, ConfigError, ConnectError, ErrorCode, RequestError, SendError,
-    ServerError,
+    CloseReason, ClosedBy, ConfigError, ConnectError, ErrorCode, PoolError, RequestError,
+    SendError, ServerError,
 };
 pub use executor::Executor;
 pub use group::{GroupError, GroupName, GroupNameError, GroupStats};
@@ -54,6 +55,7 @@ pub use handler::{
     Authentication, Authenticator, BoxFuture, Credentials, GroupGuard, Handler, Purpose, Router,
 };
 pub use message::{Message, MessageKind, Outgoing};
+pub use pool::{ClientPool, Multiplexer, Pool};
 pub use server::{
     BroadcastReport, ListenerStats, Server, ServerBuilder, ServerStats, StopReport, UdpStats,
 };
@@ -86,4 +88,6 @@ mod texts {
     struct Containers;
     #[doc = include_str!("../docs/metrics.md")]
     struct Metrics;
+    #[doc = include_str!("../docs/pools.md")]
+    struct Pools;
 }
