@@ -12,7 +12,7 @@ use crate::config::{Limits, Reliability, Timeouts};
 use crate::error::{CloseReason, ErrorCode};
 use crate::executor::Execution;
 use crate::group::Groups;
-use crate::handler::{Authenticator, GroupGuard, Service};
+use crate::handler::{Authenticate, Guard, Service};
 use crate::metrics::{PerformanceMonitor, Recorder, Role};
 use crate::pipeline::{OVERHEAD_MAX, Pipeline, SALT};
 use crate::session::shared::lock;
@@ -50,6 +50,12 @@ impl Clock {
             + 1
     }
 
+    /// A moment as this clock has it, at least 1.
+    pub(crate) fn millis(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.epoch).as_millis();
+        u64::try_from(since).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
     pub(crate) fn instant(&self, millis: u64) -> Instant {
         self.epoch + Duration::from_millis(millis.saturating_sub(1))
     }
@@ -63,8 +69,8 @@ pub(crate) struct Hub {
     pub(crate) service: Arc<dyn Service>,
     /// Where handlers of single sessions run too.
     pub(crate) execution: Option<Arc<Execution>>,
-    pub(crate) authenticator: Option<Arc<dyn Authenticator>>,
-    pub(crate) group_guard: Option<Arc<dyn GroupGuard>>,
+    pub(crate) authenticator: Option<Arc<dyn Authenticate>>,
+    pub(crate) group_guard: Option<Guard>,
     /// What messages go through; `None` when that is nothing.
     pub(crate) pipeline: Option<Pipeline>,
     /// What reliable sessions need; `None` when there are none.
@@ -106,8 +112,8 @@ impl Hub {
         timeouts: Timeouts,
         service: Arc<dyn Service>,
         execution: Option<Arc<Execution>>,
-        authenticator: Option<Arc<dyn Authenticator>>,
-        group_guard: Option<Arc<dyn GroupGuard>>,
+        authenticator: Option<Arc<dyn Authenticate>>,
+        group_guard: Option<Guard>,
     ) -> Self {
         let drain_millis = AtomicU64::new(timeouts.drain.as_millis() as u64);
         Hub {

@@ -3,6 +3,7 @@
 // Where the architecture is checked, see `clippy.toml`.
 #![warn(clippy::disallowed_types, clippy::disallowed_methods)]
 
+pub mod balance;
 mod buffer;
 mod config;
 pub mod container;
@@ -32,6 +33,7 @@ pub mod logging;
 pub mod tls;
 pub mod websocket;
 
+pub use balance::{AttemptBudget, Ejection, Endpoints, Strategy};
 pub use buffer::SegmentedBuffer;
 pub use client::{
     Client, ClientBuilder, ClientState, ClientStats, ClientStopReport, MessageStream,
@@ -48,7 +50,9 @@ pub use error::{
 };
 pub use executor::Executor;
 pub use group::{GroupError, GroupName, GroupNameError, GroupStats};
-pub use handler::{Authenticator, BoxFuture, Credentials, GroupGuard, Handler, Router};
+pub use handler::{
+    Authentication, Authenticator, BoxFuture, Credentials, GroupGuard, Handler, Purpose, Router,
+};
 pub use message::{Message, MessageKind, Outgoing};
 pub use server::{
     BroadcastReport, ListenerStats, Server, ServerBuilder, ServerStats, StopReport, UdpStats,
@@ -68,6 +72,16 @@ mod texts {
     struct Readme;
     #[doc = include_str!("../docs/guide.md")]
     struct Guide;
+    #[doc = include_str!("../docs/authentication.md")]
+    struct Authentication;
+    #[doc = include_str!("../docs/clients.md")]
+    struct Clients;
+    #[doc = include_str!("../docs/guarantees.md")]
+    struct Guarantees;
+    #[doc = include_str!("../docs/reconnection.md")]
+    struct Reconnection;
+    #[doc = include_str!("../docs/back-pressure.md")]
+    struct BackPressure;
     #[doc = include_str!("../docs/containers.md")]
     struct Containers;
     #[doc = include_str!("../docs/metrics.md")]

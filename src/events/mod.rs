@@ -130,6 +130,12 @@ events! {
         authenticated: DEBUG "authenticated" { session }
         /// The authenticator did not.
         authentication_failed: DEBUG "authentication failed" { session, code }
+        /// A client has authenticated anew, in a session that is open.
+        refreshed: DEBUG "authenticated anew" { session }
+        /// It was not let in anew; what held before still does.
+        refresh_refused: DEBUG "not authenticated anew" { session, code }
+        /// A client did not authenticate anew in time: its session ends.
+        identity_expired: DEBUG "the identity has expired" { session }
         /// A request of the peer was answered with a failure.
         request_failed: DEBUG "request failed" { session, code }
         /// What one read brought.
@@ -158,6 +164,8 @@ events! {
         reconnecting: DEBUG "reconnecting" { attempt, pause_ms }
         /// There are no more attempts.
         reconnect_gave_up: WARN "gave up reconnecting" { attempts }
+        /// The identity of the session could not be made to last longer. It is tried again.
+        refresh_failed: WARN "could not authenticate anew" { session, code, error }
         /// The server did not let the client back into a group.
         rejoin_failed: WARN "could not join the group again" { group, code, error }
         /// A client has ended.

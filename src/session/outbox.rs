@@ -183,6 +183,12 @@ impl Outbox {
         true
     }
 
+    /// Whether there is `room` for the next frame.
+    pub(crate) fn can_drain(&self, mut room: Room) -> bool {
+        let next = self.entries.front();
+        next.is_some_and(|next| room.take(next.frame_type(), next.len()))
+    }
+
     /// Moves frames to `output` until that holds `most` bytes or there is no `room`, and returns the senders to wake.
     pub(crate) fn drain_into(
         &mut self,

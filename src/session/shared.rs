@@ -9,6 +9,7 @@ use std::task::{Wake, Waker};
 
 use tokio::sync::Notify;
 
+use super::identity::Grant;
 use super::link::Established;
 use super::outbox::{Offered, Outbox};
 use super::output::{Encoded, Frame, Output};
@@ -76,6 +77,7 @@ pub(crate) struct Counters {
 pub(crate) struct Extra {
     pub(crate) client_id: OnceLock<String>,
     pub(crate) identity: Mutex<Option<Arc<str>>>,
+    pub(crate) grant: Grant,
     /// The names of the stages that messages go through.
     pub(crate) pipeline: Mutex<Arc<[String]>>,
     /// What the opening of the link found out; of the newest link, when the session has had several.
@@ -506,6 +508,11 @@ impl Shared {
         let wakers =
             self.with_outbox(|outbox| outbox.drain_into(output, self.collecting(), most, room));
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether something is queued for which there is room.
+    pub(crate) fn can_drain(&self, room: Room) -> bool {
+        self.has_queued() && self.with_outbox(|outbox| outbox.can_drain(room))
     }
 
     /// Accepts nothing more for sending; what is queued still leaves.

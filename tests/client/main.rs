@@ -1,5 +1,6 @@
 //! The client against real servers and against hand-written ones.
 
+mod balance;
 mod connecting;
 mod lifecycle;
 mod messages;

@@ -19,6 +19,7 @@ mod dual_stack;
 mod facts;
 mod handlers;
 mod hostile;
+mod identity;
 mod lifecycle;
 mod limits;
 mod logging;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::handover::carried;
 use super::lane::split_code;
-use super::resume::carried;
 use super::{Driver, HELD_LIMIT, Phase, TurnContext};
 use crate::codec::control::Control;
 use crate::codec::{EndOfStream, FrameType, Span};

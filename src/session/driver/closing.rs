@@ -460,6 +460,7 @@ impl Driver {
         let (running, in_service) = (self.running.take(), self.in_service.take());
         let _ = shielded(|| drop(running));
         let _ = shielded(|| drop(in_service));
+        self.drop_decisions();
         self.backlog.clear();
         self.backlog_bytes = 0;
     }

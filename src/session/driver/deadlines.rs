@@ -43,6 +43,9 @@ impl Driver {
             }
             _ => {}
         }
+        if self.in_span(|driver| driver.check_identity(turn)) {
+            return turn.now;
+        }
         if self.shared.is_reading_paused() || !self.may_read() {
             // What is not read cannot be missed. But a peer that takes nothing either is as good as dead.
             self.liveness.received = match self.blocked && !self.shared.is_reading_paused() {

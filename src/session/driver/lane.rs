@@ -9,7 +9,7 @@ use super::{ANSWERS_BEYOND, Driver, Phase, TurnContext};
 use crate::codec::{FrameType, Span, msgi};
 use crate::error::{CloseReason, ErrorCode, RequestError};
 use crate::events;
-use crate::handler::{BoxFuture, Service};
+use crate::handler::{Authentication, BoxFuture, Service};
 use crate::message::Message;
 use crate::metrics::{EventLevel, Held};
 use crate::session::current::{self, Direct};
@@ -21,7 +21,7 @@ pub(super) const REQUESTS_AT_ONCE: usize = 32;
 
 /// What is running for a session.
 pub(super) enum Running {
-    Authenticate(BoxFuture<'static, Result<Option<String>, RequestError>>),
+    Authenticate(BoxFuture<'static, Result<Authentication, RequestError>>),
     Connect(BoxFuture<'static, ()>),
     /// With the bytes of its batch.
     Messages(BoxFuture<'static, Inbound>, Option<Handling>, usize),
@@ -392,7 +392,7 @@ impl Driver {
 }
 
 enum Done {
-    Authenticated(Result<Option<String>, RequestError>),
+    Authenticated(Result<Authentication, RequestError>),
     Connected,
     Handled(Inbound, Option<Handling>),
     Disconnected,

@@ -11,10 +11,13 @@
 //! link ◀── transmit ── output ◀── collected answers, then the outbox
 //! ```
 
+mod acknowledge;
 mod arrival;
 mod closing;
 mod deadlines;
 mod goodbye;
+mod handover;
+mod identity;
 mod lane;
 mod opening;
 mod resume;
@@ -31,6 +34,7 @@ use tracing::Span;
 use tracing::field::display;
 
 use self::closing::Closing;
+use self::identity::Decisions;
 use self::lane::{InService, Running};
 use self::resume::{Resuming, Suspended};
 use self::staging::{Greeted, Staging};
@@ -48,8 +52,8 @@ use crate::events::{self, shown};
 use crate::metrics::{EventLevel, Held, Note, WorkerRecorder};
 use crate::worker::{BroadcastFrames, Delivery, Place};
 
+pub(crate) use self::handover::Handover;
 pub(crate) use self::opening::Opened;
-pub(crate) use self::resume::Handover;
 
 /// Bytes that one turn reads before other sessions of the worker have theirs.
 const TURN_BUDGET: usize = READ_CHUNK;
@@ -180,6 +184,8 @@ pub(crate) struct Driver {
     reliable: Option<Box<Reliable>>,
     /// A session and a connection that come together.
     resuming: Option<Box<Resuming>>,
+    /// What the application is deciding about the peer, beside its handlers.
+    decisions: Option<Box<Decisions>>,
     /// Frees the session's place among the connections.
     permit: Option<Box<dyn Place>>,
     /// Whether the disconnect handler has been started.
@@ -235,6 +241,7 @@ impl Driver {
             staging: None,
             reliable: None,
             resuming: None,
+            decisions: None,
             permit,
             disconnect_started: false,
             was_open: false,
@@ -343,6 +350,9 @@ impl Driver {
         let mut budget = TURN_BUDGET;
         let mut incoming = None;
         loop {
+            if self.decisions.is_some() {
+                self.poll_decisions(context, turn);
+            }
             self.work_and_write(context, turn, incoming.take());
             self.advance_closing(context, turn);
             if self.finished {
