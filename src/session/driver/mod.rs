@@ -486,6 +486,7 @@ impl Driver {
                 let room = self.room();
                 if output.remaining() < DRAIN_CHUNK && !self.is_greeting() && room.has_any() {
                     self.shared.drain_outbox(&mut output, DRAIN_CHUNK, room);
+                    self.note_used_up(output.remaining() < DRAIN_CHUNK);
                 }
                 self.keep_sent(&mut output);
                 self.welcome_queued &= self.shared.has_queued();

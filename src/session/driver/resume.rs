@@ -241,6 +241,7 @@ impl Driver {
         self.shared.forget_control();
         if let Some(reliable) = &mut self.reliable {
             reliable.replaying = None;
+            reliable.is_used_up = false;
         }
     }
 

@@ -48,6 +48,8 @@ pub(crate) struct Reliable {
     pub(crate) remote: Option<(String, String)>,
     /// Frames of the batch in work that the handler had not asked for when it was last looked at.
     pub(crate) left_in_batch: u64,
+    /// Whether the next frame of the outbox does not fit into what is left of the window.
+    pub(crate) is_used_up: bool,
     /// Frames that a stage of the pipeline has refused, and that are to be counted behind those of their read.
     pub(crate) refused: u64,
 }
@@ -67,6 +69,7 @@ impl Reliable {
             is_fresh: true,
             remote: None,
             left_in_batch: 0,
+            is_used_up: false,
             refused: 0,
         }
     }
