@@ -512,7 +512,7 @@ impl Shared {
 
     /// Whether something is queued for which there is room.
     pub(crate) fn can_drain(&self, room: Room) -> bool {
-        self.has_queued() && self.with_outbox(|outbox| outbox.can_drain(room))
+        self.has_queued() && lock(&self.outbox).can_drain(room)
     }
 
     /// Accepts nothing more for sending; what is queued still leaves.

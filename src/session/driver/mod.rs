@@ -418,6 +418,9 @@ impl Driver {
             self.push_urgent(&mut output);
         }
         if incoming.is_some() || self.has_lane_work() {
+            if self.held_at > 0 {
+                self.keep_held(&mut output, turn);
+            }
             let before = output.remaining();
             let shared = Arc::clone(&self.shared);
             // Before welcome nothing leaves: what is sent then waits behind it.
@@ -504,6 +507,7 @@ impl Driver {
                 push_urgent(&mut self.urgent, framing, &mut output);
                 if self.staging.is_some() || self.reliable.is_some() {
                     self.stage(&mut output, &mut turn.buffers.stages);
+                    self.publish_unacknowledged();
                 }
             }
             // A link that was blocked may have to pass on what it took.

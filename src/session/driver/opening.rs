@@ -191,10 +191,11 @@ impl Driver {
         self.open(turn.now);
     }
 
-    /// A client that offers stages sends no messages before it knows which of them are used.
+    /// A client that offers stages or a reliable session sends no messages before it knows what was agreed on.
     fn refuse_early_messages(&mut self, now: u64) {
         self.read_ended = true;
-        let text = "a message was sent before welcome has said how messages are encoded";
+        let text =
+            "a message was sent before welcome has said how messages are encoded and counted";
         self.fail_protocol(ProtocolError::invalid(text), now);
     }
 
