@@ -180,11 +180,21 @@ impl Flow {
 /// What became of requests.
 #[derive(Debug, Default)]
 pub struct Requests {
+    asked: u32,
     executions: BTreeMap<u32, u32>,
     answered: BTreeSet<u32>,
 }
 
 impl Requests {
+    pub fn ask(&mut self) {
+        self.asked += 1;
+    }
+
+    /// How many got no answer.
+    pub fn unanswered(&self) -> usize {
+        self.asked as usize - self.answered.len()
+    }
+
     pub fn execute(&mut self, number: u32) {
         *self.executions.entry(number).or_default() += 1;
     }

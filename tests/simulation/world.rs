@@ -28,6 +28,9 @@ const WEBSOCKET_URL: &str = "ws://10.0.0.1:2000";
 /// kept.
 const PATIENCE: Duration = Duration::from_secs(180);
 
+/// How long anyone waits for an answer: longer than anything is away, and shorter than the run's patience.
+const REQUEST_TIME: Duration = Duration::from_secs(120);
+
 /// How much later than its deadline a stop may end: handlers that were begun by it have a little time of their own.
 const STOP_SLACK: Duration = Duration::from_millis(1_500);
 
@@ -435,10 +438,10 @@ impl World {
 
     async fn ask(self: Arc<Self>, session: Session, tag: Tag, len: u64) {
         let message = tag.message(len);
-        let Ok(answer) = session
-            .request(message.clone(), Duration::from_secs(20))
-            .await
-        else {
+        if let Some(asks) = self.record().asks.get_mut(&tag.of) {
+            asks.ask();
+        }
+        let Ok(answer) = session.request(message.clone(), REQUEST_TIME).await else {
             return;
         };
         if answer.payload() != message {
@@ -518,10 +521,8 @@ impl World {
 
     async fn request(self: Arc<Self>, client: Client, tag: Tag, len: u64) {
         let message = tag.message(len);
-        let Ok(answer) = client
-            .request(message.clone(), Duration::from_secs(20))
-            .await
-        else {
+        self.record().requests[tag.of as usize].ask();
+        let Ok(answer) = client.request(message.clone(), REQUEST_TIME).await else {
             return;
         };
         if answer.payload() != message {
@@ -830,6 +831,12 @@ impl World {
             let lost: usize = record.up.iter().chain(known).map(Flow::lost).sum();
             if lost > 0 {
                 faults.push(format!("{lost} messages lost, though no session was"));
+            }
+            let unanswered: usize = record.requests.iter().map(Requests::unanswered).sum();
+            if unanswered > 0 {
+                faults.push(format!(
+                    "{unanswered} requests failed, though no session was lost"
+                ));
             }
         }
         outcome

@@ -248,6 +248,15 @@ impl Driver {
         if let Some(code) = reason.code() {
             self.report_error(code, reason.text());
         }
+        if self
+            .opened
+            .as_ref()
+            .is_some_and(|opened| opened.resumes.is_some())
+        {
+            // The session may be on this link already as the server sees it, and an ERROR would be its end. That
+            // the link is lost is not.
+            return self.abort(reason, now);
+        }
         if matches!(self.phase, Phase::Greeting) {
             // Whether the peer may come in no longer matters, and is not waited for.
             let running = self.running.take();
