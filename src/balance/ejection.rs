@@ -321,8 +321,8 @@ impl Health {
         self.sick && self.ejected.is_none()
     }
 
-    /// Leaves it alone, longer each time.
-    pub(super) fn eject(&mut self, now: Instant, ejection: &Ejection) {
+    /// Leaves it alone, longer each time; says for how long.
+    pub(super) fn eject(&mut self, now: Instant, ejection: &Ejection) -> Duration {
         let factor = 1_u32.checked_shl(self.row).unwrap_or(u32::MAX);
         self.last = ejection.base.saturating_mul(factor).min(ejection.cap);
         self.row = self.row.saturating_add(1);
@@ -331,6 +331,7 @@ impl Health {
         self.probing = false;
         // What led to this has been dealt with.
         self.window = Window::default();
+        self.last
     }
 }
 

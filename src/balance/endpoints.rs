@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::field::display;
 
 use super::budget::AttemptBudget;
 use super::ejection::{Ejection, EndpointState, Verdict};
@@ -12,8 +13,9 @@ use super::entry::{Entry, State};
 use super::guards::Pick;
 use super::strategy::{Candidate, Chooser, Question, Strategy};
 use crate::client::backoff::Jitter;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Place};
 use crate::error::ConfigError;
+use crate::events;
 use crate::session::shared::lock;
 
 /// How long a server that has no room is passed over.
@@ -83,6 +85,8 @@ pub(crate) struct Wish<'a> {
     pub(crate) fits: &'a (dyn Fn(&Endpoint) -> bool + Sync),
     /// Whether ejected endpoints are tried when there is no other.
     pub(crate) last_resort: bool,
+    /// Whether to go in order, whatever the strategy: a reliable session is resumed where it was.
+    pub(crate) in_order: bool,
 }
 
 impl Wish<'_> {
@@ -202,6 +206,7 @@ impl Endpoints {
             tried: &[],
             fits: &|_| true,
             last_resort: true,
+            in_order: false,
         })
     }
 
@@ -240,7 +245,11 @@ impl Endpoints {
                 key: wish.key,
                 start: wish.start,
             };
-            if let Some(choice) = chooser.choose(self.inner.strategy, candidates, question) {
+            let strategy = match wish.in_order {
+                true => Strategy::InOrder,
+                false => self.inner.strategy,
+            };
+            if let Some(choice) = chooser.choose(strategy, candidates, question) {
                 return Some(Pick::new(self, &entries[indices[choice]], now));
             }
         }
@@ -298,9 +307,16 @@ impl Endpoints {
         state.failures += 1;
         let sick = state.health.failed(now, ejection);
         let again = probe && state.health.ejected.is_some();
-        if again || (sick && room) {
-            state.health.eject(now, ejection);
+        if !(again || sick && room) {
+            return;
         }
+        let pause = state.health.eject(now, ejection);
+        drop((state, set));
+        events::endpoint_ejected {
+            endpoint: display(Place(&entry.endpoint)),
+            pause_ms: pause.as_millis() as u64,
+        }
+        .emit();
     }
 
     /// An error says what it says of an endpoint.
@@ -317,6 +333,7 @@ impl Endpoints {
         let now = Instant::now();
         let mut state = entry.state();
         change(&mut state, now);
+        let ejected = state.health.ejected.is_some();
         match verdict {
             Verdict::Well => state.health.succeeded(now, &self.inner.ejection),
             Verdict::Elsewhere => {
@@ -325,6 +342,14 @@ impl Endpoints {
             }
             Verdict::Unknown | Verdict::Sick if probe => state.health.end_probe(),
             Verdict::Unknown | Verdict::Sick => {}
+        }
+        let is_back = ejected && state.health.ejected.is_none();
+        drop(state);
+        if is_back {
+            events::endpoint_returned {
+                endpoint: display(Place(&entry.endpoint)),
+            }
+            .emit();
         }
     }
 

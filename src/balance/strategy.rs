@@ -10,6 +10,9 @@ use crate::client::backoff::Random;
 use crate::error::ConfigError;
 
 /// How the next endpoint is chosen from those that are not ejected.
+///
+/// A client with reliable sessions asks only for its first connection: later it goes back to where it was, and in order
+/// from there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Strategy {

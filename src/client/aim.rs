@@ -72,6 +72,7 @@ pub(super) struct Aim {
     pick: Option<Pick>,
     /// The endpoint that is used, or was tried last.
     current: Option<(u64, Endpoint)>,
+    was_connected: bool,
     /// The id from which on endpoints are tried in order.
     start: u64,
     /// What has failed since the last connection, so that others have their turn.
@@ -86,6 +87,7 @@ impl Aim {
             inner: Arc::clone(inner),
             pick: None,
             current: None,
+            was_connected: false,
             start: 0,
             tried: Vec::new(),
             moving: AtomicBool::new(false),
@@ -100,6 +102,7 @@ impl Aim {
             tried: &self.tried,
             fits: &|endpoint| self.inner.fits(endpoint),
             last_resort,
+            in_order: self.was_connected && self.inner.hub.reliability.is_some(),
         };
         ask(&target.endpoints, wish)
     }
@@ -111,12 +114,7 @@ impl Aim {
     ) -> Result<Duration, ConnectError> {
         let left = || deadline.saturating_duration_since(Instant::now());
         self.pick = None;
-        self.inner
-            .target
-            .endpoints
-            .attempt_budget()
-            .acquire(left())
-            .await?;
+        self.budget(left()).await?;
         let untried = self.with_wish(true, Endpoints::untried);
         let pick = self.with_wish(true, Endpoints::pick_for);
         self.take(pick)?;
@@ -127,12 +125,7 @@ impl Aim {
     pub(super) async fn next(&mut self, within: Duration) -> Result<Duration, ConnectError> {
         let begun = Instant::now();
         self.pick = None;
-        self.inner
-            .target
-            .endpoints
-            .attempt_budget()
-            .acquire(within)
-            .await?;
+        self.budget(within).await?;
         let mut pick = self.with_wish(false, Endpoints::pick_for);
         if pick.is_none() {
             // All have had their turn. It begins anew.
@@ -142,6 +135,13 @@ impl Aim {
         let pick = pick.or_else(|| self.with_wish(true, Endpoints::pick_for));
         self.take(pick)?;
         Ok(within.saturating_sub(begun.elapsed()))
+    }
+
+    /// Waits for the budget, half of the time at most: an attempt needs some too, and an endpoint must not look as if it
+    /// had not answered.
+    async fn budget(&self, within: Duration) -> Result<(), ConnectError> {
+        let budget = self.inner.target.endpoints.attempt_budget();
+        budget.acquire(within / 2).await
     }
 
     fn take(&mut self, pick: Option<Pick>) -> Result<(), ConnectError> {
@@ -175,6 +175,7 @@ impl Aim {
         };
         match result {
             Ok(_) => {
+                self.was_connected = true;
                 self.tried.clear();
                 self.start = pick.id();
                 *lock(&self.inner.target.lease) = Some(Arc::new(pick.connected()));
@@ -217,6 +218,12 @@ impl Aim {
             Some(retry) => lease.rest(Duration::from_millis(retry)),
             None => lease.report_end(reason),
         }
+    }
+
+    /// The client ends: nothing is used or tried any more.
+    pub(super) fn release(&mut self) {
+        self.pick = None;
+        lock(&self.inner.target.lease).take();
     }
 
     /// Whether the session was closed because its address has changed.
@@ -288,11 +295,5 @@ impl Display for Shown<'_> {
             Some(endpoint) => Place(endpoint).fmt(f),
             None => f.write_str("none"),
         }
-    }
-}
-
-impl Drop for Aim {
-    fn drop(&mut self) {
-        lock(&self.inner.target.lease).take();
     }
 }

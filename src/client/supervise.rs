@@ -456,6 +456,7 @@ impl Supervisor {
 
     fn ended(&mut self, state: ClientState) {
         self.finished = true;
+        self.aim.release();
         let inner = &self.inner;
         inner.offline.close(NOT_CONNECTED);
         let before = {
