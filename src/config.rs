@@ -232,12 +232,14 @@ impl Default for Reliability {
 }
 
 impl Reliability {
+    /// The longest time that a session is kept without a link.
+    pub(crate) const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
     pub(crate) fn check(&self, when_full: QueuePolicy) -> Result<(), ConfigError> {
         if !(1024..=MESSAGE_SIZE_MAX).contains(&self.window) {
             return Err(ConfigError::option("window", self.window, "1 KiB to 1 GiB"));
         }
-        let day = Duration::from_secs(24 * 3600);
-        if self.resume.is_zero() || self.resume > day {
+        if self.resume.is_zero() || self.resume > Reliability::LONGEST {
             let value = format!("{:?}", self.resume);
             return Err(ConfigError::option(
                 "resume",

@@ -12,6 +12,7 @@ pub mod executor;
 mod message;
 pub mod metrics;
 pub mod pipeline;
+pub mod resilience;
 
 mod client;
 mod codec;
@@ -49,7 +50,9 @@ pub use error::{
 };
 pub use executor::Executor;
 pub use group::{GroupError, GroupName, GroupNameError, GroupStats};
-pub use handler::{Authenticator, BoxFuture, Credentials, GroupGuard, Handler, Router};
+pub use handler::{
+    Authentication, Authenticator, BoxFuture, Credentials, GroupGuard, Handler, Purpose, Router,
+};
 pub use message::{Message, MessageKind, Outgoing};
 pub use server::{
     BroadcastReport, ListenerStats, Server, ServerBuilder, ServerStats, StopReport, UdpStats,
@@ -69,6 +72,8 @@ mod texts {
     struct Readme;
     #[doc = include_str!("../docs/guide.md")]
     struct Guide;
+    #[doc = include_str!("../docs/authentication.md")]
+    struct Authentication;
     #[doc = include_str!("../docs/clients.md")]
     struct Clients;
     #[doc = include_str!("../docs/containers.md")]

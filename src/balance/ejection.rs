@@ -175,8 +175,7 @@ impl Verdict {
             | ErrorCode::SessionNotFound
             | ErrorCode::SessionExpired
             | ErrorCode::InvalidSession
-            | ErrorCode::SlowConsumer
-            | ErrorCode::RequestFailed => Verdict::Well,
+            | ErrorCode::SlowConsumer => Verdict::Well,
             ErrorCode::ConnectionFailed
             | ErrorCode::ConnectionRefused
             | ErrorCode::ConnectionTimeout
@@ -188,7 +187,7 @@ impl Verdict {
             | ErrorCode::ReceiveFailed
             | ErrorCode::InvalidFrame
             | ErrorCode::RequestTimeout => Verdict::Sick,
-            // This side's own, mostly: its configuration, its messages, its stages.
+            // This side's own, mostly: its configuration, its messages, its stages, the source of its tokens.
             _ => Verdict::Unknown,
         }
     }
@@ -516,6 +515,7 @@ mod tests {
                     | ErrorCode::MessageTooLarge
                     | ErrorCode::QueueFull
                     | ErrorCode::PipelineFailed
+                    | ErrorCode::RequestFailed
                     | ErrorCode::NotSupported
                     | ErrorCode::ServerNotStarted
                     | ErrorCode::ServerAlreadyRunning

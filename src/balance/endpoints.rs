@@ -85,8 +85,6 @@ pub(crate) struct Wish<'a> {
     pub(crate) fits: &'a (dyn Fn(&Endpoint) -> bool + Sync),
     /// Whether ejected endpoints are tried when there is no other.
     pub(crate) last_resort: bool,
-    /// Whether to go in order, whatever the strategy: a reliable session is resumed where it was.
-    pub(crate) in_order: bool,
 }
 
 impl Wish<'_> {
@@ -206,7 +204,6 @@ impl Endpoints {
             tried: &[],
             fits: &|_| true,
             last_resort: true,
-            in_order: false,
         })
     }
 
@@ -245,11 +242,7 @@ impl Endpoints {
                 key: wish.key,
                 start: wish.start,
             };
-            let strategy = match wish.in_order {
-                true => Strategy::InOrder,
-                false => self.inner.strategy,
-            };
-            if let Some(choice) = chooser.choose(strategy, candidates, question) {
+            if let Some(choice) = chooser.choose(self.inner.strategy, candidates, question) {
                 return Some(Pick::new(self, &entries[indices[choice]], now));
             }
         }

@@ -11,8 +11,7 @@ use crate::error::ConfigError;
 
 /// How the next endpoint is chosen from those that are not ejected.
 ///
-/// A client with reliable sessions asks only for its first connection: later it goes back to where it was, and in order
-/// from there.
+/// A client that resumes a reliable session goes back to where it was first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Strategy {

@@ -400,21 +400,3 @@ fn picking_among_many_from_many_threads_leaves_nothing_behind() {
             .all(|stats| stats.connections + stats.connecting + stats.requests == 0)
     );
 }
-
-#[tokio::test(start_paused = true)]
-async fn whoever_goes_in_order_goes_back_to_where_it_was_whatever_the_strategy() {
-    let set = set(Strategy::RoundRobin, 3);
-    let wish = Wish {
-        key: None,
-        start: 1,
-        tried: &[],
-        fits: &|_| true,
-        last_resort: false,
-        in_order: true,
-    };
-    for tried in [&[][..], &[1], &[1, 2], &[1, 2, 0]] {
-        let pick = set.pick_for(Wish { tried, ..wish });
-        let expected = [Some(1), Some(2), Some(0), None][tried.len()];
-        assert_eq!(pick.map(|pick| number(pick.endpoint())), expected);
-    }
-}

@@ -72,9 +72,10 @@ pub(super) struct Aim {
     pick: Option<Pick>,
     /// The endpoint that is used, or was tried last.
     current: Option<(u64, Endpoint)>,
-    was_connected: bool,
     /// The id from which on endpoints are tried in order.
     start: u64,
+    /// The id of the last connection's endpoint.
+    home: u64,
     /// What has failed since the last connection, so that others have their turn.
     tried: Vec<u64>,
     /// Whether the session is being closed because its address has changed.
@@ -87,8 +88,8 @@ impl Aim {
             inner: Arc::clone(inner),
             pick: None,
             current: None,
-            was_connected: false,
             start: 0,
+            home: 0,
             tried: Vec::new(),
             moving: AtomicBool::new(false),
         }
@@ -102,7 +103,6 @@ impl Aim {
             tried: &self.tried,
             fits: &|endpoint| self.inner.fits(endpoint),
             last_resort,
-            in_order: self.was_connected && self.inner.hub.reliability.is_some(),
         };
         ask(&target.endpoints, wish)
     }
@@ -137,11 +137,40 @@ impl Aim {
         Ok(within.saturating_sub(begun.elapsed()))
     }
 
+    /// Chooses this endpoint again, whatever is thought of it, if it is still among them; otherwise the next one.
+    pub(super) async fn next_at(
+        &mut self,
+        home: Option<&Endpoint>,
+        within: Duration,
+    ) -> Result<Duration, ConnectError> {
+        let begun = Instant::now();
+        self.pick = None;
+        self.budget(within).await?;
+        let target = &self.inner.target;
+        let at_home = home.and_then(|home| {
+            target.endpoints.pick_for(Wish {
+                key: Some(&target.key),
+                start: self.start,
+                tried: &[],
+                fits: &|endpoint| endpoint == home,
+                last_resort: true,
+            })
+        });
+        let pick = at_home.or_else(|| self.with_wish(true, Endpoints::pick_for));
+        self.take(pick)?;
+        Ok(within.saturating_sub(begun.elapsed()))
+    }
+
     /// Waits for the budget, half of the time at most: an attempt needs some too, and an endpoint must not look as if it
     /// had not answered.
     async fn budget(&self, within: Duration) -> Result<(), ConnectError> {
         let budget = self.inner.target.endpoints.attempt_budget();
         budget.acquire(within / 2).await
+    }
+
+    /// The endpoint that is used, or was tried last.
+    pub(super) fn current(&self) -> Option<Endpoint> {
+        self.current.as_ref().map(|(_, endpoint)| endpoint.clone())
     }
 
     fn take(&mut self, pick: Option<Pick>) -> Result<(), ConnectError> {
@@ -175,9 +204,9 @@ impl Aim {
         };
         match result {
             Ok(_) => {
-                self.was_connected = true;
                 self.tried.clear();
                 self.start = pick.id();
+                self.home = pick.id();
                 *lock(&self.inner.target.lease) = Some(Arc::new(pick.connected()));
             }
             Err(error) => {
@@ -209,7 +238,10 @@ impl Aim {
     }
 
     /// The session has ended.
-    pub(super) fn ended(&self, reason: &CloseReason) {
+    pub(super) fn ended(&mut self, reason: &CloseReason) {
+        // Whatever was tried to resume it, the next one begins where it was.
+        self.tried.clear();
+        self.start = self.home;
         let Some(lease) = lock(&self.inner.target.lease).take() else {
             return;
         };

@@ -8,8 +8,10 @@ use std::time::Duration;
 use super::aim::Target;
 use super::backoff::{Jitter, Random};
 use super::offline::Offline;
+use super::resilient::Guard;
 use super::resolve::{Resolver, SystemResolver};
 use super::stream::{Inbox, StreamService};
+use super::token::{self, Token};
 use super::{Client, ClientState, Inner, OnStateChange, ReconnectPolicy};
 use crate::balance::{AttemptBudget, Ejection, Endpoints, EndpointsBuilder, Strategy};
 use crate::config::{Limits, QueuePolicy, Reliability, SocketOptions, Timeouts, UdpOptions};
@@ -21,10 +23,12 @@ use crate::hub::Hub;
 use crate::message::Message;
 use crate::metrics::{PerformanceMonitor, Role};
 use crate::pipeline::Pipeline;
+use crate::resilience::{CircuitBreaker, RetryPolicy};
 use crate::session::Session;
 use crate::tls::TlsClient;
 use crate::transport::layers::alpn_of;
 use crate::transport::proxy::Proxy;
+use crate::transport::simulated::Simulated;
 use crate::transport::udp::UdpConfig;
 use crate::transport::{ClientOptions, LinkConfig};
 use crate::websocket::{Speak, WebSocketClient};
@@ -35,10 +39,8 @@ const OFFLINE_BYTES: usize = 1024 * 1024;
 /// The most that can be configured.
 const OFFLINE_BYTES_MAX: usize = 1024 * 1024 * 1024;
 
-/// The longest client id and token, in bytes. With them, hello fits into a CONTROL frame of 64 KiB
-/// however many characters JSON has to escape.
+/// The longest client id, in bytes.
 const CLIENT_ID_MAX: usize = 256;
-const TOKEN_MAX: usize = 8 * 1024;
 
 /// Configures a [`Client`].
 ///
@@ -50,6 +52,7 @@ pub struct ClientBuilder {
     balance: Balance,
     client_id: Option<String>,
     token: Option<String>,
+    token_source: Option<Box<token::Source>>,
     limits: Limits,
     timeouts: Timeouts,
     socket: SocketOptions,
@@ -58,6 +61,8 @@ pub struct ClientBuilder {
     websocket: WebSocketClient,
     udp: UdpOptions,
     reconnect: ReconnectPolicy,
+    breaker: Option<CircuitBreaker>,
+    retry: RetryPolicy,
     offline_bytes: usize,
     offline_policy: QueuePolicy,
     resolver: Arc<dyn Resolver>,
@@ -69,6 +74,7 @@ pub struct ClientBuilder {
     monitor: Option<PerformanceMonitor>,
     handler: Option<Arc<dyn Service>>,
     on_state_change: Option<Box<OnStateChange>>,
+    network: Option<Simulated>,
 }
 
 impl ClientBuilder {
@@ -79,6 +85,7 @@ impl ClientBuilder {
             balance: Balance::default(),
             client_id: None,
             token: None,
+            token_source: None,
             limits: Limits::default(),
             timeouts: Timeouts::client(),
             socket: SocketOptions::default(),
@@ -87,6 +94,8 @@ impl ClientBuilder {
             websocket: WebSocketClient::default(),
             udp: UdpOptions::default(),
             reconnect: ReconnectPolicy::default(),
+            breaker: None,
+            retry: RetryPolicy::default(),
             offline_bytes: OFFLINE_BYTES,
             offline_policy: QueuePolicy::Wait,
             resolver: Arc::new(SystemResolver),
@@ -98,6 +107,7 @@ impl ClientBuilder {
             monitor: None,
             handler: None,
             on_state_change: None,
+            network: None,
         }
     }
 
@@ -195,6 +205,31 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets where the client has its tokens from, in place of one that is [set](Self::token). It is asked at every
+    /// attempt to connect, and again before the identity expires that the server has told of, so that the session goes
+    /// on. A session that has expired all the same is made again.
+    ///
+    /// It is asked by the client's own task, within [`Timeouts::connect`] or until the identity has expired, and
+    /// dropped at the end of that time. An error fails the attempt, with its code; it is asked again as the
+    /// [`ReconnectPolicy`] says. A token is at most 8 KiB.
+    ///
+    /// ```
+    /// # async fn from_the_issuer() -> Result<String, network_system::RequestError> { Ok(String::new()) }
+    /// let client = network_system::Client::builder()
+    ///     .endpoint("tls://example.org:8443")
+    ///     .token_source(|| async { from_the_issuer().await })
+    ///     .build()?;
+    /// # Ok::<(), network_system::ConfigError>(())
+    /// ```
+    pub fn token_source<F, R>(mut self, source: F) -> Self
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Future<Output = Result<String, RequestError>> + Send + 'static,
+    {
+        self.token_source = Some(token::source(source));
+        self
+    }
+
     /// Sets sizes and counts that are never exceeded. The limits of connections do not concern a client,
     /// which has one.
     pub fn limits(mut self, limits: Limits) -> Self {
@@ -249,6 +284,46 @@ impl ClientBuilder {
     /// delays of up to 500 ms at first and 30 s at last.
     pub fn reconnect(mut self, policy: ReconnectPolicy) -> Self {
         self.reconnect = policy;
+        self
+    }
+
+    /// Puts a circuit breaker, which others may share, around connecting and requests.
+    ///
+    /// While it is open, [`Client::connect`], [`Client::request`] and [`Client::request_idempotent`] fail at once with
+    /// `circuit_open`, and a lost connection is not made again before the breaker lets an attempt through; that
+    /// uses up no attempt of the [`ReconnectPolicy`]. A call of [`Client::connect`] is one call for the breaker,
+    /// whatever the number of endpoints, and so is each later attempt.
+    ///
+    /// Requests count by what became of them, once they have a connection. When a connection breaks, all requests under
+    /// way on it together count as one failure. Requests of a [`Session`] itself are not guarded, nor are messages.
+    ///
+    /// ```
+    /// use network_system::Client;
+    /// use network_system::resilience::CircuitBreaker;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let breaker = CircuitBreaker::builder()
+    ///     .name("orders")
+    ///     .failure_rate(Some(0.3))
+    ///     .minimum_calls(50)
+    ///     .on_change(|from, to| println!("orders: {from:?} -> {to:?}"))
+    ///     .build()?;
+    /// let client = Client::builder()
+    ///     .endpoint("tcp://127.0.0.1:7600")
+    ///     .circuit_breaker(&breaker)
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn circuit_breaker(mut self, breaker: &CircuitBreaker) -> Self {
+        self.breaker = Some(breaker.clone());
+        self
+    }
+
+    /// Sets which failures [`Client::request_idempotent`] tries again, how often, and within which budget. The
+    /// default is [`RetryPolicy::new`]. [`Client::request`] never does.
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.retry = policy;
         self
     }
 
@@ -365,6 +440,12 @@ impl ClientBuilder {
         self
     }
 
+    /// Connects through another network than the system's.
+    pub(crate) fn simulated(mut self, network: Simulated) -> Self {
+        self.network = Some(network);
+        self
+    }
+
     /// Checks the configuration and makes the client, which does nothing before
     /// [`connect`](Client::connect).
     ///
@@ -377,6 +458,7 @@ impl ClientBuilder {
         self.websocket.check()?;
         self.udp.check()?;
         self.reconnect.check()?;
+        self.retry.check()?;
         check_queue(self.offline_bytes, self.offline_policy)?;
         let own = self.endpoints.into_iter().collect::<Result<Vec<_>, _>>()?;
         let key = self.balance.key(self.client_id.as_deref());
@@ -384,7 +466,12 @@ impl ClientBuilder {
         let set = self.balance.endpoints(own, self.shared)?;
         let endpoints = set.endpoints();
         check_proxy(&endpoints, self.proxy.is_some())?;
-        check_hello(&endpoints, self.client_id.as_deref(), self.token.as_deref())?;
+        check_hello(
+            &endpoints,
+            self.client_id.as_deref(),
+            self.token.as_deref(),
+            self.token_source.is_some(),
+        )?;
         if let Some(reliability) = &self.reliability {
             reliability.check(self.limits.when_full)?;
             check_reliable(&endpoints, &self.websocket)?;
@@ -424,6 +511,7 @@ impl ClientBuilder {
         };
         let needs_hello = self.client_id.is_some()
             || self.token.is_some()
+            || self.token_source.is_some()
             || self.reliability.is_some()
             || self.pipeline.as_ref().is_some_and(Pipeline::needs_hello);
         let hub = Hub::new(
@@ -454,15 +542,18 @@ impl ClientBuilder {
         Ok(Client::new(Inner {
             target: Target::new(set, key, re_resolve),
             client_id: self.client_id,
-            token: self.token,
+            token: Token::new(self.token, self.token_source),
             link,
             options: ClientOptions {
                 proxy: self.proxy,
                 tls,
                 websocket: self.websocket,
                 needs_hello,
+                network: self.network,
             },
             reconnect: self.reconnect,
+            guard: Guard::new(self.breaker),
+            retry: self.retry,
             resolver: self.resolver,
             inbox,
             on_state_change: self.on_state_change,
@@ -487,6 +578,8 @@ impl fmt::Debug for ClientBuilder {
             .field("socket", &self.socket)
             .field("udp", &self.udp)
             .field("reconnect", &self.reconnect)
+            .field("breaker", &self.breaker)
+            .field("retry", &self.retry)
             .finish_non_exhaustive()
     }
 }
@@ -580,7 +673,13 @@ impl Inner {
         let endpoints = std::slice::from_ref(endpoint);
         let (hub, options) = (&self.hub, &self.options);
         check_proxy(endpoints, options.proxy.is_some()).is_ok()
-            && check_hello(endpoints, self.client_id.as_deref(), self.token.as_deref()).is_ok()
+            && check_hello(
+                endpoints,
+                self.client_id.as_deref(),
+                None,
+                self.token.is_any(),
+            )
+            .is_ok()
             && (hub.reliability.is_none() || check_reliable(endpoints, &options.websocket).is_ok())
             && (options.tls.is_some() || alpn_of(endpoint).is_none())
             && hub
@@ -629,11 +728,12 @@ fn check_hello(
     endpoints: &[Endpoint],
     client_id: Option<&str>,
     token: Option<&str>,
+    token_source: bool,
 ) -> Result<(), ConfigError> {
     let silent = endpoints
         .iter()
         .any(|endpoint| !matches!(endpoint.codec(), None | Some(CodecKind::Msgi)));
-    if silent && (client_id.is_some() || token.is_some()) {
+    if silent && (client_id.is_some() || token.is_some() || token_source) {
         return Err(invalid(
             "client_id, token: need hello, which the codecs raw, lines and length do not have",
         ));
@@ -645,12 +745,5 @@ fn check_hello(
         let value = format_args!("{len} bytes");
         return Err(ConfigError::option("client_id", value, "1 to 256 bytes"));
     }
-    if let Some(len) = token.map(str::len).filter(|&len| len > TOKEN_MAX) {
-        return Err(ConfigError::option(
-            "token",
-            format_args!("{len} bytes"),
-            "at most 8 KiB",
-        ));
-    }
-    Ok(())
+    token.map_or(Ok(()), token::check)
 }

@@ -5,16 +5,20 @@
 //! - [`aim`]: which endpoint is next, and what is reported of each.
 //! - [`offline`]: the way of a message to the session, and the queue while there is none.
 //! - [`stream`]: messages as a stream instead of a handler.
+//! - [`resilient`]: connecting and asking through a circuit breaker, and asking again.
 //! - [`resolve`]: names to addresses.
+//! - [`token`]: what is shown to servers, and renewed.
 
 mod aim;
 pub(crate) mod backoff;
 mod builder;
 mod offline;
+mod resilient;
 mod resolve;
 mod state;
 mod stream;
 mod supervise;
+mod token;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -32,7 +36,9 @@ pub use state::{ClientState, ClientStats, ClientStopReport};
 pub use stream::MessageStream;
 
 use self::aim::Target;
+use self::backoff::Jitter;
 use self::offline::{Closed, Offer, Offline};
+use self::resilient::Guard;
 use self::stream::Inbox;
 use self::supervise::StopRequest;
 use crate::config::SocketOptions;
@@ -40,6 +46,7 @@ use crate::error::{CloseReason, ConnectError, ErrorCode, RequestError, SendError
 use crate::group::GroupName;
 use crate::hub::Hub;
 use crate::message::{Message, MessageKind, Outgoing};
+use crate::resilience::RetryPolicy;
 use crate::session::shared::lock;
 use crate::session::{Session, current};
 use crate::transport::{ClientOptions, LinkConfig};
@@ -87,7 +94,9 @@ type OnStateChange = dyn Fn(ClientState, ClientState) + Send + Sync;
 /// - after [`stop`](Self::stop), and after the application has ended the client's session with
 ///   [`Session::disconnect`] ([`Session::abort`] only drops the connection);
 /// - after an error that will not go away by itself: `authentication_failed`, `access_denied`,
-///   `unsupported_version`, `not_supported`, `invalid_configuration`, `tls_handshake_failed`;
+///   `unsupported_version`, `not_supported`, `invalid_configuration`, `tls_handshake_failed`. With a
+///   [`token_source`](ClientBuilder::token_source), a session that ends with `authentication_failed` is made again
+///   with another token;
 /// - when the policy's attempts or time are used up.
 ///
 /// A connection counts as a success, and the back-off starts anew, once it has lasted as long as the
@@ -116,10 +125,12 @@ struct Inner {
     hub: Arc<Hub>,
     target: Target,
     client_id: Option<String>,
-    token: Option<String>,
+    token: token::Token,
     link: LinkConfig,
     options: ClientOptions,
     reconnect: ReconnectPolicy,
+    guard: Guard,
+    retry: RetryPolicy,
     resolver: Arc<dyn Resolver>,
     on_state_change: Option<Box<OnStateChange>>,
     offline: Offline,
@@ -182,7 +193,8 @@ impl Client {
     /// # Errors
     /// The failure of the last endpoint, such as `connection_refused`, `connection_timeout` or
     /// `authentication_failed`; `rate_limited` when the [`AttemptBudget`](crate::AttemptBudget) allowed no
-    /// attempt within half of the time; `shutting_down` when the client was stopped meanwhile.
+    /// attempt within half of the time; `shutting_down` when the client was stopped meanwhile; `circuit_open`, without an
+    /// attempt, when a [circuit breaker](ClientBuilder::circuit_breaker) refuses it.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -375,17 +387,21 @@ impl Client {
     ///
     /// Both have to come within `timeout`. A request goes out after what is queued. A request in flight
     /// when the connection is lost fails with the reason, as it may have been carried out. Dropping the
-    /// future gives up waiting.
+    /// future gives up waiting. It is sent once at most; see [`request_idempotent`](Self::request_idempotent).
     ///
     /// # Errors
     /// `request_timeout`, the server's code when it failed the request, the reason of the close;
-    /// `connection_closed` or `shutting_down` as soon as no connection will be made any more.
+    /// `connection_closed` or `shutting_down` as soon as no connection will be made any more; `circuit_open` when a
+    /// [circuit breaker](ClientBuilder::circuit_breaker) refuses it.
     pub async fn request<M: Outgoing>(
         &self,
         message: M,
         timeout: Duration,
     ) -> Result<Message, RequestError> {
         let inner = self.inner();
+        if inner.guard.has_breaker() {
+            return self.request_guarded(message, timeout).await;
+        }
         if let Some(session) = inner.offline.direct().filter(Session::is_connected) {
             return inner
                 .target
@@ -596,12 +612,20 @@ impl Drop for Handle {
 }
 
 impl Inner {
+    /// What the delays between its attempts are drawn from.
+    fn jitter(&self) -> Jitter {
+        match &self.options.network {
+            None => Jitter::from_system(),
+            Some(network) => Jitter::from(network.0.seed()),
+        }
+    }
+
     /// With everything that a configuration does not say.
     fn new(hub: Hub, offline: Offline) -> Self {
         Inner {
             target: Target::default(),
             client_id: None,
-            token: None,
+            token: token::Token::default(),
             link: LinkConfig {
                 message_limit: hub.frame_limit(),
                 socket: SocketOptions::default(),
@@ -610,6 +634,8 @@ impl Inner {
             options: ClientOptions::default(),
             hub: Arc::new(hub),
             reconnect: ReconnectPolicy::default(),
+            guard: Guard::default(),
+            retry: RetryPolicy::default(),
             resolver: Arc::new(SystemResolver),
             on_state_change: None,
             offline,

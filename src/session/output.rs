@@ -77,6 +77,8 @@ pub(crate) struct Output {
     /// Bytes that others have added to `bytes` since then, and where `end` was.
     aside: usize,
     counted: usize,
+    /// How far the frames in `bytes` have been recorded by a session that keeps them.
+    recorded: usize,
 }
 
 /// What went out, for the statistics.
@@ -446,6 +448,23 @@ impl Output {
         self.counts.frames + self.plain + self.short
     }
 
+    /// What was added since [`set_recorded`](Self::set_recorded): the run of bytes, and the large payloads with their
+    /// positions in it.
+    pub(crate) fn unrecorded(&self) -> (&[u8], impl Iterator<Item = (usize, &Bytes)>) {
+        let recorded = self.recorded;
+        let first = self
+            .large
+            .partition_point(|(position, _)| *position <= recorded);
+        let large = self.large.range(first..);
+        let large = large.map(move |(position, payload)| (position - recorded, payload));
+        (&self.bytes[recorded..self.end], large)
+    }
+
+    /// Everything is recorded.
+    pub(crate) fn set_recorded(&mut self) {
+        self.recorded = self.end;
+    }
+
     pub(crate) fn take_counts(&mut self) -> Counts {
         let mut counts = std::mem::take(&mut self.counts);
         let plain = std::mem::take(&mut self.plain);
@@ -534,6 +553,7 @@ impl Output {
         self.frames.clear();
         self.counts = Counts::default();
         (self.plain, self.aside, self.counted) = (0, 0, 0);
+        self.recorded = 0;
         (self.short, self.short_heads) = (0, 0);
         if self.bytes.len() > most {
             self.bytes = Vec::new();

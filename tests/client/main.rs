@@ -5,5 +5,6 @@ mod connecting;
 mod lifecycle;
 mod messages;
 mod reconnecting;
+mod resilience;
 mod support;
 mod transports;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{Driver, Phase, TurnContext};
-use crate::error::ErrorCode;
+use crate::error::{CloseReason, ErrorCode};
 use crate::events;
 use crate::session::liveness::Due;
 
@@ -17,11 +17,22 @@ impl Driver {
             && turn.now - self.liveness.received >= SHRINK_AFTER
         {
             link.shrink();
+            if let Some(reliable) = &mut self.reliable {
+                reliable.replay.shrink();
+            }
         }
         // What a link receives without the session's doing is noted here only.
         self.note_memory();
         match &self.phase {
             Phase::Ended => return u64::MAX,
+            Phase::Suspended(suspended) => {
+                if suspended.deadline <= turn.now {
+                    self.on_expire(turn.now);
+                    self.shared.schedule();
+                    return u64::MAX;
+                }
+                return suspended.deadline;
+            }
             Phase::Closing(closing) => {
                 if closing.deadline <= turn.now {
                     self.on_closing_deadline(turn.now);
@@ -31,6 +42,9 @@ impl Driver {
                 return closing.deadline;
             }
             _ => {}
+        }
+        if self.in_span(|driver| driver.check_identity(turn)) {
+            return turn.now;
         }
         if self.shared.is_reading_paused() || !self.may_read() {
             // What is not read cannot be missed. But a peer that takes nothing either is as good as dead.
@@ -56,11 +70,7 @@ impl Driver {
         let timeouts = &self.shared.hub().timeouts;
         let (code, text) = match due {
             Due::Ping => {
-                self.ping_sent = self.shared.hub().clock.micros();
-                let payload = Bytes::copy_from_slice(&self.ping_sent.to_be_bytes());
-                self.urgent.get_or_insert_default().ping = Some(payload);
-                self.liveness.sent = turn.now;
-                self.shared.schedule();
+                self.push_ping(turn);
                 return;
             }
             Due::FirstByte => (
@@ -89,7 +99,22 @@ impl Driver {
             reason: &*text,
         }
         .emit();
+        if matches!(due, Due::HeartbeatTimeout | Due::MidFrame) {
+            let reason = CloseReason::transport(code, text.clone());
+            if self.suspend(&reason, turn.now) {
+                return;
+            }
+        }
         self.fail(code, text, turn.now);
+        self.shared.schedule();
+    }
+
+    /// Asks the peer for a sign of life.
+    pub(super) fn push_ping(&mut self, turn: &TurnContext<'_>) {
+        self.ping_sent = self.shared.hub().clock.micros();
+        let payload = Bytes::copy_from_slice(&self.ping_sent.to_be_bytes());
+        self.urgent.get_or_insert_default().ping = Some(payload);
+        self.liveness.sent = turn.now;
         self.shared.schedule();
     }
 }

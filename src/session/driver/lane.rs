@@ -9,7 +9,7 @@ use super::{ANSWERS_BEYOND, Driver, Phase, TurnContext};
 use crate::codec::{FrameType, Span, msgi};
 use crate::error::{CloseReason, ErrorCode, RequestError};
 use crate::events;
-use crate::handler::{BoxFuture, Service};
+use crate::handler::{Authentication, BoxFuture, Service};
 use crate::message::Message;
 use crate::metrics::{EventLevel, Held};
 use crate::session::current::{self, Direct};
@@ -21,7 +21,7 @@ pub(super) const REQUESTS_AT_ONCE: usize = 32;
 
 /// What is running for a session.
 pub(super) enum Running {
-    Authenticate(BoxFuture<'static, Result<Option<String>, RequestError>>),
+    Authenticate(BoxFuture<'static, Result<Authentication, RequestError>>),
     Connect(BoxFuture<'static, ()>),
     /// With the bytes of its batch.
     Messages(BoxFuture<'static, Inbound>, Option<Handling>, usize),
@@ -44,6 +44,8 @@ pub(super) struct InService {
 
 struct InWork {
     id: u64,
+    /// How many frames of the session came before it, when that is counted.
+    number: u64,
     future: BoxFuture<'static, Result<Message, RequestError>>,
     /// When it was begun, if its time is taken.
     began: Option<Instant>,
@@ -91,7 +93,10 @@ impl Driver {
         loop {
             if let Some(running) = &mut self.running {
                 match running.poll(context) {
-                    Poll::Pending => break,
+                    Poll::Pending => {
+                        self.follow_batch(None);
+                        break;
+                    }
                     Poll::Ready(done) => {
                         self.running = None;
                         next = self.on_done(done, turn);
@@ -128,7 +133,7 @@ impl Driver {
     fn may_start(&self) -> bool {
         match &self.phase {
             Phase::Connecting(_) | Phase::Opening | Phase::Greeting => false,
-            Phase::Open => true,
+            Phase::Open | Phase::Suspended(_) => true,
             // A peer that never came in has said nothing that a handler should hear.
             Phase::Ended => self.was_open,
             Phase::Closing(closing) => self.was_open && closing.hands_over(),
@@ -200,11 +205,14 @@ impl Driver {
                             frames: inbound.remaining(),
                         });
                         let bytes = inbound.memory();
+                        self.begin_batch(&mut inbound);
                         let future = service.messages(self.session(), inbound);
                         self.running = Some(Running::Messages(future, handling, bytes));
                         return None;
                     }
+                    let before = inbound.remaining();
                     inbound.skip_messages();
+                    self.pass((before - inbound.remaining()) as u64);
                 }
             }
         }
@@ -215,6 +223,7 @@ impl Driver {
         match done {
             Done::Authenticated(result) => self.on_authenticated(result, turn),
             Done::Handled(inbound, handling) => {
+                self.follow_batch(Some(inbound.remaining() as u64));
                 if let Some(handling) = handling {
                     handling.record(&inbound, turn);
                 }
@@ -228,6 +237,12 @@ impl Driver {
             Done::Disconnected => self.finished = true,
         }
         None
+    }
+
+    /// How many frames came before the first request that is being answered.
+    pub(super) fn first_in_service(&self) -> Option<u64> {
+        let first = self.in_service.as_ref()?.requests.first()?;
+        Some(first.number)
     }
 
     fn requests_in_service(&self) -> usize {
@@ -258,6 +273,8 @@ impl Driver {
     fn start_request(&mut self, span: Span, message: Message, turn: &mut TurnContext<'_>) {
         let service = self.service();
         let id = span.id;
+        let number = self.passed();
+        self.pass(1);
         let in_use = self
             .in_service
             .as_ref()
@@ -275,6 +292,7 @@ impl Driver {
             let future = service.request(self.session(), message);
             let request = InWork {
                 id,
+                number,
                 future,
                 began,
                 bytes,
@@ -374,7 +392,7 @@ impl Driver {
 }
 
 enum Done {
-    Authenticated(Result<Option<String>, RequestError>),
+    Authenticated(Result<Authentication, RequestError>),
     Connected,
     Handled(Inbound, Option<Handling>),
     Disconnected,

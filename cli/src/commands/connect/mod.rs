@@ -150,7 +150,7 @@ fn build(
     if let Some(ping) = args.ping {
         timeouts.heartbeat = ping.0;
     }
-    let reconnect = match args.reconnect {
+    let reconnect = match args.reconnect || settings.is_reliable() {
         true => ReconnectPolicy::default(),
         false => ReconnectPolicy::disabled(),
     };
