@@ -21,6 +21,7 @@ mod events;
 mod group;
 mod handler;
 mod hub;
+pub mod pool;
 mod server;
 mod session;
 mod transport;
@@ -45,8 +46,8 @@ pub use config::{
 };
 pub use endpoint::{Address, CodecKind, Endpoint, Host};
 pub use error::{
-    CloseReason, ClosedBy, ConfigError, ConnectError, ErrorCode, RequestError, SendError,
-    ServerError,
+    CloseReason, ClosedBy, ConfigError, ConnectError, ErrorCode, PoolError, RequestError,
+    SendError, ServerError,
 };
 pub use executor::Executor;
 pub use group::{GroupError, GroupName, GroupNameError, GroupStats};
@@ -54,6 +55,7 @@ pub use handler::{
     Authentication, Authenticator, BoxFuture, Credentials, GroupGuard, Handler, Purpose, Router,
 };
 pub use message::{Message, MessageKind, Outgoing};
+pub use pool::{ClientPool, Multiplexer, Pool};
 pub use server::{
     BroadcastReport, ListenerStats, Server, ServerBuilder, ServerStats, StopReport, UdpStats,
 };
@@ -76,8 +78,16 @@ mod texts {
     struct Authentication;
     #[doc = include_str!("../docs/clients.md")]
     struct Clients;
+    #[doc = include_str!("../docs/guarantees.md")]
+    struct Guarantees;
+    #[doc = include_str!("../docs/reconnection.md")]
+    struct Reconnection;
+    #[doc = include_str!("../docs/back-pressure.md")]
+    struct BackPressure;
     #[doc = include_str!("../docs/containers.md")]
     struct Containers;
     #[doc = include_str!("../docs/metrics.md")]
     struct Metrics;
+    #[doc = include_str!("../docs/pools.md")]
+    struct Pools;
 }

@@ -189,6 +189,12 @@ events! {
         /// The application's handler of a breaker's changes panicked.
         circuit_handler_panicked: ERROR "the handler of a circuit breaker panicked" {}
     }
+    "pool" {
+        /// An item of a pool could not be made.
+        item_not_made: WARN limited "an item of the pool could not be made" { code, error }
+        /// A pool has closed: whether all was given back in time, and how many items were not.
+        pool_closed: DEBUG "pool closed" { in_order, left }
+    }
     "executor" {
         /// An executor dropped a handler without running it: its session ends.
         handler_not_run: ERROR limited "the executor dropped a handler" { session }

@@ -23,6 +23,9 @@ impl Driver {
         }
         // What a link receives without the session's doing is noted here only.
         self.note_memory();
+        if self.in_span(|driver| driver.check_identity(turn)) {
+            return turn.now;
+        }
         match &self.phase {
             Phase::Ended => return u64::MAX,
             Phase::Suspended(suspended) => {

@@ -244,12 +244,14 @@ impl Driver {
         if let Some(client_id) = hello.client_id.clone().filter(|id| !id.is_empty()) {
             let _ = self.shared.extra().client_id.set(client_id);
         }
-        let purpose = match self.is_resume_wanted() {
+        let purpose = match self.is_resume() {
             true => Purpose::Resume,
             false => Purpose::Open,
         };
-        if !self.authenticate(&mut hello, purpose) && !self.wants_resume() && self.welcome(turn.now)
-        {
+        if self.authenticate(&mut hello, purpose) {
+            return;
+        }
+        if !self.wants_resume() && self.welcome(turn.now) {
             self.open(turn.now);
         }
     }

@@ -127,6 +127,14 @@ impl Reliable {
         handled
     }
 
+    /// What was acknowledged may not have arrived with the link that was lost: it is said at once on the next one.
+    pub(crate) fn acknowledge_again(&mut self) {
+        self.acknowledged = 0;
+        self.acknowledged_bytes = 0;
+        // Long over.
+        self.ack_due = 1;
+    }
+
     pub(crate) fn has_unacknowledged_arrivals(&self, handled: u64) -> bool {
         handled > self.acknowledged
     }
