@@ -198,9 +198,9 @@ impl Outbox {
         mut room: Room,
     ) -> Vec<Waker> {
         while output.remaining() < most
-            && let Some(entry) = self
-                .entries
-                .pop_front_if(|entry| room.take(entry.frame_type(), entry.len()))
+            && let Some(entry) = self.entries.front()
+            && room.take(entry.frame_type(), entry.len())
+            && let Some(entry) = self.entries.pop_front()
         {
             self.bytes -= entry.len();
             match entry {
