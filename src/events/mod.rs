@@ -168,6 +168,10 @@ events! {
         refresh_failed: WARN "could not authenticate anew" { session, code, error }
         /// The server did not let the client back into a group.
         rejoin_failed: WARN "could not join the group again" { group, code, error }
+        /// An endpoint has failed too often and is left alone for a while.
+        endpoint_ejected: WARN limited "an endpoint is left alone" { endpoint, pause_ms }
+        /// An endpoint that was left alone works again.
+        endpoint_returned: INFO "an endpoint is back" { endpoint }
         /// A client has ended.
         client_stopped: INFO "client ended" { state }
         /// A task of a client panicked, which is a defect of the library.
