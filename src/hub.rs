@@ -12,6 +12,7 @@ use crate::config::{Limits, Reliability, Timeouts};
 use crate::executor::Execution;
 use crate::group::Groups;
 use crate::handler::{Authenticator, GroupGuard, Service};
+use crate::limits::{MemoryBudget, Rates};
 use crate::metrics::{PerformanceMonitor, Recorder, Role};
 use crate::pipeline::{OVERHEAD_MAX, Pipeline, SALT};
 use crate::session::shared::lock;
@@ -68,6 +69,10 @@ pub(crate) struct Hub {
     pub(crate) pipeline: Option<Pipeline>,
     /// What reliable sessions need; `None` when there are none.
     pub(crate) reliability: Option<Reliability>,
+    /// What sessions may receive; `None` when that is anything.
+    pub(crate) rates: Option<Box<Rates>>,
+    /// What sessions may hold.
+    pub(crate) budget: MemoryBudget,
     pub(crate) clock: Clock,
     /// What the sessions have done.
     pub(crate) recorder: Arc<Recorder>,
@@ -101,6 +106,8 @@ impl Hub {
         let drain_millis = AtomicU64::new(timeouts.drain.as_millis() as u64);
         Hub {
             role,
+            rates: Rates::new(&limits),
+            budget: MemoryBudget::process(),
             limits,
             timeouts,
             service,
@@ -126,6 +133,14 @@ impl Hub {
     /// Puts a pipeline between the sessions and their links.
     pub(crate) fn with_pipeline(mut self, pipeline: Option<Pipeline>) -> Self {
         self.pipeline = pipeline.filter(|pipeline| !pipeline.is_empty());
+        self
+    }
+
+    /// Counts what sessions hold for this budget instead of that of the process.
+    pub(crate) fn with_budget(mut self, budget: Option<MemoryBudget>) -> Self {
+        if let Some(budget) = budget {
+            self.budget = budget;
+        }
         self
     }
 

@@ -19,6 +19,7 @@ mod events;
 mod group;
 mod handler;
 mod hub;
+mod limits;
 mod server;
 mod session;
 mod transport;
@@ -48,6 +49,7 @@ pub use error::{
 pub use executor::Executor;
 pub use group::{GroupError, GroupName, GroupNameError, GroupStats};
 pub use handler::{Authenticator, BoxFuture, Credentials, GroupGuard, Handler, Router};
+pub use limits::{MemoryBudget, Rate, RatePolicy};
 pub use message::{Message, MessageKind, Outgoing};
 pub use server::{
     BroadcastReport, ListenerStats, Server, ServerBuilder, ServerStats, StopReport, UdpStats,

@@ -16,6 +16,7 @@ use crate::executor::{Execution, Executor};
 use crate::handler::{Authenticator, Closures, GroupGuard, Handler, HandlerService, Service};
 use crate::hub::Hub;
 use crate::message::Message;
+use crate::limits::{Handshakes, MemoryBudget};
 use crate::metrics::{PerformanceMonitor, Role};
 use crate::pipeline::Pipeline;
 use crate::session::Session;
@@ -48,6 +49,7 @@ pub struct ServerBuilder {
     execution: Option<Arc<Execution>>,
     pipeline: Option<Pipeline>,
     reliability: Option<Reliability>,
+    memory_budget: Option<MemoryBudget>,
     name: Option<String>,
     monitor: Option<PerformanceMonitor>,
 }
@@ -73,6 +75,7 @@ impl ServerBuilder {
             execution: None,
             pipeline: None,
             reliability: None,
+            memory_budget: None,
             name: None,
             monitor: None,
         }
@@ -276,6 +279,13 @@ impl ServerBuilder {
         self
     }
 
+    /// Counts what sessions hold for a budget of memory of their own, instead of the process's
+    /// ([`MemoryBudget::process`]).
+    pub fn memory_budget(mut self, budget: &MemoryBudget) -> Self {
+        self.memory_budget = Some(budget.clone());
+        self
+    }
+
     /// Sets the name of the server in metrics and on the dashboard, `server` by default. Servers of one monitor
     /// that have the same name are counted as one.
     pub fn name(mut self, name: impl Into<String>) -> Self {
@@ -376,7 +386,9 @@ impl ServerBuilder {
         )
         .with_pipeline(self.pipeline)
         .with_reliability(self.reliability)
+        .with_budget(self.memory_budget)
         .with_recorder(self.name.unwrap_or_else(|| "server".into()), self.monitor);
+        let handshakes = Handshakes::new(&hub.limits, hub.clock);
         Ok(Server {
             inner: Arc::new(Inner {
                 hub: Arc::new(hub),
@@ -395,6 +407,7 @@ impl ServerBuilder {
                 started_at: Mutex::new(None),
                 baseline: Mutex::new(ServerStats::default()),
                 per_ip: Mutex::new(HashMap::new()),
+                handshakes,
                 draining: AtomicBool::new(false),
             }),
         })

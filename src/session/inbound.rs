@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::codec::{FrameType, Span, msgi};
+use crate::limits::Batch;
 use crate::message::{Message, MessageKind, share};
 
 /// What a frame counts for beside its payload: about the memory that its entry in the list takes.
@@ -25,6 +26,8 @@ pub(crate) struct Inbound {
     /// listed in `spans`: their heads say where they are.
     plain: usize,
     plain_at: usize,
+    /// Whether the rates have let it in.
+    pub(crate) is_admitted: bool,
 }
 
 /// What is in a batch.
@@ -153,7 +156,7 @@ impl Inbound {
     }
 
     /// Payload bytes of the frames that are left.
-    fn payload_len(&self) -> usize {
+    pub(crate) fn payload_len(&self) -> usize {
         let plain = match self.plain {
             0 => 0,
             count => self.data().len() - self.plain_at - count * msgi::HEADER,
@@ -321,6 +324,32 @@ impl Inbound {
         (Inbound::new(Bytes::from(output), spans), self)
     }
 
+    /// Takes away what comes after the first `count` frames.
+    pub(crate) fn split_off(&mut self, count: usize) -> Inbound {
+        let mut rest = Inbound {
+            message: Message::binary(self.data().clone()),
+            ..Inbound::default()
+        };
+        if self.plain > 0 {
+            let mut at = self.plain_at;
+            for _ in 0..count.min(self.plain) {
+                at += msgi::HEADER + msgi::payload_len(&self.data()[at..]);
+            }
+            rest.plain_at = at;
+            rest.plain = self.plain.saturating_sub(count);
+            self.plain -= rest.plain;
+        }
+        // Frames that are plain come before all others, and mostly there are no others.
+        let listed = self.next + count.saturating_sub(self.plain);
+        if listed < self.spans.len() {
+            rest.spans = self.spans.split_off(listed);
+            if !self.owned.is_empty() {
+                rest.owned = self.owned.split_off(listed);
+            }
+        }
+        rest
+    }
+
     /// Whether there is a frame of such a type.
     pub(crate) fn has_any(&self, is_such: impl Fn(FrameType) -> bool) -> bool {
         let left = &self.spans[self.next..];
@@ -393,6 +422,28 @@ impl Inbound {
         for span in &mut self.spans[self.next..] {
             span.start -= start;
         }
+    }
+}
+
+/// As [`Inbound::first`] sees them, one after the other.
+impl Batch for Inbound {
+    fn count(&self) -> usize {
+        self.remaining()
+    }
+
+    fn bytes(&self) -> usize {
+        self.payload_len()
+    }
+
+    fn lengths(&self) -> impl Iterator<Item = usize> {
+        let mut at = self.plain_at;
+        let plain = (0..self.plain).map(move |_| {
+            let len = msgi::payload_len(&self.data()[at..]);
+            at += msgi::HEADER + len;
+            len
+        });
+        let listed = self.spans[self.next..].iter();
+        plain.chain(listed.map(|span| span.len as usize))
     }
 }
 

@@ -98,14 +98,21 @@ impl Driver {
                     }
                 }
             }
-            let inbound = match next.take() {
-                Some(inbound) => inbound,
-                None if !self.may_start() => break,
+            let (inbound, is_fresh) = match next.take() {
+                Some(inbound) => (inbound, true),
+                None if !self.may_start() || self.is_metered_out() => break,
                 None => match self.backlog.pop_front() {
                     Some(inbound) => {
                         self.backlog_bytes -= inbound.held_len();
-                        inbound
+                        (inbound, false)
                     }
+                    None => break,
+                },
+            };
+            let inbound = match self.meter {
+                None => inbound,
+                Some(_) => match self.admit(context, inbound, is_fresh, turn) {
+                    Some(inbound) => inbound,
                     None => break,
                 },
             };
@@ -342,6 +349,11 @@ impl Driver {
                 (FrameType::FAILURE, Message::binary(failure_payload(&error)))
             }
         };
+        self.send_answer(frame_type, id, message);
+    }
+
+    /// Sends an answer, which no policy may drop.
+    pub(super) fn send_answer(&self, frame_type: FrameType, id: u64, message: Message) {
         let mut message = Some(message);
         if current::send(&self.shared, frame_type, id, &mut message) != Direct::Taken
             && let Some(message) = message

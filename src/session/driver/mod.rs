@@ -16,6 +16,7 @@ mod closing;
 mod deadlines;
 mod goodbye;
 mod lane;
+mod metering;
 mod opening;
 mod staging;
 
@@ -42,6 +43,7 @@ use super::{Session, State, current};
 use crate::codec::{FrameType, Framing};
 use crate::error::{CloseReason, ConnectError, ErrorCode};
 use crate::events::{self, shown};
+use crate::limits::Meter;
 use crate::metrics::{EventLevel, Held, Note, WorkerRecorder};
 use crate::worker::{BroadcastFrames, Delivery, Place};
 
@@ -166,6 +168,10 @@ pub(crate) struct Driver {
     opened: Option<Box<Opened>>,
     /// The hello that welcome is about, while a pipeline may be agreed on.
     greeted: Option<Box<Greeted>>,
+    /// What the session has received, when rates are limited.
+    meter: Option<Box<Meter>>,
+    /// Whether the session is not read because the process holds too much.
+    paused_by_memory: bool,
     /// The stages that messages go through, if there are any.
     staging: Option<Box<Staging>>,
     /// Frees the session's place among the connections.
@@ -196,6 +202,7 @@ impl Driver {
             shared.transport().scheme(),
             shared.remote(),
         );
+        let meter = shared.hub().rates.as_ref().map(|_| Box::default());
         Driver {
             shared,
             link: Some(link),
@@ -220,6 +227,8 @@ impl Driver {
             ping_sent: 0,
             opened,
             greeted: None,
+            meter,
+            paused_by_memory: false,
             staging: None,
             permit,
             disconnect_started: false,
@@ -318,6 +327,9 @@ impl Driver {
         if self.staging.is_some() {
             self.check_staging(turn.now);
         }
+        if self.is_metered_out() {
+            self.check_meter(context);
+        }
         let mut budget = TURN_BUDGET;
         let mut incoming = None;
         loop {
@@ -360,6 +372,9 @@ impl Driver {
             && let Some(reason) = self.shared.extra().close_request.get().cloned()
         {
             self.close_local(reason, turn.now);
+        }
+        if signals & signal::SHED != 0 {
+            self.on_shed(turn.now);
         }
         if signals & signal::DRAIN != 0 {
             self.drain(turn);
