@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 
 use crate::config::QueuePolicy;
 use crate::error::{ErrorCode, SendError};
-use crate::message::Message;
 use crate::limits::MemoryBudget;
+use crate::message::Message;
 use crate::metrics::{MemberMemory, QueueAccount};
 use crate::session::Session;
 use crate::session::shared::lock;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex};
 
-use super::meter::{Spent, Level};
+use super::meter::{Level, Spent};
 use crate::session::shared::lock;
 
 /// Addresses that are kept before those are forgotten that matter no more.

@@ -236,7 +236,11 @@ impl MemoryBudget {
             if session.is_shed() {
                 leaving += held;
             } else if !self.is_little(held) {
-                let age = session.hub().clock.now().saturating_sub(session.connected_at);
+                let age = session
+                    .hub()
+                    .clock
+                    .now()
+                    .saturating_sub(session.connected_at);
                 let rate = session.counters.bytes_sent.load(Relaxed) / (age + 1);
                 worst.push((held, rate, session));
             }

@@ -68,7 +68,10 @@ mod tests {
     use super::*;
 
     fn pace(per_second: u64, burst: Duration) -> Pace {
-        Pace { per_second, burst: burst.as_nanos() as u64 }
+        Pace {
+            per_second,
+            burst: burst.as_nanos() as u64,
+        }
     }
 
     #[test]

@@ -216,17 +216,13 @@ impl Meter {
     }
 
     /// Ends a wait whose time has come.
+    #[inline]
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) {
         if let Some(wait) = &mut self.wait
             && wait.timer.as_mut().poll(context).is_ready()
         {
             self.wait = None;
         }
-    }
-
-    /// Ends a wait before its time.
-    pub(crate) fn stop_waiting(&mut self) {
-        self.wait = None;
     }
 
     /// Waits until this moment; whoever has `context` is woken then.
@@ -280,7 +276,10 @@ impl Meter {
             messages: batch.count() as u64,
             bytes: batch.bytes() as u64,
         };
-        if self.levels(rates).all(|(level, spent)| level.fits(spent, all, now)) {
+        if self
+            .levels(rates)
+            .all(|(level, spent)| level.fits(spent, all, now))
+        {
             self.spend(rates, all, now);
             return (Verdict::All, now);
         }
@@ -324,7 +323,10 @@ impl Meter {
             amount.messages += 1;
             amount.bytes = next;
         }
-        let due = self.levels(rates).map(|(level, spent)| level.due(spent, amount)).max();
+        let due = self
+            .levels(rates)
+            .map(|(level, spent)| level.due(spent, amount))
+            .max();
         self.spend(rates, amount, now);
         (
             Verdict::Later(amount.messages as usize),

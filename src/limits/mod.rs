@@ -18,8 +18,8 @@ mod meter;
 mod process;
 mod rate;
 
-pub use self::budget::MemoryBudget;
 pub(crate) use self::budget::BudgetAccount;
+pub use self::budget::MemoryBudget;
 pub use self::rate::{Rate, RatePolicy};
 
 pub(crate) use self::admission::Admission;

@@ -29,7 +29,9 @@ fn known() -> Option<u64> {
 mod parse {
     /// The machine's memory, from `/proc/meminfo`.
     pub(super) fn machine(text: &str) -> Option<u64> {
-        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("MemTotal:"))?;
         let kib: u64 = line.split_ascii_whitespace().next()?.parse().ok()?;
         kib.checked_mul(1024)
     }

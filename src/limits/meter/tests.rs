@@ -66,7 +66,10 @@ fn what_is_dropped_does_not_count() {
     let meter = &mut Meter::default();
     let first = |count| Verdict::First { count, ends: false };
     assert_eq!(ask(meter, &rates, &[1; 1_000], SECOND).0, first(10));
-    assert_eq!(ask(meter, &rates, &[1; 1_000], SECOND + 500 * MILLI).0, first(5));
+    assert_eq!(
+        ask(meter, &rates, &[1; 1_000], SECOND + 500 * MILLI).0,
+        first(5)
+    );
 }
 
 #[test]
@@ -75,7 +78,13 @@ fn bytes_are_counted_message_by_message() {
     let rates = rates(|limits| limits.session_rate = Some(rate));
     let meter = &mut Meter::default();
     let (verdict, _) = ask(meter, &rates, &[400, 400, 400, 1], SECOND);
-    assert_eq!(verdict, Verdict::First { count: 2, ends: false });
+    assert_eq!(
+        verdict,
+        Verdict::First {
+            count: 2,
+            ends: false
+        }
+    );
 }
 
 #[test]
@@ -96,14 +105,23 @@ fn where_several_rates_are_exceeded_the_strictest_counts() {
         limits.server_rate = Some(Rate::new(10, 0).when_exceeded(RatePolicy::Disconnect));
     });
     let (verdict, _) = ask(&mut Meter::default(), &rates, &[1; 11], SECOND);
-    assert_eq!(verdict, Verdict::First { count: 10, ends: true });
+    assert_eq!(
+        verdict,
+        Verdict::First {
+            count: 10,
+            ends: true
+        }
+    );
 }
 
 #[test]
 fn sessions_that_wait_for_a_common_rate_have_their_turns_one_after_the_other() {
     let rates = rates(|limits| limits.server_rate = Some(Rate::new(1_000, 0)));
     let mut meters: Vec<Meter> = (0..10).map(|_| Meter::default()).collect();
-    assert_eq!(ask(&mut meters[0], &rates, &[1; 1_000], SECOND).0, Verdict::All);
+    assert_eq!(
+        ask(&mut meters[0], &rates, &[1; 1_000], SECOND).0,
+        Verdict::All
+    );
     for round in 0..5 {
         for (index, meter) in meters.iter_mut().enumerate() {
             let (verdict, due) = ask(meter, &rates, &[1; 50], SECOND);
@@ -119,11 +137,19 @@ fn sessions_of_one_address_share_its_rate_and_those_of_others_do_not() {
     let rates = rates(|limits| limits.ip_rate = Some(rate));
     let ask = |last: u8| {
         let ip = || Some(IpAddr::from(Ipv4Addr::new(10, 0, 0, last)));
-        Meter::default().admit(&rates, &Lengths(vec![1; 10]), ip, SECOND).0
+        Meter::default()
+            .admit(&rates, &Lengths(vec![1; 10]), ip, SECOND)
+            .0
     };
     assert_eq!(ask(1), Verdict::All);
     // It is another session, and the first is gone.
-    assert_eq!(ask(1), Verdict::First { count: 0, ends: false });
+    assert_eq!(
+        ask(1),
+        Verdict::First {
+            count: 0,
+            ends: false
+        }
+    );
     assert_eq!(ask(2), Verdict::All);
 }
 
@@ -142,10 +168,18 @@ fn addresses_that_matter_no_more_are_forgotten() {
 fn frames_that_are_no_messages_have_a_rate_of_their_own() {
     let rates = rates(|limits| limits.session_rate = Some(Rate::new(1, 0)));
     let meter = &mut Meter::default();
-    assert_eq!(meter.note_control(&rates, 9_000, 90_000, || None, SECOND), None);
+    assert_eq!(
+        meter.note_control(&rates, 9_000, 90_000, || None, SECOND),
+        None
+    );
     assert_eq!(ask(meter, &rates, &[1], SECOND).0, Verdict::All);
-    let (until, ends) = meter.note_control(&rates, 9_000, 90_000, || None, SECOND).unwrap();
-    assert!(until > SECOND + 700 * MILLI && until < 2 * SECOND, "{until}");
+    let (until, ends) = meter
+        .note_control(&rates, 9_000, 90_000, || None, SECOND)
+        .unwrap();
+    assert!(
+        until > SECOND + 700 * MILLI && until < 2 * SECOND,
+        "{until}"
+    );
     assert!(!ends);
 }
 

@@ -20,7 +20,10 @@ impl Driver {
     /// Whether frames that wait have to wait on because of a rate.
     #[inline]
     pub(super) fn is_metered_out(&self) -> bool {
+        // Whoever has said its last word does not slow down for it.
         self.meter.as_ref().is_some_and(|meter| meter.is_waiting())
+            && !self.read_ended
+            && !self.is_closing()
     }
 
     /// Whether a rate keeps the link from being read.
@@ -60,7 +63,7 @@ impl Driver {
             }
             Verdict::Later(count) => {
                 let mut rest = inbound.split_off(count);
-                if matches!(self.phase, Phase::Closing(_) | Phase::Ended) {
+                if self.read_ended || self.is_closing() {
                     if let Some(meter) = &mut self.meter {
                         meter.force(rates, &rest, now);
                     }
@@ -70,7 +73,12 @@ impl Driver {
                 }
                 self.put_back(rest, is_fresh);
                 self.put_back(inbound, is_fresh);
-                self.shared.hub().recorder.totals.throttled.fetch_add(1, Relaxed);
+                self.shared
+                    .hub()
+                    .recorder
+                    .totals
+                    .throttled
+                    .fetch_add(1, Relaxed);
                 self.wait_until(due, false, context);
                 None
             }
@@ -122,15 +130,10 @@ impl Driver {
         }
     }
 
-    /// Ends a wait that is over, or that nobody waits for any more.
-    #[cold]
+    /// Ends a wait that is over.
     pub(super) fn check_meter(&mut self, context: &mut Context<'_>) {
-        let is_closing = self.is_closing();
         if let Some(meter) = &mut self.meter {
-            match is_closing {
-                true => meter.stop_waiting(),
-                false => meter.poll(context),
-            }
+            meter.poll(context);
         }
     }
 
@@ -158,7 +161,12 @@ impl Driver {
         if ends {
             return self.end_rate_limited(now);
         }
-        self.shared.hub().recorder.totals.throttled.fetch_add(1, Relaxed);
+        self.shared
+            .hub()
+            .recorder
+            .totals
+            .throttled
+            .fetch_add(1, Relaxed);
         self.wait_until(until, true, context);
     }
 
@@ -261,7 +269,9 @@ impl Driver {
             ErrorCode::SlowConsumer,
             "the memory for queued messages is used up, and this session holds most of it",
         );
-        self.close_local(reason, now);
+        if !self.is_closing() {
+            self.close_local(reason, now);
+        }
         let is_short = self.shared.hub().budget.is_short();
         if let Phase::Closing(closing) = &mut self.phase {
             closing.deadline = closing.deadline.min(now + SHED_MILLIS);

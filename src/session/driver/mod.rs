@@ -327,7 +327,7 @@ impl Driver {
         if self.staging.is_some() {
             self.check_staging(turn.now);
         }
-        if self.is_metered_out() {
+        if self.meter.is_some() {
             self.check_meter(context);
         }
         let mut budget = TURN_BUDGET;
