@@ -127,7 +127,7 @@ async fn what_still_waits_at_the_end_is_handed_over(over: Over) {
     }
     peer.send(Frame::new(kind::DISCONNECT, "")).await;
     let began = Instant::now();
-    drop(peer);
+    peer.shutdown().await;
     for number in 0..20 {
         assert_eq!(number_of(events.message().await.payload()), number);
     }

@@ -52,7 +52,7 @@ impl Driver {
         }
         let now = turn.now.saturating_mul(MILLI);
         let peer = || self.shared.remote().map(|addr| addr.ip());
-        let (verdict, due) = meter.admit(&**rates, &inbound, peer, now);
+        let (verdict, due) = meter.admit(rates, &inbound, peer, now);
         inbound.is_admitted = true;
         match verdict {
             Verdict::All => Some(inbound),
