@@ -138,7 +138,8 @@ async fn run(plan: &Plan) -> Result<bool, String> {
     while began.elapsed() < Duration::from_secs(plan.seconds) {
         let mut message = vec![0; plan.size];
         message[..NUMBER].copy_from_slice(&number.to_be_bytes());
-        server.broadcast(message).await;
+        let sent = server.broadcast(message).await;
+        sent.map_err(|error| error.to_string())?;
         number += 1;
         if number.is_multiple_of(32) {
             resident_peak = resident_peak.max(resident());
