@@ -69,6 +69,9 @@ pub struct MemoryBudget {
 
 struct Inner {
     limit: usize,
+    /// Where shedding begins, and where it ends.
+    high: usize,
+    low: usize,
     used: Used,
     peak: AtomicUsize,
     shed: AtomicU64,
@@ -87,9 +90,12 @@ struct Used(AtomicUsize);
 impl MemoryBudget {
     /// A budget of so many bytes, at least 64 KiB.
     pub fn new(limit: usize) -> Self {
+        let limit = limit.max(LIMIT_MIN);
         MemoryBudget {
             inner: Arc::new(Inner {
-                limit: limit.max(LIMIT_MIN),
+                limit,
+                high: limit / 8 * 7,
+                low: limit / 4 * 3,
                 used: Used::default(),
                 peak: AtomicUsize::new(0),
                 shed: AtomicU64::new(0),
@@ -131,18 +137,10 @@ impl MemoryBudget {
         self.inner.shed.load(Relaxed)
     }
 
-    fn high(&self) -> usize {
-        self.inner.limit / 8 * 7
-    }
-
-    fn low(&self) -> usize {
-        self.inner.limit / 4 * 3
-    }
-
     /// Whether sessions are to be shed.
     #[inline]
     pub(crate) fn is_tight(&self) -> bool {
-        self.used() >= self.high()
+        self.used() >= self.inner.high
     }
 
     /// Whether nothing is left.
@@ -153,7 +151,7 @@ impl MemoryBudget {
 
     /// Whether those that were shed still have to make room.
     pub(crate) fn is_short(&self) -> bool {
-        self.used() > self.low()
+        self.used() > self.inner.low
     }
 
     /// Whether so many bytes are less than half of a session's share.
@@ -183,7 +181,7 @@ impl MemoryBudget {
         if sum > self.inner.peak.load(Relaxed) {
             self.inner.peak.fetch_max(sum, Relaxed);
         }
-        sum >= self.high()
+        sum >= self.inner.high
     }
 
     /// A session has begun.
@@ -251,7 +249,7 @@ impl MemoryBudget {
         let mut left = self.used().saturating_sub(leaving);
         let mut chosen = Vec::new();
         for (held, _, session) in worst {
-            if left <= self.low() {
+            if left <= self.inner.low {
                 break;
             }
             if session.choose_to_shed() {

@@ -456,3 +456,66 @@ fn kind_of(span: &Span) -> MessageKind {
         _ => MessageKind::Binary,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Frames of these lengths, as one read brings them: plain, in a list, or as values.
+    fn frames(lengths: &[usize], form: u8) -> Inbound {
+        let (mut data, mut spans, mut owned) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, &len) in lengths.iter().enumerate() {
+            let payload = vec![index as u8; len];
+            let start = data.len() + msgi::HEADER;
+            data.extend_from_slice(b"MSGI");
+            data.extend_from_slice(&(len as u32 + 10).to_be_bytes());
+            data.extend_from_slice(&FrameType::DATA.0.to_be_bytes());
+            data.extend_from_slice(&payload);
+            spans.push(Span::data(start, len, false));
+            owned.push(Bytes::from(payload));
+        }
+        match form {
+            0 => Inbound::plain(data.into(), lengths.len(), Vec::new()),
+            1 => Inbound::new(data.into(), spans),
+            _ => Inbound::from_values(spans, owned),
+        }
+    }
+
+    fn payloads(mut inbound: Inbound) -> Vec<Vec<u8>> {
+        let messages = std::iter::from_fn(|| inbound.take_next());
+        messages
+            .map(|(_, message)| message.payload().to_vec())
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn a_batch_that_is_split_has_the_same_frames_in_the_same_order(
+            lengths in prop::collection::vec(0..20usize, 0..12),
+            taken in 0..4usize,
+            count in 0..14usize,
+            detached in any::<bool>(),
+            form in 0..3u8,
+        ) {
+            let (mut whole, mut first) = (frames(&lengths, form), frames(&lengths, form));
+            for _ in 0..taken.min(lengths.len()) {
+                whole.skip_one();
+                first.skip_one();
+            }
+            prop_assert_eq!(whole.count(), whole.lengths().count());
+            prop_assert_eq!(whole.bytes(), whole.lengths().sum::<usize>());
+            let mut rest = first.split_off(count);
+            if detached {
+                rest.detach();
+            }
+            prop_assert_eq!(first.count(), count.min(whole.count()));
+            prop_assert_eq!(first.count() + rest.count(), whole.count());
+            prop_assert_eq!(first.bytes() + rest.bytes(), whole.bytes());
+            let mut both = payloads(first);
+            both.extend(payloads(rest));
+            prop_assert_eq!(both, payloads(whole));
+        }
+    }
+}

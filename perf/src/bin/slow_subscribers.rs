@@ -18,7 +18,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use network_system::{
-    Client, Handler, Limits, MemoryBudget, Message, QueuePolicy, Server, Session, Timeouts,
+    Client, Handler, Limits, MemoryBudget, Message, QueuePolicy, Server, Session, SocketOptions,
+    Timeouts,
 };
 use network_system_perf::args::Args;
 use serde_json::json;
@@ -88,10 +89,19 @@ impl Handler for Reading {
     }
 }
 
+/// What the system holds is not the library's, and hides for long that somebody does not read.
+fn small_buffers() -> SocketOptions {
+    let mut options = SocketOptions::default();
+    options.send_buffer_size = 64 * 1024;
+    options.receive_buffer_size = 64 * 1024;
+    options
+}
+
 async fn subscribe(url: &str, got: &Arc<Got>, budget: &MemoryBudget) -> Result<Client, String> {
     let client = Client::builder()
         .endpoint(url)
         .memory_budget(budget)
+        .socket(small_buffers())
         .handler(Reading(Arc::clone(got)))
         .build()
         .map_err(|error| error.to_string())?;
@@ -112,6 +122,7 @@ async fn run(plan: &Plan) -> Result<bool, String> {
         .limits(limits)
         .timeouts(Timeouts::default())
         .memory_budget(&budget)
+        .socket(small_buffers())
         .build()
         .map_err(|error| error.to_string())?;
     server.start().await.map_err(|error| error.to_string())?;
@@ -166,8 +177,9 @@ async fn run(plan: &Plan) -> Result<bool, String> {
     let open = server.session_count();
     let ended = plan.subscribers - open;
     let most = budget.limit() + plan.subscribers * plan.size;
-    // What stalled subscribers did not get was dropped, lost with their session, or is still in a queue.
-    let counted = stats.dropped > 0 || ended > 0 || budget.used() > 0;
+    // More than fits into a queue was dropped, or its session has ended.
+    let took_all = number * (plan.size as u64) < plan.outbox as u64;
+    let counted = stats.dropped > 0 || ended > 0 || took_all;
     let passed = complete == readers.len()
         && budget.peak() <= most
         && ended <= plan.stalled

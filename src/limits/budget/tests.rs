@@ -51,7 +51,7 @@ fn all_that_hold_little_hold_less_than_is_left_after_shedding() {
         while budget.is_little(most + STEP) {
             most += STEP;
         }
-        assert!(most * sessions <= budget.low(), "{most} * {sessions}");
+        assert!(most * sessions <= budget.inner.low, "{most} * {sessions}");
     }
 }
 

@@ -77,6 +77,7 @@ impl Driver {
     }
 
     /// Runs what can run. Called inside [`current::enter`].
+    #[inline(always)]
     pub(super) fn run_lane(
         &mut self,
         context: &mut Context<'_>,
@@ -98,24 +99,22 @@ impl Driver {
                     }
                 }
             }
-            let (inbound, is_fresh) = match next.take() {
-                Some(inbound) => (inbound, true),
+            let mut is_fresh = true;
+            let mut inbound = match next.take() {
+                Some(inbound) => inbound,
                 None if !self.may_start() || self.is_metered_out() => break,
                 None => match self.backlog.pop_front() {
                     Some(inbound) => {
                         self.backlog_bytes -= inbound.held_len();
-                        (inbound, false)
+                        is_fresh = false;
+                        inbound
                     }
                     None => break,
                 },
             };
-            let inbound = match self.meter {
-                None => inbound,
-                Some(_) => match self.admit(context, inbound, is_fresh, turn) {
-                    Some(inbound) => inbound,
-                    None => break,
-                },
-            };
+            if self.meter.is_some() && !self.admit(context, &mut inbound, is_fresh, turn) {
+                break;
+            }
             if let Some(rest) = self.start(inbound, turn) {
                 // It has to wait for a request to end.
                 self.backlog_bytes += rest.held_len();

@@ -34,32 +34,34 @@ impl Driver {
             .is_some_and(|meter| meter.stops_reading())
     }
 
-    /// Asks the rates for a batch that is next. Returns what may be handed over now; what has to wait is in the
-    /// backlog again. `is_fresh` says that the batch is a part of the worker's buffer.
+    /// Asks the rates for a batch that is next, and leaves of it what may be handed over now; false when that is
+    /// nothing until later. What has to wait is in the backlog again. `is_fresh` says that the batch is a part of the
+    /// worker's buffer.
+    #[inline(never)]
     pub(super) fn admit(
         &mut self,
         context: &mut Context<'_>,
-        mut inbound: Inbound,
+        inbound: &mut Inbound,
         is_fresh: bool,
         turn: &mut TurnContext<'_>,
-    ) -> Option<Inbound> {
+    ) -> bool {
         let hub = std::sync::Arc::clone(self.shared.hub());
         let (Some(meter), Some(rates)) = (&mut self.meter, &hub.rates) else {
-            return Some(inbound);
+            return true;
         };
         if inbound.is_admitted || inbound.is_empty() {
-            return Some(inbound);
+            return true;
         }
         let now = turn.now.saturating_mul(MILLI);
         let peer = || self.shared.remote().map(|addr| addr.ip());
-        let (verdict, due) = meter.admit(rates, &inbound, peer, now);
+        let (verdict, due) = meter.admit(rates, inbound, peer, now);
         inbound.is_admitted = true;
         match verdict {
-            Verdict::All => Some(inbound),
+            Verdict::All => true,
             Verdict::Part(count) => {
                 let rest = inbound.split_off(count);
                 self.put_back(rest, is_fresh);
-                Some(inbound)
+                true
             }
             Verdict::Later(count) => {
                 let mut rest = inbound.split_off(count);
@@ -69,18 +71,13 @@ impl Driver {
                     }
                     rest.is_admitted = true;
                     self.put_back(rest, is_fresh);
-                    return Some(inbound);
+                    return true;
                 }
                 self.put_back(rest, is_fresh);
-                self.put_back(inbound, is_fresh);
-                self.shared
-                    .hub()
-                    .recorder
-                    .totals
-                    .throttled
-                    .fetch_add(1, Relaxed);
+                self.put_back(std::mem::take(inbound), is_fresh);
+                hub.recorder.totals.throttled.fetch_add(1, Relaxed);
                 self.wait_until(due, false, context);
-                None
+                false
             }
             Verdict::First { count, ends } => {
                 let rest = inbound.split_off(count);
@@ -88,11 +85,11 @@ impl Driver {
                 self.note_rate_limited(dropped);
                 if ends && !self.is_closing() {
                     // What was let in is still handled.
-                    self.put_back(inbound, is_fresh);
+                    self.put_back(std::mem::take(inbound), is_fresh);
                     self.end_rate_limited(turn.now);
-                    return None;
+                    return false;
                 }
-                Some(inbound)
+                true
             }
         }
     }
