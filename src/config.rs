@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::error::ConfigError;
-use crate::limits::Rate;
+use crate::limits::{Rate, RatePolicy};
 
 /// What happens to a message that finds the outbox of its session full.
 ///
@@ -149,6 +149,21 @@ impl Limits {
         }
         Ok(())
     }
+
+    /// A reliable session drops nothing.
+    pub(crate) fn check_reliable(&self) -> Result<(), ConfigError> {
+        for (name, rate) in [
+            ("session_rate", &self.session_rate),
+            ("ip_rate", &self.ip_rate),
+            ("server_rate", &self.server_rate),
+        ] {
+            if rate.is_some_and(|rate| rate.when_exceeded == RatePolicy::Drop) {
+                let expected = "wait or disconnect: a reliable session drops nothing";
+                return Err(ConfigError::option(name, "drop", expected));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// How long to wait for what. A duration of zero switches the deadline off, where that is said.
@@ -263,12 +278,14 @@ impl Default for Reliability {
 }
 
 impl Reliability {
+    /// The longest time that a session is kept without a link.
+    pub(crate) const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
     pub(crate) fn check(&self, when_full: QueuePolicy) -> Result<(), ConfigError> {
         if !(1024..=MESSAGE_SIZE_MAX).contains(&self.window) {
             return Err(ConfigError::option("window", self.window, "1 KiB to 1 GiB"));
         }
-        let day = Duration::from_secs(24 * 3600);
-        if self.resume.is_zero() || self.resume > day {
+        if self.resume.is_zero() || self.resume > Reliability::LONGEST {
             let value = format!("{:?}", self.resume);
             return Err(ConfigError::option(
                 "resume",

@@ -264,6 +264,8 @@ struct Inner {
     code: ErrorCode,
     text: Cow<'static, str>,
     source: Source,
+    /// Whether a connection ended while something was under way on it.
+    is_lost: bool,
 }
 
 macro_rules! carrier {
@@ -274,7 +276,7 @@ macro_rules! carrier {
         impl $name {
             #[allow(dead_code)]
             pub(crate) fn new(code: ErrorCode, text: impl Into<Cow<'static, str>>) -> Self {
-                $name(Box::new(Inner { code, text: text.into(), source: None }))
+                $name(Box::new(Inner { code, text: text.into(), source: None, is_lost: false }))
             }
 
             #[allow(dead_code)]
@@ -283,7 +285,7 @@ macro_rules! carrier {
                 text: impl Into<Cow<'static, str>>,
                 source: impl Into<Box<dyn StdError + Send + Sync>>,
             ) -> Self {
-                $name(Box::new(Inner { code, text: text.into(), source: Some(source.into()) }))
+                $name(Box::new(Inner { code, text: text.into(), source: Some(source.into()), is_lost: false }))
             }
 
             /// The code of the error.
@@ -343,6 +345,10 @@ carrier! {
     /// A request got no answer.
     RequestError
 }
+carrier! {
+    /// There is no item of a [`Pool`](crate::pool::Pool) to be had.
+    PoolError
+}
 
 impl From<ConfigError> for ServerError {
     fn from(error: ConfigError) -> Self {
@@ -353,6 +359,41 @@ impl From<ConfigError> for ServerError {
 impl From<ConfigError> for ConnectError {
     fn from(error: ConfigError) -> Self {
         ConnectError(error.0)
+    }
+}
+
+impl From<ConfigError> for PoolError {
+    fn from(error: ConfigError) -> Self {
+        PoolError(error.0)
+    }
+}
+
+impl From<ConnectError> for PoolError {
+    fn from(error: ConnectError) -> Self {
+        PoolError(error.0)
+    }
+}
+
+/// A request that found no client.
+impl From<PoolError> for RequestError {
+    fn from(error: PoolError) -> Self {
+        RequestError(error.0)
+    }
+}
+
+impl PoolError {
+    /// Why an item could not be made, for a [manager](crate::pool::Manage) of your own: `connection_failed`, with
+    /// what lies below.
+    pub fn failed(
+        text: impl Into<Cow<'static, str>>,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        PoolError::with_source(ErrorCode::ConnectionFailed, text, source)
+    }
+
+    /// The same with a code of the caller's choice.
+    pub fn with_code(code: ErrorCode, text: impl Into<Cow<'static, str>>) -> Self {
+        PoolError::new(code, text)
     }
 }
 
@@ -426,12 +467,33 @@ impl RequestError {
         RequestError::new(code, text)
     }
 
+    /// Whether the connection ended before the answer came: the request may have been carried out or not. The
+    /// [code](Self::code) says why it ended.
+    pub fn is_connection_lost(&self) -> bool {
+        self.0.is_lost
+    }
+
     pub(crate) fn closed(reason: &CloseReason) -> Self {
         let code = reason.code().unwrap_or(ErrorCode::ConnectionClosed);
         RequestError::new(
             code,
             format!("the session ended before the answer came: {reason}"),
         )
+        .lost()
+    }
+
+    /// The same, as the connection has ended.
+    pub(crate) fn lost(mut self) -> Self {
+        self.0.is_lost = true;
+        self
+    }
+
+    /// The same, after so many attempts.
+    pub(crate) fn after(mut self, attempts: u32) -> Self {
+        if attempts > 1 {
+            self.0.text = format!("{} (attempt {attempts})", self.0.text).into();
+        }
+        self
     }
 }
 

@@ -1,6 +1,6 @@
 //! What all sessions of one server or client have in common.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,9 +9,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::config::{Limits, Reliability, Timeouts};
+use crate::error::{CloseReason, ErrorCode};
 use crate::executor::Execution;
 use crate::group::Groups;
-use crate::handler::{Authenticator, GroupGuard, Service};
+use crate::handler::{Authenticate, Guard, Service};
 use crate::limits::{MemoryBudget, Rates};
 use crate::metrics::{PerformanceMonitor, Recorder, Role};
 use crate::pipeline::{OVERHEAD_MAX, Pipeline, SALT};
@@ -50,6 +51,12 @@ impl Clock {
             + 1
     }
 
+    /// A moment as this clock has it, at least 1.
+    pub(crate) fn millis(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.epoch).as_millis();
+        u64::try_from(since).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
     pub(crate) fn instant(&self, millis: u64) -> Instant {
         self.epoch + Duration::from_millis(millis.saturating_sub(1))
     }
@@ -63,8 +70,8 @@ pub(crate) struct Hub {
     pub(crate) service: Arc<dyn Service>,
     /// Where handlers of single sessions run too.
     pub(crate) execution: Option<Arc<Execution>>,
-    pub(crate) authenticator: Option<Arc<dyn Authenticator>>,
-    pub(crate) group_guard: Option<Arc<dyn GroupGuard>>,
+    pub(crate) authenticator: Option<Arc<dyn Authenticate>>,
+    pub(crate) group_guard: Option<Guard>,
     /// What messages go through; `None` when that is nothing.
     pub(crate) pipeline: Option<Pipeline>,
     /// What reliable sessions need; `None` when there are none.
@@ -91,7 +98,17 @@ pub(crate) struct Hub {
     drain_millis: AtomicU64,
     /// What the goaway of a draining server says, plus 1; on a client, what the server's said. 0 for none.
     goaway: AtomicU64,
+    /// Notified when a client hears a goaway.
+    pub(crate) goaway_heard: Notify,
+    /// Sessions without a link, the one that has waited longest first.
+    suspended: Mutex<BTreeMap<u64, Session>>,
+    next_suspended: AtomicU64,
+    /// The second in which attempts to resume were last refused, and how many.
+    refused_resumes: AtomicU64,
 }
+
+/// Attempts a second to resume sessions that are not there that are answered as such.
+const REFUSED_RESUMES: u64 = 1_000;
 
 impl Hub {
     pub(crate) fn new(
@@ -100,8 +117,8 @@ impl Hub {
         timeouts: Timeouts,
         service: Arc<dyn Service>,
         execution: Option<Arc<Execution>>,
-        authenticator: Option<Arc<dyn Authenticator>>,
-        group_guard: Option<Arc<dyn GroupGuard>>,
+        authenticator: Option<Arc<dyn Authenticate>>,
+        group_guard: Option<Guard>,
     ) -> Self {
         let drain_millis = AtomicU64::new(timeouts.drain.as_millis() as u64);
         Hub {
@@ -127,6 +144,10 @@ impl Hub {
             ended: Notify::new(),
             drain_millis,
             goaway: AtomicU64::new(0),
+            goaway_heard: Notify::new(),
+            suspended: Mutex::new(BTreeMap::new()),
+            next_suspended: AtomicU64::new(0),
+            refused_resumes: AtomicU64::new(0),
         }
     }
 
@@ -217,6 +238,53 @@ impl Hub {
 
     pub(crate) fn set_drain_millis(&self, millis: u64) {
         self.drain_millis.store(millis, Ordering::Release);
+    }
+
+    /// A session has lost its link. The one that has waited longest gives way when there are too many. Returns its
+    /// place among them.
+    pub(crate) fn suspend(&self, session: &Session) -> u64 {
+        let place = self.next_suspended.fetch_add(1, Ordering::Relaxed);
+        let most = self
+            .reliability
+            .as_ref()
+            .map_or(0, |reliability| reliability.suspended_sessions);
+        let oldest = {
+            let mut suspended = lock(&self.suspended);
+            suspended.insert(place, session.clone());
+            match suspended.len() > most {
+                true => suspended.pop_first(),
+                false => None,
+            }
+        };
+        if let Some((_, oldest)) = oldest {
+            let text = "too many sessions wait for a connection";
+            let reason = CloseReason::with_code(ErrorCode::SessionExpired, text);
+            oldest.shared.expire(reason);
+        }
+        place
+    }
+
+    pub(crate) fn unsuspend(&self, place: u64) {
+        lock(&self.suspended).remove(&place);
+    }
+
+    /// Sessions without a link.
+    pub(crate) fn suspended_count(&self) -> usize {
+        lock(&self.suspended).len()
+    }
+
+    /// Whether one more attempt to resume a session that is not there is answered as such in this second.
+    pub(crate) fn may_refuse_resume(&self, now: u64) -> bool {
+        let second = now / 1_000;
+        let count =
+            self.refused_resumes
+                .fetch_update(Ordering::AcqRel, Ordering::Acquire, |packed| {
+                    let same = packed >> 32 == second & 0xFFFF_FFFF;
+                    let count = if same { packed & 0xFFFF_FFFF } else { 0 };
+                    Some((second & 0xFFFF_FFFF) << 32 | (count + 1).min(0xFFFF_FFFF))
+                });
+        let before = count.unwrap_or(0);
+        before >> 32 != second & 0xFFFF_FFFF || before & 0xFFFF_FFFF < REFUSED_RESUMES
     }
 
     /// After how many milliseconds clients shall come back, if that is known.

@@ -47,6 +47,11 @@ impl ServerCommand {
             || scheme == Scheme::Tcp && !Scheme::ALL.into_iter().any(names)
     }
 
+    /// Whether the server is asked for reliable sessions, which its clients then have to ask for, too.
+    pub fn is_reliable(&self) -> bool {
+        self.words.iter().any(|word| word == "--reliable")
+    }
+
     /// The baseline `name` from the folder `programs`.
     pub fn baseline(programs: &Path, name: &str) -> Self {
         let program = programs.join("baseline").to_string_lossy().into_owned();

@@ -123,6 +123,15 @@ impl Default for ReconnectPolicy {
 pub(crate) trait Random {
     /// The next number, uniform over all values.
     fn next_u64(&mut self) -> u64;
+
+    /// A uniform time between two numbers of nanoseconds, both included.
+    fn between(&mut self, low: u64, high: u64) -> Duration {
+        // Multiplying keeps the high bits of the random number; the bias of at most one in 2^64
+        // divided by the width matters to no delay.
+        let width = u128::from(high - low) + 1;
+        let offset = (u128::from(self.next_u64()) * width) >> 64;
+        Duration::from_nanos(low.saturating_add(u64::try_from(offset).unwrap_or(u64::MAX)))
+    }
 }
 
 /// Splitmix64, seeded by the operating system.
@@ -141,6 +150,12 @@ impl Jitter {
                 u64::from(since.subsec_nanos()) ^ since.as_secs() << 30
             })
         });
+        Jitter(seed)
+    }
+}
+
+impl From<u64> for Jitter {
+    fn from(seed: u64) -> Self {
         Jitter(seed)
     }
 }
@@ -201,7 +216,7 @@ impl<R: Random> Backoff<R> {
         };
         let bound = self.bound();
         self.attempt = self.attempt.saturating_add(1);
-        Some(self.between(0, bound).min(left))
+        Some(self.random.between(0, bound).min(left))
     }
 
     /// How many attempts were allowed since the last success.
@@ -236,21 +251,18 @@ impl<R: Random> Backoff<R> {
     /// This is no failure and uses up no attempt.
     pub(crate) fn after(&mut self, retry_ms: u64) -> Duration {
         let retry = nanos(Duration::from_millis(retry_ms).min(LONGEST_RETRY));
-        self.between(retry / 2, retry + retry / 2)
+        self.random.between(retry / 2, retry + retry / 2)
     }
 
-    /// A uniform time between two numbers of nanoseconds, both included.
-    fn between(&mut self, low: u64, high: u64) -> Duration {
-        // Multiplying keeps the high bits of the random number; the bias of at most one in 2^64
-        // divided by the width matters to no delay.
-        let width = u128::from(high - low) + 1;
-        let offset = (u128::from(self.random.next_u64()) * width) >> 64;
-        Duration::from_nanos(low.saturating_add(u64::try_from(offset).unwrap_or(u64::MAX)))
+    /// A random part of the longest delay that is due now. Uses up no attempt.
+    pub(crate) fn spread(&mut self) -> Duration {
+        let bound = self.bound();
+        self.random.between(0, bound)
     }
 }
 
 /// The duration in nanoseconds; what does not fit is 584 years, which is as good as for ever.
-fn nanos(duration: Duration) -> u64 {
+pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
@@ -348,7 +360,7 @@ mod tests {
 
     #[test]
     fn goaway_uses_up_no_attempt() {
-        let mut backoff = Backoff::new(ReconnectPolicy::new().attempts(Some(1)));
+        let mut backoff = Backoff::with_random(ReconnectPolicy::new().attempts(Some(1)), Fixed(7));
         backoff.after(10);
         assert!(backoff.next_delay(Instant::now()).is_some());
     }

@@ -184,6 +184,25 @@ impl Offline {
         }
     }
 
+    /// The session is about to end: messages queue for the next one.
+    pub(super) fn pause(&self, session: &Session) {
+        let mut state = lock(&self.state);
+        if state.session.as_ref() == Some(session) {
+            state.direct = false;
+        }
+    }
+
+    /// Messages that a session has not sent wait before all others. They were accepted, so that no limit and no
+    /// policy holds them back.
+    pub(super) fn put_back(&self, messages: Vec<Message>) {
+        let mut state = lock(&self.state);
+        for message in messages.into_iter().rev() {
+            state.bytes += message.len();
+            state.queue.push_front(message);
+        }
+        state.note();
+    }
+
     /// Nothing is queued any more; what is queued stays, and a session goes on taking messages.
     pub(super) fn close(&self, closed: Closed) {
         lock(&self.state).closed = Some(closed);

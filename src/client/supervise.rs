@@ -10,18 +10,19 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::field::{debug, display};
 
+use super::aim::Aim;
 use super::backoff::Backoff;
 use super::offline::NOT_CONNECTED;
 use super::{ClientState, ClientStopReport, Inner, after};
-use crate::codec::control::Hello;
+use crate::codec::control::{Hello, Resume};
 use crate::endpoint::Place;
 use crate::error::{CloseReason, ConnectError, ErrorCode, RequestError, SendError};
 use crate::events::{self, shown};
 use crate::group::GroupName;
 use crate::metrics::{EventLevel, Note};
-use crate::session::Session;
 use crate::session::driver::Opened;
 use crate::session::shared::lock;
+use crate::session::{Session, State};
 use crate::transport::dial;
 use crate::worker::pool::{KILL_AGAIN, Workers};
 use crate::worker::{NewSession, Placed};
@@ -50,6 +51,36 @@ enum End {
     Failed,
 }
 
+/// How a session lost its link.
+enum Left {
+    /// It is over.
+    Closed(CloseReason),
+    /// It waits for another link.
+    Suspended,
+}
+
+/// What came of trying to go on with a session.
+enum Resumed {
+    Yes,
+    /// It is over.
+    No(CloseReason),
+    /// The client is done.
+    End(End),
+}
+
+/// What a suspended session is asked for with.
+fn ticket(session: &Session) -> Option<Resume> {
+    let ticket = session.shared.resumption()?.ticket()?;
+    Some(Resume {
+        session_id: ticket.session_id,
+        resume_token: ticket.resume_token,
+        received: ticket.received,
+    })
+}
+
+/// How often the endpoint that has the session is tried before another one's word counts that it is over.
+const HOME_ATTEMPTS: u32 = 3;
+
 /// Starts the client's task, unless it runs; says whether it did.
 pub(super) fn start(inner: &Arc<Inner>, reply: Reply) -> bool {
     let mut running = lock(&inner.running);
@@ -73,8 +104,8 @@ pub(super) fn start(inner: &Arc<Inner>, reply: Reply) -> bool {
         workers,
         tasks,
         stop: stop_asked,
-        backoff: Backoff::new(inner.reconnect.clone()),
-        endpoint: 0,
+        backoff: Backoff::with_random(inner.reconnect.clone(), inner.jitter()),
+        aim: Aim::new(inner),
         finished: false,
     };
     // The one task that nobody joins: it joins all others and then says that the client has ended.
@@ -89,8 +120,8 @@ struct Supervisor {
     tasks: JoinSet<()>,
     stop: watch::Receiver<Option<StopRequest>>,
     backoff: Backoff,
-    /// The endpoint that is used or tried.
-    endpoint: usize,
+    /// The endpoint that is used or tried, and the choice of the next one.
+    aim: Aim,
     finished: bool,
 }
 
@@ -98,11 +129,12 @@ impl Supervisor {
     async fn run(mut self, before: ClientState, mut reply: Reply) {
         self.inner.notify_state(before, ClientState::Connecting);
         let mut stop = self.stop.clone();
+        let inner = Arc::clone(&self.inner);
         let first = tokio::select! {
             biased;
             () = stop_asked(&mut stop) => Err((End::Stopped, stopped_meanwhile())),
             () = reply.closed() => Err((End::Stopped, stopped_meanwhile())),
-            result = self.first() => result.map_err(|error| (End::Failed, error)),
+            result = inner.guard.connect(self.first()) => result.map_err(|error| (End::Failed, error)),
         };
         match first {
             Err((end, error)) => {
@@ -129,36 +161,46 @@ impl Supervisor {
     /// Tries each endpoint once, each with its share of the time that is left.
     async fn first(&mut self) -> Result<Session, ConnectError> {
         let deadline = after(self.inner.hub.timeouts.connect);
-        let count = self.inner.endpoints.len();
-        for index in 0..count {
-            self.endpoint = index;
-            let left = deadline.saturating_duration_since(Instant::now());
-            let share = left / u32::try_from(count - index).unwrap_or(u32::MAX);
-            match self.attempt(share).await {
+        loop {
+            let share = self.aim.next_of_all(deadline).await?;
+            let result = self.attempt(share, None).await;
+            self.aim.settle(&result);
+            match result {
                 Ok(session) => return Ok(session),
-                Err(error) if index + 1 == count || is_fatal(error.code()) => return Err(error),
+                Err(error) if is_fatal(error.code()) || !self.aim.has_untried() => {
+                    return Err(error);
+                }
                 Err(error) => self.note_failure(&error),
             }
         }
-        // There is at least one endpoint.
-        Err(stopped_meanwhile())
     }
 
     /// Makes a link to the current endpoint and opens a session on it. Dropping the future gives up the
     /// session as well.
-    async fn attempt(&self, within: Duration) -> Result<Session, ConnectError> {
+    async fn attempt(
+        &self,
+        within: Duration,
+        suspended: Option<&Session>,
+    ) -> Result<Session, ConnectError> {
         let inner = &self.inner;
-        let endpoint = &inner.endpoints[self.endpoint];
+        let endpoint = self.aim.endpoint()?;
         let open = async {
+            let token = inner.token.for_connection().await?;
             let (link, peer) =
                 dial::connect(endpoint, &*inner.resolver, &inner.link, &inner.options).await?;
             let hello = Hello {
                 client_id: inner.client_id.clone(),
-                token: inner.token.clone(),
+                token,
+                resume: suspended.and_then(ticket),
                 ..Hello::default()
             };
+            let resumes = suspended.map(|session| Arc::clone(&session.shared));
             let (result, opened) = oneshot::channel();
-            let opened_by = Some(Box::new(Opened { result, hello }));
+            let opened_by = Some(Box::new(Opened {
+                result,
+                hello,
+                resumes,
+            }));
             self.workers.open(
                 &inner.hub,
                 NewSession {
@@ -191,7 +233,7 @@ impl Supervisor {
     fn connected(&self, session: &Session) -> Rejoins {
         let inner = &self.inner;
         events::connected {
-            endpoint: display(Place(&inner.endpoints[self.endpoint])),
+            endpoint: display(self.aim.place()),
             session: session.id().as_u64(),
         }
         .emit();
@@ -213,13 +255,26 @@ impl Supervisor {
         loop {
             let opened_at = Instant::now();
             let mut stop = self.stop.clone();
-            let reason = tokio::select! {
+            let left = tokio::select! {
                 biased;
                 () = stop_asked(&mut stop) => return End::Stopped,
-                reason = session.closed() => reason,
+                left = self.left(&session) => left,
                 never = self.hand_over(&session, rejoins) => match never {},
+                never = self.inner.token.keep_fresh(&session, self.inner.hub.timeouts.request) => match never {},
             };
-            self.inner.offline.detach(&session);
+            let reason = match left {
+                Left::Closed(reason) => reason,
+                Left::Suspended => match self.resume(&session, opened_at.elapsed()).await {
+                    Resumed::Yes => {
+                        self.resumed(&session);
+                        rejoins = Vec::new();
+                        continue;
+                    }
+                    Resumed::No(reason) => reason,
+                    Resumed::End(end) => return end,
+                },
+            };
+            self.carry_over(&session);
             events::disconnected {
                 session: session.id().as_u64(),
                 by: events::ended_by(&reason),
@@ -228,6 +283,7 @@ impl Supervisor {
             }
             .emit();
             *lock(&self.inner.reason) = Some(reason.clone());
+            self.aim.ended(&reason);
             if let Some(end) = self.ends_with(&session, &reason) {
                 return end;
             }
@@ -237,6 +293,124 @@ impl Supervisor {
                 Err(end) => return end,
             };
             rejoins = self.connected(&session);
+        }
+    }
+
+    /// Waits until the session has no link any more.
+    async fn left(&self, session: &Session) -> Left {
+        loop {
+            let goaway = self.inner.hub.goaway_heard.notified();
+            let state = session.state();
+            if let Some(reason) = session.close_reason() {
+                return Left::Closed(reason);
+            }
+            if state == State::Suspended {
+                return Left::Suspended;
+            }
+            if self.inner.hub.goaway().is_some() && session.is_reliable() {
+                // What is sent from now on is for the next session: this one acknowledges no more for long.
+                self.inner.offline.pause(session);
+            }
+            tokio::select! {
+                _ = session.state_changed(state) => {}
+                () = goaway => {}
+            }
+        }
+    }
+
+    /// The session has its next link.
+    fn resumed(&self, session: &Session) {
+        events::connected {
+            endpoint: display(self.aim.place()),
+            session: session.id().as_u64(),
+        }
+        .emit();
+        self.inner.offline.attach(session);
+        self.inner.set_state(ClientState::Connected);
+    }
+
+    /// Tries to go on with a session that has lost its link, as long as its server keeps it.
+    async fn resume(&mut self, session: &Session, lasted: Duration) -> Resumed {
+        let lost = CloseReason::transport(ErrorCode::ConnectionClosed, "the connection broke");
+        self.aim.ended(&lost);
+        self.inner.set_state(ClientState::Reconnecting);
+        if !self.inner.reconnect.is_enabled() {
+            let text = "the connection broke and is not made again";
+            let reason = CloseReason::transport(ErrorCode::ConnectionClosed, text);
+            session.shared.expire(reason);
+            return Resumed::No(session.closed().await);
+        }
+        if lasted >= self.backoff.proof() {
+            self.backoff.reset();
+        }
+        let home = self.aim.current();
+        let mut failed_at_home = 0;
+        let mut at_home = true;
+        let mut stop = self.stop.clone();
+        let inner = Arc::clone(&self.inner);
+        while let Some(pause) = self.backoff.next_delay(Instant::now()) {
+            events::reconnecting {
+                attempt: self.backoff.attempt(),
+                pause_ms: pause.as_millis() as u64,
+            }
+            .emit();
+            let spread = self.backoff.spread();
+            let result = tokio::select! {
+                biased;
+                () = stop_asked(&mut stop) => return Resumed::End(End::Stopped),
+                reason = session.closed() => return Resumed::No(reason),
+                result = async {
+                    sleep(pause).await;
+                    let within = self.inner.hub.timeouts.connect;
+                    let attempt = async {
+                        let left = match at_home {
+                            true => self.aim.next_at(home.as_ref(), within).await?,
+                            false => self.aim.next(within).await?,
+                        };
+                        let result = self.attempt(left, Some(session)).await;
+                        self.aim.settle(&result);
+                        result
+                    };
+                    inner.guard.reconnect(spread, attempt).await
+                } => result,
+            };
+            let error = match result {
+                Ok(_) => return Resumed::Yes,
+                // The attempt was given up in the moment in which it succeeded.
+                Err(_) if session.is_connected() => return Resumed::Yes,
+                Err(error) => error,
+            };
+            self.note_failure(&error);
+            let code = error.code();
+            let is_home = self.aim.current() == home;
+            failed_at_home += u32::from(is_home);
+            // Another endpoint may be another way to the same server, or another server, which has no such session.
+            let is_known_there = is_home || failed_at_home >= HOME_ATTEMPTS;
+            let is_over = matches!(code, ErrorCode::SessionExpired | ErrorCode::InvalidSession);
+            if (is_over && is_known_there) || is_fatal(code) {
+                session
+                    .shared
+                    .expire(CloseReason::with_code(code, error.to_string()));
+                return Resumed::No(session.closed().await);
+            }
+            at_home = !is_home;
+        }
+        let text = "the connection could not be made again";
+        let reason = CloseReason::transport(ErrorCode::ConnectionFailed, text);
+        session.shared.expire(reason);
+        session.closed().await;
+        Resumed::End(End::Failed)
+    }
+
+    /// The session is over: what it never sent goes out on the next one, before what is queued.
+    fn carry_over(&self, session: &Session) {
+        let is_closed = self.has_ended_by_application(session);
+        self.inner.offline.detach(session);
+        if let Some(resumption) = session.shared.resumption()
+            && !is_closed
+            && self.inner.reconnect.is_enabled()
+        {
+            self.inner.offline.put_back(resumption.take_unsent());
         }
     }
 
@@ -262,7 +436,7 @@ impl Supervisor {
                 }
             }
         };
-        tokio::join!(flush, rejoin);
+        tokio::join!(flush, rejoin, self.aim.watch_name(session));
         std::future::pending().await
     }
 
@@ -276,18 +450,27 @@ impl Supervisor {
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call));
     }
 
-    /// Whether a session that ended so is not made again.
-    fn ends_with(&self, session: &Session, reason: &CloseReason) -> Option<End> {
-        let by_application = session
+    fn has_ended_by_application(&self, session: &Session) -> bool {
+        session
             .shared
             .extra_if_any()
             .and_then(|extra| extra.close_request.get())
             // The queue's own policy asks in the same way.
-            .is_some_and(|reason| reason.code() != Some(ErrorCode::SlowConsumer));
-        if by_application {
+            .is_some_and(|reason| reason.code() != Some(ErrorCode::SlowConsumer))
+    }
+
+    /// Whether a session that ended so is not made again.
+    fn ends_with(&self, session: &Session, reason: &CloseReason) -> Option<End> {
+        if self.has_ended_by_application(session) && !self.aim.is_moving() {
             return Some(End::Closed);
         }
-        if reason.code().is_some_and(is_fatal) {
+        // A session whose identity has expired comes back with another token.
+        let is_stale =
+            |code| code == ErrorCode::AuthenticationFailed && self.inner.token.has_source();
+        if reason
+            .code()
+            .is_some_and(|code| is_fatal(code) && !is_stale(code))
+        {
             return Some(End::Failed);
         }
         match self.inner.reconnect.is_enabled() {
@@ -299,18 +482,21 @@ impl Supervisor {
 
     /// Tries until there is a session again, after one that `lasted` so long.
     async fn reconnect(&mut self, lasted: Duration) -> Result<Session, End> {
+        let inner = Arc::clone(&self.inner);
         let mut stop = self.stop.clone();
         let goaway = self.inner.hub.goaway();
         let mut delay = if lasted >= self.backoff.proof() {
             self.backoff.reset();
             match goaway {
-                Some(retry) => Some(self.backoff.after(retry)),
-                None => self.backoff.next_delay(Instant::now()),
+                // Others need not wait until the one that is stopping is back.
+                Some(retry) if !self.aim.has_other() => Some(self.backoff.after(retry)),
+                _ => self.backoff.next_delay(Instant::now()),
             }
         } else {
             // As good as a failed attempt. Not even a goaway may ask to come back sooner.
-            self.rotate();
-            let hint = goaway.map_or(Duration::ZERO, |retry| self.backoff.after(retry));
+            self.aim.turn_away();
+            let hint = goaway.filter(|_| !self.aim.has_other());
+            let hint = hint.map_or(Duration::ZERO, |retry| self.backoff.after(retry));
             self.backoff
                 .next_delay(Instant::now())
                 .map(|delay| delay.max(hint))
@@ -321,12 +507,20 @@ impl Supervisor {
                 pause_ms: pause.as_millis() as u64,
             }
             .emit();
+            let spread = self.backoff.spread();
             let result = tokio::select! {
                 biased;
                 () = stop_asked(&mut stop) => return Err(End::Stopped),
                 result = async {
                     sleep(pause).await;
-                    self.attempt(self.inner.hub.timeouts.connect).await
+                    let within = self.inner.hub.timeouts.connect;
+                    let attempt = async {
+                        let left = self.aim.next(within).await?;
+                        let result = self.attempt(left, None).await;
+                        self.aim.settle(&result);
+                        result
+                    };
+                    inner.guard.reconnect(spread, attempt).await
                 } => result,
             };
             match result {
@@ -338,7 +532,6 @@ impl Supervisor {
                     }
                 }
             }
-            self.rotate();
             delay = self.backoff.next_delay(Instant::now());
         }
         events::reconnect_gave_up {
@@ -348,13 +541,9 @@ impl Supervisor {
         Err(End::Failed)
     }
 
-    fn rotate(&mut self) {
-        self.endpoint = (self.endpoint + 1) % self.inner.endpoints.len();
-    }
-
     fn note_failure(&self, error: &ConnectError) {
         events::connect_failed {
-            endpoint: display(Place(&self.inner.endpoints[self.endpoint])),
+            endpoint: display(self.aim.place()),
             code: error.code().as_i32(),
             error: shown(events::Chain(error)),
         }
@@ -399,6 +588,7 @@ impl Supervisor {
         if let Some(session) = &session {
             // What was queued is on its way to a session that is open: it still leaves.
             tokio::select! {
+                biased;
                 () = inner.offline.flush(session, |error| self.refused(session, &error)) => {}
                 _ = session.closed() => {}
                 () = &mut late => cut = true,
@@ -420,6 +610,7 @@ impl Supervisor {
         self.workers.stop();
         loop {
             tokio::select! {
+                biased;
                 joined = self.tasks.join_next() => match joined {
                     None => break,
                     Some(Err(error)) if error.is_panic() => {
@@ -454,6 +645,7 @@ impl Supervisor {
 
     fn ended(&mut self, state: ClientState) {
         self.finished = true;
+        self.aim.release();
         let inner = &self.inner;
         inner.offline.close(NOT_CONNECTED);
         let before = {
@@ -538,6 +730,7 @@ async fn deadline(stop: &mut watch::Receiver<Option<StopRequest>>, fallback: Ins
             .borrow_and_update()
             .map_or(fallback, |request| request.at);
         tokio::select! {
+            biased;
             () = sleep_until(at) => return,
             changed = stop.changed() => if changed.is_err() {
                 sleep_until(at).await;

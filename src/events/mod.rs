@@ -116,6 +116,10 @@ events! {
             session, by, code, reason, opened, duration_ms,
             messages_received, messages_sent, bytes_received, bytes_sent, dropped, lost,
         }
+        /// A reliable session has lost its link and waits for another one.
+        session_suspended: DEBUG "session suspended" { session, reason }
+        /// A reliable session goes on with another link.
+        session_resumed: DEBUG "session resumed" { session, transport }
         /// Something went wrong; most errors end the session.
         session_error: DEBUG "session error" { session, code, reason }
         /// A peer was silent for too long: its first byte, the rest of a frame, a heartbeat, anything.
@@ -126,6 +130,12 @@ events! {
         authenticated: DEBUG "authenticated" { session }
         /// The authenticator did not.
         authentication_failed: DEBUG "authentication failed" { session, code }
+        /// A client has authenticated anew, in a session that is open.
+        refreshed: DEBUG "authenticated anew" { session }
+        /// It was not let in anew; what held before still does.
+        refresh_refused: DEBUG "not authenticated anew" { session, code }
+        /// A client did not authenticate anew in time: its session ends.
+        identity_expired: DEBUG "the identity has expired" { session }
         /// A request of the peer was answered with a failure.
         request_failed: DEBUG "request failed" { session, code }
         /// What one read brought.
@@ -156,14 +166,36 @@ events! {
         reconnecting: DEBUG "reconnecting" { attempt, pause_ms }
         /// There are no more attempts.
         reconnect_gave_up: WARN "gave up reconnecting" { attempts }
+        /// The identity of the session could not be made to last longer. It is tried again.
+        refresh_failed: WARN "could not authenticate anew" { session, code, error }
         /// The server did not let the client back into a group.
         rejoin_failed: WARN "could not join the group again" { group, code, error }
+        /// An endpoint has failed too often and is left alone for a while.
+        endpoint_ejected: WARN limited "an endpoint is left alone" { endpoint, pause_ms }
+        /// An endpoint that was left alone works again.
+        endpoint_returned: INFO "an endpoint is back" { endpoint }
         /// A client has ended.
         client_stopped: INFO "client ended" { state }
         /// A task of a client panicked, which is a defect of the library.
         client_task_panicked: ERROR "a task of the client panicked" {}
         /// The application's handler of state changes panicked.
         state_handler_panicked: ERROR "the state handler panicked" {}
+    }
+    "resilience" {
+        /// A circuit breaker refuses calls from now on; without a time it was opened by hand.
+        circuit_opened: WARN "the circuit breaker opened" { circuit, open_ms }
+        /// A circuit breaker lets a few calls through, to find out.
+        circuit_half_open: INFO "the circuit breaker is half-open" { circuit }
+        /// A circuit breaker lets calls through again.
+        circuit_closed: INFO "the circuit breaker closed" { circuit }
+        /// The application's handler of a breaker's changes panicked.
+        circuit_handler_panicked: ERROR "the handler of a circuit breaker panicked" {}
+    }
+    "pool" {
+        /// An item of a pool could not be made.
+        item_not_made: WARN limited "an item of the pool could not be made" { code, error }
+        /// A pool has closed: whether all was given back in time, and how many items were not.
+        pool_closed: DEBUG "pool closed" { in_order, left }
     }
     "executor" {
         /// An executor dropped a handler without running it: its session ends.

@@ -10,6 +10,7 @@ use crate::endpoint::CodecKind;
 use crate::session::inbound::Inbound;
 use crate::session::outbox::{Offered, Outbox};
 use crate::session::output::{Encoded, Frame, Output};
+use crate::session::reliable::Room;
 use crate::worker::BroadcastFrames;
 
 /// Finding frames in a read buffer, and lending their messages.
@@ -92,9 +93,9 @@ impl Queue {
 
     /// Encodes what is queued and pretends that it was written; returns how many bytes that were.
     pub fn drain(&mut self) -> usize {
-        let wakers = self
-            .outbox
-            .drain_into(&mut self.output, Framing::Msgi, usize::MAX);
+        let wakers =
+            self.outbox
+                .drain_into(&mut self.output, Framing::Msgi, usize::MAX, Room::UNLIMITED);
         drop(wakers);
         let bytes = self.output.remaining();
         self.output.take_counts();

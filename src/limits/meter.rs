@@ -250,6 +250,11 @@ impl Meter {
         }
     }
 
+    /// The peer may have another address now.
+    pub(crate) fn forget_address(&mut self) {
+        self.address = None;
+    }
+
     fn levels<'a>(&'a self, rates: &'a Rates) -> impl Iterator<Item = (&'a Level, &'a Spent)> {
         let session = rates.session.as_ref().map(|level| (level, &self.spent));
         let address = rates.address.as_ref().zip(self.address.as_deref());

@@ -13,7 +13,8 @@ pub enum RatePolicy {
     /// the session ends, what still waits is handed over and counts for the rates of its address and its server.
     #[default]
     Wait,
-    /// They are dropped and counted. Requests are answered with a failure, `rate_limited`.
+    /// They are dropped and counted. Requests are answered with a failure, `rate_limited`. Refused together with
+    /// reliable sessions.
     Drop,
     /// The session ends with an error, `rate_limited`. What came before is handled.
     Disconnect,

@@ -44,6 +44,13 @@ pub(crate) struct Totals {
     pub(crate) shed: AtomicU64,
     /// Responses to requests that nobody waited for.
     pub(crate) unknown_responses: AtomicU64,
+    /// Sessions that went on with another link, by how they came to another transport.
+    pub(crate) resumed: AtomicU64,
+    moved: AtomicU64,
+    /// Sessions that had lost their link and were given up.
+    pub(crate) expired: AtomicU64,
+    /// Messages of reliable sessions that were sent and not acknowledged when their session ended.
+    pub(crate) unacknowledged: AtomicU64,
 }
 
 /// A counter for each code.
@@ -65,9 +72,19 @@ impl Totals {
         self.closed[transport as usize].fetch_add(1, Relaxed);
     }
 
+    /// A session goes on by another transport.
+    pub(crate) fn moved(&self, from: Transport, to: Transport) {
+        if from != to {
+            self.moved.fetch_add(1, Relaxed);
+            self.session_opened(to);
+            self.session_closed(from);
+        }
+    }
+
     /// Sessions that were opened.
     pub(crate) fn connections(&self) -> u64 {
-        self.opened.iter().map(|count| count.load(Relaxed)).sum()
+        let opened: u64 = self.opened.iter().map(|count| count.load(Relaxed)).sum();
+        opened.saturating_sub(self.moved.load(Relaxed))
     }
 
     pub(crate) fn opened(&self, transport: Transport) -> u64 {

@@ -97,6 +97,7 @@ impl Accepting {
                         exhausted = true;
                     }
                     tokio::select! {
+                        biased;
                         _ = stop.wait_for(|stop| *stop) => return,
                         () = tokio::time::sleep(EXHAUSTED_PAUSE) => {}
                     }

@@ -524,6 +524,9 @@ impl Server {
         stats.unknown_responses = stats
             .unknown_responses
             .saturating_sub(baseline.unknown_responses);
+        stats.resumed = stats.resumed.saturating_sub(baseline.resumed);
+        stats.expired = stats.expired.saturating_sub(baseline.expired);
+        stats.unacknowledged = stats.unacknowledged.saturating_sub(baseline.unacknowledged);
         stats.udp = stats.udp.since(baseline.udp);
         stats
     }
@@ -601,6 +604,10 @@ impl Inner {
                 .totals
                 .unknown_responses
                 .load(Ordering::Relaxed),
+            suspended: hub.suspended_count(),
+            resumed: hub.recorder.totals.resumed.load(Ordering::Relaxed),
+            expired: hub.recorder.totals.expired.load(Ordering::Relaxed),
+            unacknowledged: hub.recorder.totals.unacknowledged.load(Ordering::Relaxed),
             udp: UdpStats::of(&self.udp.counters),
             started_at: *lock(&self.started_at),
             ..ServerStats::default()

@@ -107,6 +107,14 @@ pub struct ServerStats {
     pub shed: u64,
     /// Answers to requests that nobody waited for any more.
     pub unknown_responses: u64,
+    /// Reliable sessions that have no connection at the moment. They count among the open ones.
+    pub suspended: usize,
+    /// How often reliable sessions went on with another connection.
+    pub resumed: u64,
+    /// Reliable sessions that were given up because nobody came back for them.
+    pub expired: u64,
+    /// Messages of reliable sessions that were sent and not acknowledged when their session ended.
+    pub unacknowledged: u64,
     /// What became of datagrams that came to nothing.
     pub udp: UdpStats,
     /// When the server was started.

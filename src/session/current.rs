@@ -11,6 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::output::Output;
+use super::reliable::{Room, wire_len};
 use super::shared::Shared;
 use crate::codec::{FrameType, Framing, msgi};
 use crate::hub::Hub;
@@ -39,6 +40,8 @@ struct Current {
     /// Collected bytes and frames at which a send has to wait.
     byte_limit: usize,
     frame_limit: u32,
+    /// Whether that also goes for the first message: the other side's window is in use.
+    is_strict: bool,
 }
 
 thread_local! {
@@ -81,9 +84,14 @@ pub(crate) fn enter<T>(
     session: &Arc<Shared>,
     output: Box<Output>,
     direct: bool,
+    room: Room,
     poll: impl FnOnce() -> T,
 ) -> Polled<T> {
     let (limits, framing) = (session.limits(), session.collecting());
+    let byte_limit = room
+        .left
+        .saturating_add(output.remaining())
+        .min(limits.outbox_bytes);
     let entered = Current {
         session: Arc::as_ptr(session),
         hub: Arc::as_ptr(session.hub()),
@@ -96,8 +104,9 @@ pub(crate) fn enter<T>(
             _ => 0,
         },
         websocket: framing == Framing::WebSocket,
-        plain_end: output.plain_end(limits.outbox_bytes),
-        byte_limit: limits.outbox_bytes,
+        plain_end: output.plain_end(byte_limit),
+        byte_limit,
+        is_strict: !room.is_empty,
         frame_limit: u32::try_from(limits.outbox_messages).unwrap_or(u32::MAX),
         output,
     };
@@ -189,10 +198,12 @@ pub(crate) fn send<M: Outgoing>(
         };
         let bytes = lent.bytes();
         let output = &mut current.output;
-        if !output.is_empty()
-            && (output.remaining() + bytes.len() > current.byte_limit
-                || output.pending_frames() >= current.frame_limit)
-        {
+        let over = output.remaining() + wire_len(frame_type, bytes.len()) > current.byte_limit;
+        if over && current.is_strict {
+            // It waits for acknowledgements in the outbox.
+            return Direct::Elsewhere;
+        }
+        if !output.is_empty() && (over || output.pending_frames() >= current.frame_limit) {
             return Direct::Full;
         }
         let framing = session.collecting();

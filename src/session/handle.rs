@@ -66,6 +66,12 @@ pub struct SessionStats {
     /// structures, the state of TLS, windows of compressors that are carried over) does not count, nor do
     /// PINGs and PONGs.
     pub buffered_bytes: usize,
+    /// Messages, requests and answers of a reliable session that were sent and are not acknowledged.
+    pub unacknowledged_messages: u64,
+    /// Their bytes, heads included. At most the window, or one message.
+    pub unacknowledged_bytes: u64,
+    /// How often a reliable session went on with another connection.
+    pub resumes: u32,
     /// The round trip of the last PING; `None` before the first.
     pub round_trip: Option<Duration>,
     /// When the last message was sent or received.
@@ -96,6 +102,25 @@ impl Session {
     /// client's certificate, the user of a Unix socket). It changes when the peer authenticates anew.
     pub fn identity(&self) -> Option<Arc<str>> {
         self.shared.identity()
+    }
+
+    /// Whether what is sent is kept until the other side has handled it, and sent again when the connection breaks
+    /// ([`Reliability`](crate::Reliability)). Known once the session is connected.
+    pub fn is_reliable(&self) -> bool {
+        self.shared.resumption().is_some()
+    }
+
+    /// After the end of a reliable session: the messages that it had accepted and that the other side has not
+    /// acknowledged, in the order in which they were sent. They may or may not have been handled there. They are
+    /// given once.
+    ///
+    /// Requests are not among them, whose callers were told, nor is what a [`Client`](crate::Client) takes over to
+    /// its next session, because it was never sent. Empty while the session lasts, and on ordinary sessions.
+    pub fn take_unacknowledged(&self) -> Vec<Message> {
+        match self.shared.resumption() {
+            Some(resumption) => resumption.take_rest(),
+            None => Vec::new(),
+        }
     }
 
     /// What carries the session. A session that was [resumed](State::Suspended) may be carried by another
@@ -271,7 +296,8 @@ impl Session {
                 return Err(RequestError::with_code(
                     ErrorCode::ConnectionClosed,
                     "the session ended before the answer came",
-                ));
+                )
+                .lost());
             };
             // A close fails all that wait; that is no answer.
             if let Some(at) = asked_at
@@ -493,7 +519,14 @@ impl Session {
         let (queued_messages, queued_bytes) = self.shared.queued();
         let round_trip = counters.round_trip.load(Ordering::Relaxed);
         let last_message = counters.last_message.load(Ordering::Relaxed);
+        let resumption = self.shared.resumption();
+        let (unacknowledged_messages, unacknowledged_bytes) = resumption
+            .map(|resumption| resumption.unacknowledged())
+            .unwrap_or_default();
         SessionStats {
+            unacknowledged_messages,
+            unacknowledged_bytes,
+            resumes: resumption.map_or(0, |resumption| resumption.resumes()),
             messages_sent: counters.messages_sent.load(Ordering::Relaxed),
             messages_received: counters.messages_received.load(Ordering::Relaxed),
             bytes_sent: counters.bytes_sent.load(Ordering::Relaxed),

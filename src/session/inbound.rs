@@ -1,10 +1,15 @@
 //! Received frames on their way to a handler.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 
 use crate::codec::{FrameType, Span, msgi};
 use crate::limits::Batch;
 use crate::message::{Message, MessageKind, share};
+use crate::session::reliable::resumption::Resumption;
+use crate::session::reliable::{is_application, wire_len};
 
 /// What a frame counts for beside its payload: about the memory that its entry in the list takes.
 const FRAME_COST: usize = size_of::<Span>() + size_of::<Bytes>();
@@ -28,6 +33,8 @@ pub(crate) struct Inbound {
     plain_at: usize,
     /// Whether the rates have let it in.
     pub(crate) is_admitted: bool,
+    /// Where the number of frames is noted that are left, on sessions that acknowledge.
+    progress: Option<Arc<Resumption>>,
 }
 
 /// What is in a batch.
@@ -205,6 +212,9 @@ impl Inbound {
     /// Lends the next frame if it is a message, and moves on.
     #[inline(always)]
     pub(crate) fn next_message(&mut self) -> Option<&Message> {
+        if self.progress.is_some() {
+            self.note_progress();
+        }
         if self.plain > 0 {
             let at = self.plain_at;
             let len = msgi::payload_len(&self.data()[at..]);
@@ -215,6 +225,34 @@ impl Inbound {
             return Some(&self.message);
         }
         self.next_listed_message()
+    }
+
+    /// Whoever asks for a message is done with the one before.
+    fn note_progress(&self) {
+        if let Some(progress) = &self.progress {
+            let left = self.remaining() as u64;
+            progress.left_in_batch.store(left, Ordering::Relaxed);
+        }
+    }
+
+    /// From now on it is noted how many frames are left.
+    pub(crate) fn track(&mut self, progress: &Arc<Resumption>) {
+        self.progress = Some(Arc::clone(progress));
+        self.note_progress();
+    }
+
+    /// The runs of application frames: whether they wait for the handler, their number and their bytes as MSGI.
+    pub(crate) fn visit_runs(&self, mut visit: impl FnMut(bool, u64, u64)) {
+        if self.plain > 0 {
+            let frames = self.plain as u64;
+            return visit(true, frames, (self.data().len() - self.plain_at) as u64);
+        }
+        for span in &self.spans[self.next..] {
+            if is_application(span.frame_type) {
+                let bytes = wire_len(span.frame_type, span.len as usize) as u64;
+                visit(span.frame_type.is_ordered(), 1, bytes);
+            }
+        }
     }
 
     fn next_listed_message(&mut self) -> Option<&Message> {

@@ -5,9 +5,12 @@ use std::collections::VecDeque;
 use std::task::Waker;
 
 use super::output::{Encoded, Frame, Output};
+use super::reliable::Room;
+use super::reliable::replay::message_of;
 use crate::codec::{FrameType, Framing};
 use crate::config::{Limits, QueuePolicy};
 use crate::limits::MemoryBudget;
+use crate::message::Message;
 use crate::metrics::{Held, queue};
 
 /// Senders that are remembered at a time.
@@ -206,14 +209,23 @@ impl Outbox {
         true
     }
 
-    /// Moves frames to `output` until that holds `most` bytes, and returns the senders to wake.
+    /// Whether there is `room` for the next frame.
+    pub(crate) fn can_drain(&self, mut room: Room) -> bool {
+        let next = self.entries.front();
+        next.is_some_and(|next| room.take(next.frame_type(), next.len()))
+    }
+
+    /// Moves frames to `output` until that holds `most` bytes or there is no `room`, and returns the senders to wake.
     pub(crate) fn drain_into(
         &mut self,
         output: &mut Output,
         framing: Framing,
         most: usize,
+        mut room: Room,
     ) -> Vec<Waker> {
         while output.remaining() < most
+            && let Some(entry) = self.entries.front()
+            && room.take(entry.frame_type(), entry.len())
             && let Some(entry) = self.entries.pop_front()
         {
             self.bytes -= entry.len();
@@ -258,6 +270,33 @@ impl Outbox {
             .iter()
             .filter(|entry| entry.frame_type().is_message())
             .count()
+    }
+
+    /// Takes the messages out; what is of the protocol, requests and answers stay.
+    pub(crate) fn take_messages(&mut self) -> Vec<Message> {
+        let mut messages = Vec::new();
+        for entry in std::mem::take(&mut self.entries) {
+            match entry {
+                Entry::Frame(frame) if frame.frame_type.is_message() => {
+                    self.bytes -= frame.payload.len();
+                    messages.extend(message_of(frame));
+                }
+                entry => self.entries.push_back(entry),
+            }
+        }
+        messages
+    }
+
+    /// Forgets frames that are about a link rather than the session.
+    pub(crate) fn forget_control(&mut self) {
+        let bytes = &mut self.bytes;
+        self.entries.retain(|entry| {
+            let stays = super::reliable::is_application(entry.frame_type());
+            if !stays {
+                *bytes -= entry.len();
+            }
+            stays
+        });
     }
 
     /// Forgets what is queued and all that comes, because nobody takes it any more. Says how many messages are
@@ -347,7 +386,7 @@ mod tests {
         );
         assert_eq!(outbox.bytes(), 60);
         let mut output = Output::default();
-        outbox.drain_into(&mut output, Framing::Frames, usize::MAX);
+        outbox.drain_into(&mut output, Framing::Frames, usize::MAX, Room::UNLIMITED);
         let types: Vec<_> = std::iter::from_fn(|| output.pop_frame())
             .map(|frame| (frame.frame_type, frame.payload.len()))
             .collect();
@@ -431,7 +470,7 @@ mod tests {
                     Step::Frame(len) => outbox.push_frame(frame(FrameType::RESPONSE, len)),
                     Step::First(len) => outbox.push_first(frame(FrameType::CONTROL, len)),
                     Step::Drain(most) => {
-                        outbox.drain_into(&mut Output::default(), Framing::Msgi, most);
+                        outbox.drain_into(&mut Output::default(), Framing::Msgi, most, Room::UNLIMITED);
                     }
                     Step::Clear => {
                         outbox.clear();

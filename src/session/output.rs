@@ -77,6 +77,10 @@ pub(crate) struct Output {
     /// Bytes that others have added to `bytes` since then, and where `end` was.
     aside: usize,
     counted: usize,
+    /// How far the frames in `bytes` have been recorded by a session that keeps them.
+    recorded: usize,
+    /// How many of `frames`, from the first one on, are as the link takes them.
+    staged: usize,
 }
 
 /// What went out, for the statistics.
@@ -130,12 +134,20 @@ impl Output {
         }
     }
 
-    /// Takes out the frames that were collected as values. They stay counted.
+    /// Takes out the frames that were collected as values since [`set_staged`](Self::set_staged). They stay counted.
     pub(crate) fn take_values(&mut self) -> VecDeque<Frame> {
-        let frames = std::mem::take(&mut self.frames);
+        let frames = match self.staged {
+            0 => std::mem::take(&mut self.frames),
+            staged => self.frames.split_off(staged),
+        };
         let bytes = frames.iter().map(|frame| frame.payload.len());
         self.apart -= bytes.sum::<usize>() + frames.len() * msgi::HEADER;
         frames
+    }
+
+    /// The values are what the link takes: they were kept, and have gone through the stages.
+    pub(crate) fn set_staged(&mut self) {
+        self.staged = self.frames.len();
     }
 
     /// Keeps the memory of an empty list of frames for the next use.
@@ -446,6 +458,23 @@ impl Output {
         self.counts.frames + self.plain + self.short
     }
 
+    /// What was added since [`set_recorded`](Self::set_recorded): the run of bytes, and the large payloads with their
+    /// positions in it.
+    pub(crate) fn unrecorded(&self) -> (&[u8], impl Iterator<Item = (usize, &Bytes)>) {
+        let recorded = self.recorded;
+        let first = self
+            .large
+            .partition_point(|(position, _)| *position <= recorded);
+        let large = self.large.range(first..);
+        let large = large.map(move |(position, payload)| (position - recorded, payload));
+        (&self.bytes[recorded..self.end], large)
+    }
+
+    /// Everything is recorded.
+    pub(crate) fn set_recorded(&mut self) {
+        self.recorded = self.end;
+    }
+
     pub(crate) fn take_counts(&mut self) -> Counts {
         let mut counts = std::mem::take(&mut self.counts);
         let plain = std::mem::take(&mut self.plain);
@@ -511,6 +540,7 @@ impl Output {
     /// Takes the next frame, on a link that carries values.
     pub(crate) fn pop_frame(&mut self) -> Option<Frame> {
         let frame = self.frames.pop_front()?;
+        self.staged = self.staged.saturating_sub(1);
         self.apart -= frame.payload.len() + msgi::HEADER;
         Some(frame)
     }
@@ -534,6 +564,7 @@ impl Output {
         self.frames.clear();
         self.counts = Counts::default();
         (self.plain, self.aside, self.counted) = (0, 0, 0);
+        (self.recorded, self.staged) = (0, 0);
         (self.short, self.short_heads) = (0, 0);
         if self.bytes.len() > most {
             self.bytes = Vec::new();

@@ -131,6 +131,14 @@ impl GroupChanges {
         }
     }
 
+    /// What waits, in order: whether it is a join, and the group.
+    pub(crate) fn unanswered(&self) -> Vec<(bool, String)> {
+        let waiting = self.waiting.iter();
+        waiting
+            .map(|change| (change.join, change.group.clone()))
+            .collect()
+    }
+
     /// Fails all that wait, and all that come.
     pub(crate) fn close(&mut self, reason: &CloseReason) {
         self.closed = Some(reason.clone());

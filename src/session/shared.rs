@@ -9,9 +9,12 @@ use std::task::{Wake, Waker};
 
 use tokio::sync::Notify;
 
+use super::identity::Grant;
 use super::link::Established;
 use super::outbox::{Offered, Outbox};
 use super::output::{Encoded, Frame, Output};
+use super::reliable::Room;
+use super::reliable::resumption::Resumption;
 use super::requests::{GroupChanges, Requests};
 use super::{SessionId, State, Transport};
 use crate::codec::Framing;
@@ -21,6 +24,7 @@ use crate::events;
 use crate::group::GroupName;
 use crate::handler::Service;
 use crate::hub::Hub;
+use crate::message::Message;
 use crate::metrics::{EventLevel, Held, Note};
 use crate::worker::queue::WorkerQueue;
 
@@ -40,8 +44,10 @@ pub(crate) mod signal {
     pub(crate) const DRAIN: u8 = 4;
     /// The deadline of the stop has passed: close at once, and drop handlers that are running.
     pub(crate) const KILL: u8 = 8;
+    /// A suspended session is not waited for any more.
+    pub(crate) const EXPIRE: u8 = 16;
     /// The process holds too much: close, at once if need be.
-    pub(crate) const SHED: u8 = 16;
+    pub(crate) const SHED: u8 = 32;
 }
 
 /// Where a session comes from.
@@ -75,6 +81,7 @@ pub(crate) struct Counters {
 pub(crate) struct Extra {
     pub(crate) client_id: OnceLock<String>,
     pub(crate) identity: Mutex<Option<Arc<str>>>,
+    pub(crate) grant: Grant,
     /// The names of the stages that messages go through.
     pub(crate) pipeline: Mutex<Arc<[String]>>,
     /// What the opening of the link found out; of the newest link, when the session has had several.
@@ -85,6 +92,8 @@ pub(crate) struct Extra {
     pub(crate) requests: Mutex<Requests>,
     /// Joins and leaves of a client that its server has not answered.
     pub(crate) group_changes: Mutex<GroupChanges>,
+    /// What a reliable session shares with handles and with the connections that ask for it.
+    pub(crate) resumption: OnceLock<Arc<Resumption>>,
     pub(crate) close_request: OnceLock<CloseReason>,
     pub(crate) closed: OnceLock<CloseReason>,
     pub(crate) state_changed: Notify,
@@ -257,6 +266,17 @@ impl Shared {
     #[inline]
     pub(crate) fn collecting(&self) -> Framing {
         Framing::from_u8(self.collecting.load(Ordering::Relaxed))
+    }
+
+    /// Another link carries the session.
+    pub(crate) fn set_transport(&self, transport: Transport) {
+        self.transport.store(transport as u8, Ordering::Relaxed);
+    }
+
+    /// From now on frames are collected as values, whatever the link makes of them.
+    pub(crate) fn collect_values(&self) {
+        self.collecting
+            .store(Framing::Frames as u8, Ordering::Relaxed);
     }
 
     /// From now on messages go through these stages.
@@ -502,12 +522,18 @@ impl Shared {
     }
 
     /// Moves queued frames to `output` until that holds `most` bytes.
-    pub(crate) fn drain_outbox(&self, output: &mut Output, most: usize) {
+    pub(crate) fn drain_outbox(&self, output: &mut Output, most: usize, room: Room) {
         if !self.has_queued() {
             return;
         }
-        let wakers = self.with_outbox(|outbox| outbox.drain_into(output, self.collecting(), most));
+        let wakers =
+            self.with_outbox(|outbox| outbox.drain_into(output, self.collecting(), most, room));
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether something is queued for which there is room.
+    pub(crate) fn can_drain(&self, room: Room) -> bool {
+        self.has_queued() && lock(&self.outbox).can_drain(room)
     }
 
     /// Accepts nothing more for sending; what is queued still leaves.
@@ -533,6 +559,29 @@ impl Shared {
         self.outbox_closed.store(true, Ordering::Release);
         wakers.into_iter().for_each(Waker::wake);
         lost
+    }
+
+    /// Takes the messages out of the outbox.
+    pub(crate) fn take_queued_messages(&self) -> Vec<Message> {
+        self.with_outbox(Outbox::take_messages)
+    }
+
+    /// Forgets queued frames that are about the link that is gone.
+    pub(crate) fn forget_control(&self) {
+        self.with_outbox(Outbox::forget_control);
+    }
+
+    /// What a reliable session shares; `None` when the session is not reliable.
+    pub(crate) fn resumption(&self) -> Option<&Arc<Resumption>> {
+        self.extra_if_any()?.resumption.get()
+    }
+
+    /// A suspended session is not waited for any more.
+    pub(crate) fn expire(&self, reason: CloseReason) {
+        if let Some(resumption) = self.resumption() {
+            resumption.set_expired(reason);
+            self.signal(signal::EXPIRE);
+        }
     }
 
     // Memory
@@ -590,9 +639,12 @@ impl Shared {
     /// Gives up what is queued, and asks the driver to give up the rest.
     pub(crate) fn shed(&self) {
         self.close_outbox();
-        let lost = self.clear_outbox() as u64;
-        let totals = &self.hub.recorder.totals;
-        totals.lost.fetch_add(lost, Ordering::Relaxed);
+        // The application may ask a reliable session for what was not acknowledged.
+        if self.resumption().is_none() {
+            let lost = self.clear_outbox() as u64;
+            let totals = &self.hub.recorder.totals;
+            totals.lost.fetch_add(lost, Ordering::Relaxed);
+        }
         self.signal(signal::SHED);
     }
 

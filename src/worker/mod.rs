@@ -10,6 +10,7 @@ pub(crate) mod queue;
 mod threads;
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::future::Future;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,11 +24,11 @@ use tokio::time::Sleep;
 use self::queue::WorkerQueue;
 pub(crate) use self::threads::CAN_PIN;
 use crate::codec::Framing;
-use crate::error::CloseReason;
+use crate::error::{CloseReason, ErrorCode};
 use crate::events::{self, shown};
 use crate::hub::Hub;
-use crate::metrics::WorkerRecorder;
-use crate::session::driver::{Driver, Opened, Turn, TurnContext};
+use crate::metrics::{Role, WorkerRecorder};
+use crate::session::driver::{Driver, Handover, Opened, Turn, TurnContext};
 use crate::session::link::{Buffers, Link, Moving};
 use crate::session::liveness::Timing;
 use crate::session::output::Encoded;
@@ -145,6 +146,8 @@ pub(crate) struct Outcome {
 /// What others ask of a worker.
 pub(crate) enum Command {
     Open(Box<NewSession>),
+    /// A session goes on with another link.
+    Resume(Box<Handover>),
     Broadcast(Box<Broadcast>),
     /// Every session closes in order.
     Drain,
@@ -180,6 +183,12 @@ pub(crate) struct Worker {
     /// Made on the runtime of the worker, when it is first needed.
     timer: Option<Pin<Box<Sleep>>>,
     timer_set: bool,
+    /// When it fires.
+    timer_at: u64,
+    /// When deadlines are looked at next.
+    next_sweep: u64,
+    /// Sessions whose acknowledgements are due, and when: the soonest first, as all wait equally long.
+    acks: VecDeque<(u64, u32)>,
     /// Whether every session is to close in order.
     draining: bool,
     /// Whether to end after the last session.
@@ -213,6 +222,9 @@ impl Worker {
             commands: Vec::new(),
             timer: None,
             timer_set: false,
+            timer_at: 0,
+            next_sweep: 0,
+            acks: VecDeque::new(),
             draining: false,
             stopping: false,
             tally,
@@ -230,7 +242,11 @@ impl Worker {
             && timer.as_mut().poll(context).is_ready()
         {
             self.timer_set = false;
-            self.sweep(buffers, now);
+            self.wake_for_acks(now);
+            if self.next_sweep <= now {
+                self.sweep(buffers, now);
+                self.next_sweep = now + self.timing.granularity();
+            }
         }
         let queue = Arc::clone(&self.queue);
         loop {
@@ -278,11 +294,15 @@ impl Worker {
             buffers,
             recorder: &self.recorder,
             request_timed: false,
+            ack_due: 0,
             timing: &self.timing,
             now,
         };
         let context = &mut Context::from_waker(waker);
         let result = catch_unwind(AssertUnwindSafe(|| call(driver, context, &mut turn)));
+        if turn.ack_due > 0 {
+            self.acks.push_back((turn.ack_due, index));
+        }
         if result.is_err() {
             let session = driver.shared().id().as_u64();
             events::session_panicked { session }.emit();
@@ -324,7 +344,8 @@ impl Worker {
 
     fn execute(&mut self, command: Command, buffers: &mut Buffers, now: u64) {
         match command {
-            Command::Open(new) => self.open(*new, buffers, now),
+            Command::Open(new) => self.open(*new, false, buffers, now),
+            Command::Resume(handover) => self.resume(handover, buffers, now),
             Command::Broadcast(broadcast) => self.broadcast(*broadcast, buffers, now),
             Command::Drain => {
                 self.draining = true;
@@ -342,7 +363,8 @@ impl Worker {
             .for_each(|slot| visit(&slot.driver));
     }
 
-    fn open(&mut self, new: NewSession, buffers: &mut Buffers, now: u64) {
+    /// Makes a session of a connection; `is_linked` says whether its link is open already.
+    fn open(&mut self, new: NewSession, is_linked: bool, buffers: &mut Buffers, now: u64) {
         let arrived = match new.link {
             Placed::Here(link) => Ok(link),
             Placed::Moving(join) => join(),
@@ -370,12 +392,16 @@ impl Worker {
             now,
         );
         let waker = Waker::from(Arc::clone(&shared));
-        let driver = Driver::new(shared, link, new.permit, new.opened, now);
+        let mut driver = Driver::new(shared, link, new.permit, new.opened, now);
+        if is_linked {
+            driver.skip_opening();
+        }
         let mut slot = Box::new(Slot { waker, driver });
         let mut turn = TurnContext {
             buffers,
             recorder: &self.recorder,
             request_timed: false,
+            ack_due: 0,
             timing: &self.timing,
             now,
         };
@@ -389,6 +415,43 @@ impl Worker {
             slot.driver.shared().signal(signal::DRAIN);
         }
         self.slots[index as usize] = Some(slot);
+    }
+
+    /// Gives a session another link. When the session is gone, or is not for this peer, the peer is told.
+    fn resume(&mut self, handover: Box<Handover>, buffers: &mut Buffers, now: u64) {
+        let (index, id) = (handover.slot, handover.session);
+        let slot = self.slots.get(index as usize).and_then(Option::as_deref);
+        let refused = match slot.is_some_and(|slot| slot.driver.shared().id() == id) {
+            false => Some((
+                handover,
+                CloseReason::with_code(ErrorCode::SessionExpired, "there is no session to resume"),
+            )),
+            true => match self.with(index, buffers, now, |driver, _, turn| {
+                driver.resume(handover, turn)
+            }) {
+                Some(Err(refused)) => Some(refused),
+                _ => None,
+            },
+        };
+        let Some((mut handover, reason)) = refused else {
+            return;
+        };
+        handover.give_up(&reason);
+        if self.hub.role == Role::Server {
+            self.hub.session_began();
+            let new = NewSession {
+                link: handover.link,
+                peer: PeerInfo {
+                    transport: handover.transport,
+                    remote: handover.remote,
+                    local: handover.local,
+                },
+                permit: handover.permit,
+                opened: None,
+                refused: Some(reason),
+            };
+            self.open(new, true, buffers, now);
+        }
     }
 
     fn broadcast(&mut self, broadcast: Broadcast, buffers: &mut Buffers, now: u64) {
@@ -442,11 +505,33 @@ impl Worker {
         }
     }
 
+    /// Sessions whose acknowledgements are due get a turn.
+    fn wake_for_acks(&mut self, now: u64) {
+        while let Some((due, index)) = self.acks.front().copied()
+            && due <= now
+        {
+            self.acks.pop_front();
+            // Another session may be in the slot by now; a turn too many does no harm.
+            if let Some(Some(slot)) = self.slots.get(index as usize) {
+                slot.driver.shared().schedule();
+            }
+        }
+    }
+
     fn set_timer(&mut self, context: &mut Context<'_>, now: u64) {
-        if self.timer_set || self.is_empty() {
+        if self.is_empty() {
             return;
         }
-        let next = self.hub.clock.instant(now + self.timing.granularity());
+        if !self.timer_set && self.next_sweep <= now {
+            self.next_sweep = now + self.timing.granularity();
+        }
+        let ack = self.acks.front().map_or(u64::MAX, |(due, _)| *due);
+        let at = self.next_sweep.min(ack);
+        if self.timer_set && self.timer_at <= at {
+            return;
+        }
+        self.timer_at = at;
+        let next = self.hub.clock.instant(at);
         let timer = self
             .timer
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next)));

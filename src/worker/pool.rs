@@ -85,7 +85,7 @@ impl Workers {
     fn new(count: usize, dedicated: bool) -> Self {
         Workers {
             queues: (0..count)
-                .map(|index| Arc::new(WorkerQueue::new(index)))
+                .map(|index| Arc::new(WorkerQueue::new(index, dedicated)))
                 .collect(),
             next: AtomicUsize::new(0),
             broadcasts: Arc::new(Semaphore::new(BROADCASTS_MAX)),

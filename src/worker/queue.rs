@@ -1,14 +1,19 @@
 //! How other threads reach a worker: its ready queue and its commands.
 
+use std::io;
 use std::sync::Mutex;
 use std::task::Waker;
 
-use super::Command;
+use super::{Command, Placed};
+use crate::session::driver::Handover;
+use crate::session::link::Link;
 use crate::session::shared::lock;
 
 /// The inbox of a worker.
 pub(crate) struct WorkerQueue {
     index: usize,
+    /// Whether the worker has a runtime of its own.
+    dedicated: bool,
     inner: Mutex<Inner>,
 }
 
@@ -25,9 +30,10 @@ struct Inner {
 }
 
 impl WorkerQueue {
-    pub(crate) fn new(index: usize) -> Self {
+    pub(crate) fn new(index: usize, dedicated: bool) -> Self {
         WorkerQueue {
             index,
+            dedicated,
             inner: Mutex::new(Inner::default()),
         }
     }
@@ -44,6 +50,19 @@ impl WorkerQueue {
         let mut inner = lock(&self.inner);
         inner.ready.push(slot);
         Self::wake(inner);
+    }
+
+    /// Makes a link of another worker ready to come here.
+    pub(crate) fn place(&self, link: Box<dyn Link>, from: &WorkerQueue) -> io::Result<Placed> {
+        Ok(match self.dedicated && !std::ptr::eq(self, from) {
+            true => Placed::Moving(link.leave_runtime()?),
+            false => Placed::Here(link),
+        })
+    }
+
+    /// Hands a link over to one of the worker's sessions. A worker that has ended lets it go.
+    pub(crate) fn push_handover(&self, handover: Box<Handover>) {
+        let _ = self.push_command(Command::Resume(handover));
     }
 
     /// Hands a command over; gives it back when the worker has ended.

@@ -50,6 +50,7 @@ fn generate() -> String {
         crate::suite::TESTS,
         crate::requests::TESTS,
         crate::opening::TESTS,
+        crate::identity::TESTS,
         crate::pipeline::negotiation::TESTS,
         crate::pipeline::wire::TESTS,
         crate::pipeline::combinations::TESTS,

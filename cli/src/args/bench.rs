@@ -32,6 +32,7 @@ counts from the time at which a message should have left. Without, an answer mak
   url, mode, connections, threads, size, window, rate
                              what was asked for; null where without meaning
   pipeline                   the stages that were agreed on, in order
+  reliable                   whether sessions were reliable
   warmup_seconds, duration_seconds
                              duration as measured
   connected                  connections that were made for the run
@@ -57,7 +58,7 @@ counts from the time at which a message should have left. Without, an answer mak
                              change_percent, verdict better, same or worse, regression), regression
 
 --compare takes FILE as the baseline: results of --json, of which those of the same scheme and codec,
-mode, connections, size, window, rate, threads and pipeline count. It is a regression, and the exit code
+mode, connections, size, window, rate, threads, pipeline and reliable count. It is a regression, and the exit code
 5, when messages/s fell by more than --tolerance, when p50 or p99 rose by more than --latency-tolerance,
 or when there are more errors. Where there are several runs, on either side, the median of each figure
 counts, and of the errors the most.
@@ -72,6 +73,7 @@ Examples:
   netsys bench wss://127.0.0.1:7644 --insecure --plain --connections 100
   netsys bench udp://127.0.0.1:7602 --window 16
   netsys bench tcp://127.0.0.1:7600 --pipeline aes-256-gcm --pipeline-keys keys --size 1KiB
+  netsys bench tcp://127.0.0.1:7600 --window 64 --reliable
   netsys bench unix:///run/netsys.sock --mode connect --json -
   netsys bench tcp://127.0.0.1:7600 --repeat 5 --label before --json before.json
   netsys bench tcp://127.0.0.1:7600 --repeat 5 --compare before.json

@@ -68,6 +68,11 @@ pub(crate) struct ClientArgs {
         default_value_t = Toggle::Off, help_heading = "WebSocket")]
     pub(crate) compression: Toggle,
 
+    /// Lose nothing when the connection breaks: the session goes on over another one. A server that cannot
+    /// is left
+    #[arg(long, help_heading = "Session")]
+    pub(crate) reliable: bool,
+
     #[command(flatten)]
     pub(crate) pipeline: PipelineArgs,
 

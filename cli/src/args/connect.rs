@@ -18,6 +18,10 @@ WebSocket knows text and binary: lines are sent as text, and with --binary and -
 server agrees, MSGI is spoken inside of WebSocket, with requests and a token; --plain asks for WebSocket
 alone, which is what other servers than this one expect.
 
+With --reliable the session outlives its connection: what was on its way is sent again, once and in
+order. The server has to offer it, and keeps the session for its --resume-timeout. What it had not
+acknowledged when a session is over for good is counted and said, and the exit code is 1.
+
 Examples:
   netsys connect tcp://127.0.0.1:7600
   echo hello | netsys connect tcp://127.0.0.1:7600
@@ -26,6 +30,7 @@ Examples:
   netsys connect tls://example.org:7643 --ca certs/ca.pem --cert certs/client.pem --key certs/client.key
   netsys connect wss://example.org/feed --plain --subprotocol v2.feed --header 'Authorization: Bearer …'
   netsys connect ws://127.0.0.1:7601 --ping 1s --stay
+  netsys connect tcp://127.0.0.1:7600 --reliable < orders.txt
   netsys connect wss://10.0.0.7/ --insecure --proxy socks5h://proxy:1080
   echo status | netsys connect udp://127.0.0.1:7602 --wait 500ms
   echo '48 65 79' | netsys connect tcp://127.0.0.1:7600 --hex";
@@ -55,7 +60,7 @@ pub(crate) struct ConnectArgs {
     #[arg(long, help_heading = "Session")]
     pub(crate) request: bool,
 
-    /// Connect again when the connection is lost
+    /// Connect again when the connection is lost; --reliable does so too
     #[arg(long, help_heading = "Session")]
     pub(crate) reconnect: bool,
 

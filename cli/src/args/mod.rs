@@ -13,6 +13,7 @@ mod dashboard;
 mod key;
 mod listen;
 mod pipeline;
+mod reliable;
 mod report;
 mod serve;
 mod top;
@@ -29,10 +30,11 @@ pub(crate) use self::dashboard::{AdminToken, DashboardArgs, DashboardPlace, Dash
 pub(crate) use self::key::KeyArgs;
 pub(crate) use self::listen::{Descriptor, Listen, Which};
 pub(crate) use self::pipeline::{Fate, PipelineArgs, Require, StageName};
+pub(crate) use self::reliable::ReliableArgs;
 pub(crate) use self::report::ReportArgs;
 pub(crate) use self::serve::{ClientAuthMode, HandlerName, ServeArgs};
 pub(crate) use self::top::{ColorChoice, FILTER_MAX, SortKey, TopArgs};
-pub(crate) use self::values::cores;
+pub(crate) use self::values::{Toggle, cores};
 
 const EXIT_CODES: &str = "\
 Exit codes:

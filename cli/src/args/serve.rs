@@ -18,6 +18,7 @@ use network_system::{
 use super::dashboard::DashboardArgs;
 use super::listen::{Listen, listen};
 use super::pipeline::PipelineArgs;
+use super::reliable::ReliableArgs;
 use super::values::{
     Toggle, allowed_origin, count, multicast_group, network, rate, tls_version, when_full, workers,
 };
@@ -57,6 +58,7 @@ Examples:
     and then: nc HOST 7600
   netsys serve --listen tcp://127.0.0.1:0 --listen unix:///tmp/netsys.sock --json
   netsys serve --dashboard 0.0.0.0:7680 --dashboard-token-file token --dashboard-host status.example.org
+  netsys serve --listen tcp://0.0.0.0:7600 --reliable --resume-timeout 5m --goaway 1s
   netsys serve --config /etc/netsys.toml --max-connections 0";
 
 /// Runs a server until it is told to stop
@@ -165,6 +167,9 @@ pub(crate) struct ServeArgs {
 
     #[command(flatten)]
     pub(crate) pipeline: PipelineArgs,
+
+    #[command(flatten)]
+    pub(crate) reliable: ReliableArgs,
 
     #[command(flatten)]
     pub(crate) dashboard: DashboardArgs,

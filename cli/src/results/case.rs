@@ -16,6 +16,7 @@ pub(crate) struct Case {
     pub(crate) rate: Option<u64>,
     pub(crate) threads: u64,
     pub(crate) pipeline: Vec<String>,
+    pub(crate) reliable: bool,
 }
 
 impl Case {
@@ -29,6 +30,7 @@ impl Case {
             rate: result.rate,
             threads: result.threads,
             pipeline: result.pipeline.clone(),
+            reliable: result.reliable,
         }
     }
 
@@ -47,7 +49,7 @@ impl Case {
         self
     }
 
-    fn parts(&self) -> [(&'static str, String); 8] {
+    fn parts(&self) -> [(&'static str, String); 9] {
         let number = |number: Option<u64>| number.map_or("none".to_owned(), |it| it.to_string());
         [
             ("url", self.transport.clone()),
@@ -64,6 +66,7 @@ impl Case {
                     false => self.pipeline.join(" + "),
                 },
             ),
+            ("reliable", self.reliable.to_string()),
         ]
     }
 }
@@ -89,6 +92,9 @@ impl fmt::Display for Case {
         }
         if !self.pipeline.is_empty() {
             write!(f, ", {}", self.pipeline.join(" + "))?;
+        }
+        if self.reliable {
+            write!(f, ", reliable")?;
         }
         Ok(())
     }
@@ -144,12 +150,14 @@ mod tests {
             rate: None,
             threads: 1,
             pipeline: Vec::new(),
+            reliable: false,
         };
         let other = Case {
             connections: 50,
             window: None,
             rate: Some(1_000),
             pipeline: vec!["lz4".to_owned()],
+            reliable: true,
             ..one.clone()
         };
         assert_eq!(
@@ -159,6 +167,7 @@ mod tests {
                 "window (1, not none)",
                 "rate (none, not 1000)",
                 "pipeline (none, not lz4)",
+                "reliable (false, not true)",
             ]
         );
         assert!(one.differences(&one).is_empty());
@@ -168,7 +177,7 @@ mod tests {
         );
         assert_eq!(
             other.to_string(),
-            "tcp echo, 50 connections, 64 bytes, 1000/s asked for, lz4"
+            "tcp echo, 50 connections, 64 bytes, 1000/s asked for, lz4, reliable"
         );
     }
 }

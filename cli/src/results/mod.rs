@@ -45,6 +45,8 @@ pub(crate) struct Measurement {
     #[serde(default)]
     pub(crate) pipeline: Vec<String>,
     #[serde(default)]
+    pub(crate) reliable: bool,
+    #[serde(default)]
     pub(crate) warmup_seconds: f64,
     pub(crate) duration_seconds: f64,
     pub(crate) connected: u64,

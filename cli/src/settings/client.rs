@@ -2,10 +2,10 @@
 
 use network_system::tls::{TlsAuthorities, TlsClient, TlsIdentity};
 use network_system::websocket::{Deflate, Speak, WebSocketClient};
-use network_system::{Address, ClientBuilder, Endpoint, Proxy, UdpOptions};
+use network_system::{Address, ClientBuilder, Endpoint, Proxy, Reliability, UdpOptions};
 use serde_json::json;
 
-use super::{KeyFile, PipelineSettings, datagram_size};
+use super::{KeyFile, PipelineSettings, datagram_size, reliable};
 use crate::args::{ClientArgs, ProxyChoice};
 use crate::exit::Failure;
 use crate::output::Output;
@@ -19,6 +19,7 @@ pub(crate) struct ClientSettings {
     proxy: Option<Proxy>,
     udp: UdpOptions,
     pipeline: Option<PipelineSettings>,
+    is_reliable: bool,
     /// Nobody vouches for the server, neither an authority nor a pin.
     is_blind: bool,
 }
@@ -26,9 +27,12 @@ pub(crate) struct ClientSettings {
 impl ClientSettings {
     /// `resumes` says whether later connections may take up the TLS session of earlier ones.
     pub(crate) fn new(args: &ClientArgs, url: &Endpoint, resumes: bool) -> Result<Self, Failure> {
+        let is_plain = args.plain && is_websocket(url);
+        if args.reliable {
+            reliable::check_client(url, is_plain)?;
+        }
         let pipeline = PipelineSettings::new(&args.pipeline)?;
         if let Some(pipeline) = &pipeline {
-            let is_plain = args.plain && is_websocket(url);
             pipeline.check_client(url, is_plain, args.msgi || !is_websocket(url))?;
         }
         Ok(ClientSettings {
@@ -37,6 +41,7 @@ impl ClientSettings {
             proxy: proxy(args, url)?,
             udp: udp(args, url)?,
             pipeline,
+            is_reliable: args.reliable,
             is_blind: args.insecure && args.pin.is_empty(),
         })
     }
@@ -59,6 +64,10 @@ impl ClientSettings {
         self.pipeline.is_some()
     }
 
+    pub(crate) fn is_reliable(&self) -> bool {
+        self.is_reliable
+    }
+
     /// The keys of encryption, if there is any.
     pub(crate) fn keys(&self) -> Option<&KeyFile> {
         self.pipeline.as_ref()?.keys.as_ref()
@@ -76,6 +85,9 @@ impl ClientSettings {
         }
         if let Some(settings) = &self.pipeline {
             builder = builder.pipeline(settings.pipeline.clone());
+        }
+        if self.is_reliable {
+            builder = builder.reliable(Reliability::default());
         }
         builder
     }

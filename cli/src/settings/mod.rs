@@ -4,12 +4,13 @@
 //! stand before those of the user; so its values are parsed, and refused, by the same definitions.
 //!
 //! - [`serve`]: what a server works with; [`dashboard`]: what it shows of itself; [`client`]: what the clients of `connect` and `bench` do;
-//!   [`pipeline`]: stages, and [`keys`]: their keys, for both.
+//!   [`pipeline`]: stages, [`keys`]: their keys, and [`reliable`]: sessions that outlive their connection, for both.
 
 mod client;
 mod dashboard;
 mod keys;
 mod pipeline;
+mod reliable;
 mod serve;
 
 use std::ffi::OsString;
@@ -282,6 +283,11 @@ fn out_of_range(name: &str, expected: &str) -> Failure {
     Failure::usage(format_args!(
         "invalid value for --{name}: expected {expected}"
     ))
+}
+
+/// 0 switches a limit off; the library wants a number.
+fn unlimited(limit: usize) -> usize {
+    if limit == 0 { usize::MAX } else { limit }
 }
 
 /// The largest datagram that an option asks for.

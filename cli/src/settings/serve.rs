@@ -6,12 +6,13 @@ use std::time::Duration;
 use network_system::tls::{ClientAuth, TlsAuthorities, TlsIdentity, TlsVersion};
 use network_system::websocket::{Deflate, WebSocketServer};
 use network_system::{
-    Address, Endpoint, Host, Limits, ProxyProtocol, SocketOptions, Timeouts, UdpOptions,
+    Address, Endpoint, Host, Limits, ProxyProtocol, Reliability, SocketOptions, Timeouts,
+    UdpOptions,
 };
 
 use super::{
-    A_YEAR, MESSAGE_SIZE_MAX, PipelineSettings, ShowSettings, has_hello, out_of_range,
-    within_a_year,
+    A_YEAR, MESSAGE_SIZE_MAX, PipelineSettings, ShowSettings, has_hello, out_of_range, reliable,
+    unlimited, within_a_year,
 };
 use crate::args::{ClientAuthMode, HandlerName, Listen, ServeArgs, cores};
 use crate::exit::{ExitStatus, Failure};
@@ -30,6 +31,7 @@ pub(crate) struct ServeSettings {
     pub(crate) udp: UdpOptions,
     pub(crate) proxy_protocol: Option<ProxyProtocol>,
     pub(crate) pipeline: Option<PipelineSettings>,
+    pub(crate) reliable: Option<Reliability>,
     /// There when a listener needs it.
     pub(crate) tls: Option<TlsSettings>,
     pub(crate) show: ShowSettings,
@@ -52,6 +54,8 @@ impl ServeSettings {
             let endpoints = listen.iter().map(Listen::endpoint);
             pipeline.check(endpoints.map(|endpoint| (endpoint, has_hello(endpoint))))?;
         }
+        let endpoints = listen.iter().map(Listen::endpoint);
+        let reliable = reliable::of_server(&args.reliable, args.when_full, endpoints)?;
         let tls = TlsSettings::new(&args, &listen)?;
         let websocket = websocket(&args);
         let udp = udp(&args, &listen)?;
@@ -142,6 +146,7 @@ impl ServeSettings {
             udp,
             proxy_protocol,
             pipeline,
+            reliable,
             tls,
             show,
             pin_workers: args.pin_workers.is_on(),
@@ -307,11 +312,6 @@ fn proxy_protocol(args: &ServeArgs, listen: &[Listen]) -> Result<Option<ProxyPro
     Ok(Some(
         networks.fold(ProxyProtocol::required(), ProxyProtocol::trust),
     ))
-}
-
-/// 0 switches a limit off; the library wants a number.
-fn unlimited(limit: usize) -> usize {
-    if limit == 0 { usize::MAX } else { limit }
 }
 
 #[cfg(test)]

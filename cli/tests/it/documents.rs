@@ -39,6 +39,7 @@ fn completions_know_every_option() {
         for word in [
             "max-connections-per-ip",
             "pipeline-keys",
+            "resume-timeout",
             "container",
             "dashboard-token-file",
         ] {

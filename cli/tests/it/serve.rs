@@ -188,6 +188,9 @@ fn the_file_sets_options_and_the_command_line_wins() {
         idle-timeout = "1m"
         nodelay = false
         groups = true
+        reliable = true
+        resume-timeout = "5s"
+        suspended-sessions = 10
     "#;
     std::fs::write(&path, content).unwrap();
     let path = path.to_str().unwrap();

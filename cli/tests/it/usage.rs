@@ -151,6 +151,47 @@ fn a_bad_option_is_named_and_what_is_valid_is_said() {
             &["--dashboard-token-file", "/nonexistent"],
             &["token", "/nonexistent"],
         ),
+        (&["--reliable=x"], &["--reliable", "on or off"]),
+        (
+            &["--reliable", "--when-full", "drop-oldest"],
+            &[
+                "--reliable",
+                "--when-full drop-oldest",
+                "wait or disconnect",
+            ],
+        ),
+        (
+            &["--reliable", "--listen", "udp://127.0.0.1:0?codec=msgi"],
+            &["--reliable", "not UDP"],
+        ),
+        (
+            &["--reliable", "--listen", "tcp://127.0.0.1:0?codec=raw"],
+            &["--reliable", "msgi"],
+        ),
+        (
+            &["--resume-window", "1MiB"],
+            &["--resume-window", "without --reliable"],
+        ),
+        (
+            &["--resume-timeout", "5s"],
+            &["--resume-timeout", "without --reliable"],
+        ),
+        (
+            &["--suspended-sessions", "5"],
+            &["--suspended-sessions", "without --reliable"],
+        ),
+        (
+            &["--reliable", "--resume-window", "1000"],
+            &["--resume-window", "1KiB to 1GiB"],
+        ),
+        (
+            &["--reliable", "--resume-timeout", "25h"],
+            &["--resume-timeout", "at most 24h"],
+        ),
+        (
+            &["--reliable", "--resume-timeout", "0"],
+            &["--resume-timeout", "more than 0"],
+        ),
         (&["--log", "loud"], &["--log", "`loud`", "warn"]),
         (
             &["--config", "/nonexistent.toml"],
@@ -289,6 +330,8 @@ fn a_bad_configuration_file_is_named_with_the_key() {
             "handler = \"x\"",
             &["handler", "`x`", "echo, broadcast, chat or sink"],
         ),
+        ("reliable = \"maybe\"", &["reliable", "on or off"]),
+        ("resume-timeout = 5", &["resume-timeout", "500ms"]),
         ("nodelay = \"maybe\"", &["nodelay", "on or off"]),
         ("dashboard = \":80\"", &["dashboard", "off"]),
         ("config = \"x\"", &["config", "unknown key"]),

@@ -72,6 +72,18 @@ fn bad_options_of_clients_are_named() {
             &["--proxy", "TCP"],
         ),
         (
+            &["connect", "udp://127.0.0.1:7602?codec=msgi", "--reliable"],
+            &["--reliable", "msgi", "UDP"],
+        ),
+        (
+            &["bench", "tcp://127.0.0.1:7600?codec=lines", "--reliable"],
+            &["--reliable", "msgi"],
+        ),
+        (
+            &["connect", "ws://127.0.0.1:7601", "--plain", "--reliable"],
+            &["--reliable", "--plain"],
+        ),
+        (
             &["bench", "udp://127.0.0.1:7602", "--mode", "broadcast"],
             &["broadcast", "UDP"],
         ),

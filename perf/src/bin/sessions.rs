@@ -1,11 +1,12 @@
 //! Servers built on the library, to be measured against the baselines: one for each form of a handler and each
 //! kind of runtime.
 //!
-//! `sessions [lent|closure|broadcast] [current|multi] [EXECUTOR] [--metrics] [--listen URL]` prints `listening URL` and runs until it is
+//! `sessions [lent|closure|broadcast] [current|multi] [EXECUTOR] [--metrics] [--reliable] [--listen URL]` prints `listening URL` and runs until it is
 //! killed. `lent` and `closure` echo with the two forms of a handler, `broadcast` sends each message to every
 //! other session. `current` is a current-thread runtime; `multi` is a multi-thread one with one worker, so that
 //! both use one core. EXECUTOR is where handlers run: `inline`, `runtime`, `single-thread`, `threads` (two of
-//! them); without it, on the worker. With `--metrics` a monitor watches the server.
+//! them); without it, on the worker. With `--metrics` a monitor watches the server;
+//! with `--reliable` it has reliable sessions for those that ask for them, as `load --reliable` does.
 
 #![allow(
     clippy::print_stdout,
@@ -19,11 +20,11 @@ use std::sync::{Arc, OnceLock};
 use network_system::metrics::PerformanceMonitor;
 use network_system::tls::TlsServer;
 use network_system::{
-    Handler, Limits, Message, Server, ServerBuilder, Session, Timeouts, executor,
+    Handler, Limits, Message, Reliability, Server, ServerBuilder, Session, Timeouts, executor,
 };
 
 const USAGE: &str = "usage: sessions [lent|closure|broadcast] [current|multi] \
-    [inline|runtime|single-thread|threads] [--metrics] [--listen URL]";
+    [inline|runtime|single-thread|threads] [--metrics] [--reliable] [--listen URL]";
 
 /// Sends messages back, from the buffer in which they were read.
 struct Echo;
@@ -65,6 +66,7 @@ struct Options {
     on: On,
     multi: bool,
     metrics: bool,
+    reliable: bool,
     listen: String,
 }
 
@@ -75,6 +77,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Option<Options> {
         on: On::Worker,
         multi: false,
         metrics: false,
+        reliable: false,
         listen,
     };
     while let Some(arg) = args.next() {
@@ -89,6 +92,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Option<Options> {
             "single-thread" => options.on = On::Threads(1),
             "threads" => options.on = On::Threads(2),
             "--metrics" => options.metrics = true,
+            "--reliable" => options.reliable = true,
             "--listen" => options.listen = args.next()?,
             _ => return None,
         }
@@ -149,6 +153,10 @@ fn build(options: &Options) -> Result<Server, Box<dyn std::error::Error>> {
     };
     let builder = match options.metrics {
         true => builder.monitor(&PerformanceMonitor::new()),
+        false => builder,
+    };
+    let builder = match options.reliable {
+        true => builder.reliable(Reliability::default()),
         false => builder,
     };
     let own = Arc::new(OnceLock::new());

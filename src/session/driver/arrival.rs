@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::handover::carried;
 use super::lane::split_code;
 use super::{Driver, HELD_LIMIT, Phase, TurnContext};
 use crate::codec::control::Control;
@@ -20,15 +21,11 @@ use crate::session::shared::lock;
 impl Driver {
     /// Whether the link is read at all at the moment.
     pub(super) fn may_read(&self) -> bool {
-        if self.read_ended
-            || self.link.is_none()
-            || self.backlog_bytes >= HELD_LIMIT
-            || self.is_not_read()
-        {
+        if self.read_ended || self.link.is_none() || self.is_held_full() || self.is_not_read() {
             return false;
         }
         match &self.phase {
-            Phase::Connecting(_) | Phase::Greeting | Phase::Ended => false,
+            Phase::Connecting(_) | Phase::Greeting | Phase::Suspended(_) | Phase::Ended => false,
             Phase::Opening | Phase::Open => !self.is_flooded(),
             Phase::Closing(closing) => closing.reads() && !self.is_flooded(),
         }
@@ -49,12 +46,14 @@ impl Driver {
             return None;
         }
         // While a handler is pending, or may have to wait, little more is taken than may be held.
-        let room = if self.running.is_some() || !self.backlog.is_empty() || self.meter.is_some() {
+        let room = if self.reliable.is_some() {
+            READ_CHUNK
+        } else if self.running.is_some() || !self.backlog.is_empty() || self.meter.is_some() {
             HELD_LIMIT - self.backlog_bytes
         } else {
             READ_CHUNK
         };
-        if let Some(received) = self.take_waiting() {
+        if let Some(received) = self.take_waiting().or_else(|| self.take_arrived()) {
             return Some(self.take_in(received, room, context, turn, budget));
         }
         let link = self.link.as_mut()?;
@@ -92,13 +91,20 @@ impl Driver {
         let mut work = received.bytes.max(received.frames.buffer_len());
         if matches!(self.phase, Phase::Opening) {
             self.on_opening_frames(&mut received.frames, turn);
+            if self.is_handing_over() {
+                let arrived = carried(received.frames, received.then);
+                self.hand_over(vec![arrived], turn);
+                return Inbound::default();
+            }
         }
         if self.shared.hub().pipeline.is_some() {
             self.check_lengths(&mut received);
             work = work.max(self.unstage(&mut received, room, turn));
         }
         *budget = budget.saturating_sub(work);
-        self.on_received(received, context, turn)
+        let frames = self.on_received(received, context, turn);
+        self.count_refused();
+        frames
     }
 
     fn on_received(
@@ -112,6 +118,7 @@ impl Driver {
         } = received;
         if !frames.is_empty() {
             let urgent = self.count_received(&frames, turn);
+            self.count_arrivals(&frames);
             if matches!(self.phase, Phase::Greeting) {
                 // Nothing after hello is looked at until welcome is written.
                 self.hold(std::mem::take(&mut frames));
@@ -192,6 +199,7 @@ impl Driver {
     /// Deals with what comes up to welcome, and leaves what comes after it: that may have gone through stages.
     pub(super) fn take_welcome(&mut self, frames: &mut Inbound, turn: &mut TurnContext<'_>) {
         while matches!(self.phase, Phase::Opening)
+            && !self.is_handing_over()
             && let Some((span, payload)) = frames.first()
         {
             if span.frame_type.is_ordered() {
@@ -300,6 +308,8 @@ impl Driver {
                 "the connection ended inside a frame",
             ),
         };
-        self.on_peer_gone(reason, now);
+        if !self.suspend(&reason, now) {
+            self.on_peer_gone(reason, now);
+        }
     }
 }

@@ -54,6 +54,8 @@ pub(super) struct Closing {
     await_peer: bool,
     /// Whether frames that were received before are handled before the goodbye.
     finish_backlog: bool,
+    /// Whether a PING was sent that goes behind everything, so that its answer comes behind everything, too.
+    asked: bool,
     discarded: usize,
     /// Whether the link was open when the close began. Otherwise the peer has no last word.
     was_linked: bool,
@@ -92,6 +94,7 @@ impl Driver {
             Phase::Closing(ref mut closing) => return Some(closing),
             _ => {}
         }
+        self.leave_suspended();
         self.set_state(State::Disconnecting);
         let deadline = self.drain_deadline(now);
         if matches!(self.phase, Phase::Greeting) {
@@ -117,6 +120,7 @@ impl Driver {
             peer_gone: false,
             await_peer: false,
             finish_backlog: false,
+            asked: false,
             discarded: 0,
             was_linked,
         };
@@ -244,6 +248,15 @@ impl Driver {
         if let Some(code) = reason.code() {
             self.report_error(code, reason.text());
         }
+        if self
+            .opened
+            .as_ref()
+            .is_some_and(|opened| opened.resumes.is_some())
+        {
+            // The session may be on this link already as the server sees it, and an ERROR would be its end. That
+            // the link is lost is not.
+            return self.abort(reason, now);
+        }
         if matches!(self.phase, Phase::Greeting) {
             // Whether the peer may come in no longer matters, and is not waited for.
             let running = self.running.take();
@@ -309,6 +322,7 @@ impl Driver {
 
     pub(super) fn on_peer_disconnect(&mut self, reason: CloseReason, now: u64) {
         self.read_ended = true;
+        self.keep_for_next_session();
         // It is the last frame of its sender; whatever came after it is not of the protocol.
         self.backlog.clear();
         self.backlog_bytes = 0;
@@ -408,6 +422,13 @@ impl Driver {
             _ => LinkError::code_of(error).unwrap_or(code),
         };
         let reason = CloseReason::transport(code, format!("the connection broke: {error}"));
+        if !self.suspend(&reason, now) {
+            self.end_for(reason, now);
+        }
+    }
+
+    /// Ends at once, as nothing can be said any more.
+    pub(super) fn end_for(&mut self, reason: CloseReason, now: u64) {
         self.begin_close(reason, Goodbye::None, Step::Flush, now);
         self.end(now);
     }
@@ -422,6 +443,10 @@ impl Driver {
             format!("the connection broke: {error}"),
         );
         self.write_failed = true;
+        if self.reliable.is_some() {
+            // It is suspended when everything that had arrived is read.
+            return;
+        }
         self.shared.close_outbox();
         self.shared.clear_outbox();
         if let Some(closing) = self.begin_close(reason, Goodbye::None, Step::Settle, now) {
@@ -444,6 +469,7 @@ impl Driver {
         let (running, in_service) = (self.running.take(), self.in_service.take());
         let _ = shielded(|| drop(running));
         let _ = shielded(|| drop(in_service));
+        self.drop_decisions();
         self.backlog.clear();
         self.backlog_bytes = 0;
     }
@@ -544,8 +570,15 @@ impl Driver {
     }
 
     fn flush(&mut self, context: &mut Context<'_>, turn: &mut TurnContext<'_>) -> bool {
+        if self.link.is_none() {
+            self.end(turn.now);
+            return true;
+        }
         if self.blocked || self.output.is_some() || self.shared.has_queued() {
             // The turn writes these first.
+            return false;
+        }
+        if !self.has_settled_acks(turn) {
             return false;
         }
         let Phase::Closing(closing) = &mut self.phase else {
@@ -570,6 +603,9 @@ impl Driver {
         match goodbye {
             Goodbye::Raw(bytes) => output.push_bytes(&bytes),
             goodbye => {
+                if matches!(goodbye, Goodbye::Disconnect(..)) {
+                    self.push_last_ack(&mut output);
+                }
                 if let Some(frame) = goodbye_frame(goodbye, framing) {
                     output.push(framing, frame.frame_type, false, 0, frame.payload);
                 }
@@ -579,6 +615,30 @@ impl Driver {
             self.transmit(context, turn, output);
         }
         true
+    }
+
+    /// Whether nothing more can come of waiting for acknowledgements before the last word is said.
+    fn has_settled_acks(&mut self, turn: &TurnContext<'_>) -> bool {
+        if self.reliable.is_none() || self.write_failed {
+            return true;
+        }
+        let Phase::Closing(closing) = &mut self.phase else {
+            return true;
+        };
+        // A peer that has said its last word acknowledges nothing any more, and one that is told of an error is
+        // not listened to.
+        if closing.peer_done || !matches!(closing.goodbye, Goodbye::Disconnect(..)) {
+            return true;
+        }
+        if self.draining && self.shared.hub().role == Role::Server && !closing.asked {
+            // Clients that have heard the goaway send nothing more. What they had sent before is here when the
+            // answer to this is, and can be acknowledged.
+            closing.asked = true;
+            self.push_ping(turn);
+            return false;
+        }
+        let is_asked = self.draining && self.ping_sent > 0;
+        !is_asked && !self.awaits_acks() && self.is_lane_idle() && self.backlog.is_empty()
     }
 
     fn shutdown(&mut self, context: &mut Context<'_>, turn: &mut TurnContext<'_>) -> bool {
@@ -655,6 +715,7 @@ impl Driver {
             Phase::Ended => return,
             _ => CloseReason::transport(ErrorCode::ConnectionClosed, "the connection broke"),
         };
+        let unsent = self.report_rest();
         self.link = None;
         self.read_ended = true;
         self.blocked = false;
@@ -662,7 +723,7 @@ impl Driver {
             output.reset(OUTPUT_KEEP);
         }
         self.urgent = None;
-        let lost = self.shared.abandon_outbox();
+        let lost = unsent + self.shared.abandon_outbox();
         self.note_closed(&reason, lost, now);
         let hub = std::sync::Arc::clone(self.shared.hub());
         hub.recorder

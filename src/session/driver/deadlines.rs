@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{Driver, Phase, TurnContext};
-use crate::error::ErrorCode;
+use crate::error::{CloseReason, ErrorCode};
 use crate::events;
 use crate::session::liveness::Due;
 
@@ -17,12 +17,26 @@ impl Driver {
             && turn.now - self.liveness.received >= SHRINK_AFTER
         {
             link.shrink();
+            if let Some(reliable) = &mut self.reliable {
+                reliable.replay.shrink();
+            }
         }
         // What a link receives without the session's doing is noted here only.
         self.note_memory();
         self.check_memory();
+        if self.in_span(|driver| driver.check_identity(turn)) {
+            return turn.now;
+        }
         match &self.phase {
             Phase::Ended => return u64::MAX,
+            Phase::Suspended(suspended) => {
+                if suspended.deadline <= turn.now {
+                    self.on_expire(turn.now);
+                    self.shared.schedule();
+                    return u64::MAX;
+                }
+                return suspended.deadline;
+            }
             Phase::Closing(closing) => {
                 if closing.deadline <= turn.now {
                     self.on_closing_deadline(turn.now);
@@ -32,6 +46,9 @@ impl Driver {
                 return closing.deadline;
             }
             _ => {}
+        }
+        if self.in_span(|driver| driver.check_identity(turn)) {
+            return turn.now;
         }
         if self.shared.is_reading_paused() || !self.may_read() || self.paused_by_memory {
             // What is not read cannot be missed. But a peer that takes nothing either is as good as dead.
@@ -57,11 +74,7 @@ impl Driver {
         let timeouts = &self.shared.hub().timeouts;
         let (code, text) = match due {
             Due::Ping => {
-                self.ping_sent = self.shared.hub().clock.micros();
-                let payload = Bytes::copy_from_slice(&self.ping_sent.to_be_bytes());
-                self.urgent.get_or_insert_default().ping = Some(payload);
-                self.liveness.sent = turn.now;
-                self.shared.schedule();
+                self.push_ping(turn);
                 return;
             }
             Due::FirstByte => (
@@ -90,7 +103,22 @@ impl Driver {
             reason: &*text,
         }
         .emit();
+        if matches!(due, Due::HeartbeatTimeout | Due::MidFrame) {
+            let reason = CloseReason::transport(code, text.clone());
+            if self.suspend(&reason, turn.now) {
+                return;
+            }
+        }
         self.fail(code, text, turn.now);
+        self.shared.schedule();
+    }
+
+    /// Asks the peer for a sign of life.
+    pub(super) fn push_ping(&mut self, turn: &TurnContext<'_>) {
+        self.ping_sent = self.shared.hub().clock.micros();
+        let payload = Bytes::copy_from_slice(&self.ping_sent.to_be_bytes());
+        self.urgent.get_or_insert_default().ping = Some(payload);
+        self.liveness.sent = turn.now;
         self.shared.schedule();
     }
 }

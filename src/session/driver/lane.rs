@@ -9,7 +9,7 @@ use super::{ANSWERS_BEYOND, Driver, Phase, TurnContext};
 use crate::codec::{FrameType, Span, msgi};
 use crate::error::{CloseReason, ErrorCode, RequestError};
 use crate::events;
-use crate::handler::{BoxFuture, Service};
+use crate::handler::{Authentication, BoxFuture, Service};
 use crate::message::Message;
 use crate::metrics::{EventLevel, Held};
 use crate::session::current::{self, Direct};
@@ -21,7 +21,7 @@ pub(super) const REQUESTS_AT_ONCE: usize = 32;
 
 /// What is running for a session.
 pub(super) enum Running {
-    Authenticate(BoxFuture<'static, Result<Option<String>, RequestError>>),
+    Authenticate(BoxFuture<'static, Result<Authentication, RequestError>>),
     Connect(BoxFuture<'static, ()>),
     /// With the bytes of its batch.
     Messages(BoxFuture<'static, Inbound>, Option<Handling>, usize),
@@ -44,6 +44,8 @@ pub(super) struct InService {
 
 struct InWork {
     id: u64,
+    /// How many frames of the session came before it, when that is counted.
+    number: u64,
     future: BoxFuture<'static, Result<Message, RequestError>>,
     /// When it was begun, if its time is taken.
     began: Option<Instant>,
@@ -92,7 +94,10 @@ impl Driver {
         loop {
             if let Some(running) = &mut self.running {
                 match running.poll(context) {
-                    Poll::Pending => break,
+                    Poll::Pending => {
+                        self.follow_batch(None);
+                        break;
+                    }
                     Poll::Ready(done) => {
                         self.running = None;
                         next = self.on_done(done, turn);
@@ -134,7 +139,7 @@ impl Driver {
     fn may_start(&self) -> bool {
         match &self.phase {
             Phase::Connecting(_) | Phase::Opening | Phase::Greeting => false,
-            Phase::Open => true,
+            Phase::Open | Phase::Suspended(_) => true,
             // A peer that never came in has said nothing that a handler should hear.
             Phase::Ended => self.was_open,
             Phase::Closing(closing) => self.was_open && closing.hands_over(),
@@ -206,11 +211,14 @@ impl Driver {
                             frames: inbound.remaining(),
                         });
                         let bytes = inbound.memory();
+                        self.begin_batch(&mut inbound);
                         let future = service.messages(self.session(), inbound);
                         self.running = Some(Running::Messages(future, handling, bytes));
                         return None;
                     }
+                    let before = inbound.remaining();
                     inbound.skip_messages();
+                    self.pass((before - inbound.remaining()) as u64);
                 }
             }
         }
@@ -221,6 +229,7 @@ impl Driver {
         match done {
             Done::Authenticated(result) => self.on_authenticated(result, turn),
             Done::Handled(inbound, handling) => {
+                self.follow_batch(Some(inbound.remaining() as u64));
                 if let Some(handling) = handling {
                     handling.record(&inbound, turn);
                 }
@@ -234,6 +243,12 @@ impl Driver {
             Done::Disconnected => self.finished = true,
         }
         None
+    }
+
+    /// How many frames came before the first request that is being answered.
+    pub(super) fn first_in_service(&self) -> Option<u64> {
+        let first = self.in_service.as_ref()?.requests.first()?;
+        Some(first.number)
     }
 
     fn requests_in_service(&self) -> usize {
@@ -264,6 +279,8 @@ impl Driver {
     fn start_request(&mut self, span: Span, message: Message, turn: &mut TurnContext<'_>) {
         let service = self.service();
         let id = span.id;
+        let number = self.passed();
+        self.pass(1);
         let in_use = self
             .in_service
             .as_ref()
@@ -281,6 +298,7 @@ impl Driver {
             let future = service.request(self.session(), message);
             let request = InWork {
                 id,
+                number,
                 future,
                 began,
                 bytes,
@@ -385,7 +403,7 @@ impl Driver {
 }
 
 enum Done {
-    Authenticated(Result<Option<String>, RequestError>),
+    Authenticated(Result<Authentication, RequestError>),
     Connected,
     Handled(Inbound, Option<Handling>),
     Disconnected,

@@ -127,6 +127,13 @@ impl Driver {
         }
     }
 
+    /// The peer has another link now, and may have another address.
+    pub(super) fn forget_address(&mut self) {
+        if let Some(meter) = &mut self.meter {
+            meter.forget_address();
+        }
+    }
+
     /// Ends a wait that is over.
     pub(super) fn check_meter(&mut self, context: &mut Context<'_>) {
         if let Some(meter) = &mut self.meter {
@@ -266,8 +273,16 @@ impl Driver {
             ErrorCode::SlowConsumer,
             "the memory for queued messages is used up, and this session holds most of it",
         );
+        if matches!(self.phase, Phase::Suspended(_)) {
+            self.report_error(ErrorCode::SlowConsumer, reason.text());
+            return self.end_without_link(reason, now);
+        }
         if !self.is_closing() {
-            self.close_local(reason, now);
+            match self.reliable {
+                None => self.close_local(reason, now),
+                // What waits can be asked for when the session has ended.
+                Some(_) => self.fail(ErrorCode::SlowConsumer, reason.text().to_owned(), now),
+            }
         }
         let is_short = self.shared.hub().budget.is_short();
         if let Phase::Closing(closing) = &mut self.phase {

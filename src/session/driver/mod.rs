@@ -11,13 +11,17 @@
 //! link ◀── transmit ── output ◀── collected answers, then the outbox
 //! ```
 
+mod acknowledge;
 mod arrival;
 mod closing;
 mod deadlines;
 mod goodbye;
+mod handover;
+mod identity;
 mod lane;
 mod metering;
 mod opening;
+mod resume;
 mod staging;
 
 use std::collections::VecDeque;
@@ -31,13 +35,16 @@ use tracing::Span;
 use tracing::field::display;
 
 use self::closing::Closing;
+use self::identity::Decisions;
 use self::lane::{InService, Running};
+use self::resume::{Resuming, Suspended};
 use self::staging::{Greeted, Staging};
 use super::inbound::Inbound;
 use super::link::{Buffers, Established, Link, READ_CHUNK};
 use super::liveness::{Liveness, Timing};
 use super::outbox::Offered;
 use super::output::{Counts, Output};
+use super::reliable::Reliable;
 use super::shared::{Shared, signal};
 use super::{Session, State, current};
 use crate::codec::{FrameType, Framing};
@@ -47,6 +54,7 @@ use crate::limits::Meter;
 use crate::metrics::{EventLevel, Held, Note, WorkerRecorder};
 use crate::worker::{BroadcastFrames, Delivery, Place};
 
+pub(crate) use self::handover::Handover;
 pub(crate) use self::opening::Opened;
 
 /// Bytes that one turn reads before other sessions of the worker have theirs.
@@ -76,6 +84,8 @@ pub(crate) struct TurnContext<'a> {
     pub(crate) recorder: &'a WorkerRecorder,
     /// Whether a request of this turn is being timed: one is enough.
     pub(crate) request_timed: bool,
+    /// When the session has to acknowledge something, if that was found out in this turn; otherwise 0.
+    pub(crate) ack_due: u64,
     pub(crate) timing: &'a Timing,
     /// Milliseconds of the hub's clock.
     pub(crate) now: u64,
@@ -98,6 +108,8 @@ enum Phase {
     /// The peer's hello is being examined.
     Greeting,
     Open,
+    /// The link was lost, and the session waits for another one.
+    Suspended(Box<Suspended>),
     Closing(Box<Closing>),
     /// The link is gone. What was received is still handed over.
     Ended,
@@ -174,6 +186,12 @@ pub(crate) struct Driver {
     paused_by_memory: bool,
     /// The stages that messages go through, if there are any.
     staging: Option<Box<Staging>>,
+    /// What is kept of a reliable session; `None` when it is an ordinary one.
+    reliable: Option<Box<Reliable>>,
+    /// A session and a connection that come together.
+    resuming: Option<Box<Resuming>>,
+    /// What the application is deciding about the peer, beside its handlers.
+    decisions: Option<Box<Decisions>>,
     /// Frees the session's place among the connections.
     permit: Option<Box<dyn Place>>,
     /// Whether the disconnect handler has been started.
@@ -230,6 +248,9 @@ impl Driver {
             meter,
             paused_by_memory: false,
             staging: None,
+            reliable: None,
+            resuming: None,
+            decisions: None,
             permit,
             disconnect_started: false,
             was_open: false,
@@ -240,6 +261,11 @@ impl Driver {
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// The link is open already, although it is of a kind that has to be opened.
+    pub(crate) fn skip_opening(&mut self) {
+        self.phase = Phase::Opening;
     }
 
     fn session(&self) -> Session {
@@ -278,6 +304,9 @@ impl Driver {
         }
         if self.has_lane_work() {
             self.add_lane(&mut held);
+        }
+        if let Some(reliable) = &self.reliable {
+            held.add(reliable.replay.memory());
         }
         if let Some(staging) = &self.staging
             && let Some(waiting) = &staging.waiting
@@ -333,13 +362,16 @@ impl Driver {
         let mut budget = TURN_BUDGET;
         let mut incoming = None;
         loop {
+            if self.decisions.is_some() {
+                self.poll_decisions(context, turn);
+            }
             self.work_and_write(context, turn, incoming.take());
             self.advance_closing(context, turn);
             if self.finished {
                 return Turn::Finished;
             }
             let may_write = !self.blocked && !self.is_greeting();
-            if may_write && self.shared.has_queued() && self.link.is_some() {
+            if may_write && self.has_more_to_write() && self.link.is_some() {
                 if budget == 0 {
                     self.shared.schedule();
                     return Turn::Waiting;
@@ -355,6 +387,7 @@ impl Driver {
             }
             match self.read(context, turn, &mut budget) {
                 Some(frames) => incoming = Some(frames),
+                None if self.is_lost() => self.suspend_lost(turn.now),
                 None => return Turn::Waiting,
             }
         }
@@ -367,6 +400,9 @@ impl Driver {
         if signals & signal::ABORT != 0 {
             let reason = CloseReason::with_code(ErrorCode::ConnectionClosed, "aborted");
             self.abort(reason, turn.now);
+        }
+        if signals & signal::EXPIRE != 0 {
+            self.on_expire(turn.now);
         }
         if signals & signal::CLOSE != 0
             && let Some(reason) = self.shared.extra().close_request.get().cloned()
@@ -397,11 +433,16 @@ impl Driver {
             self.push_urgent(&mut output);
         }
         if incoming.is_some() || self.has_lane_work() {
+            if self.held_at > 0 {
+                self.keep_held(&mut output, turn);
+            }
             let before = output.remaining();
             let shared = Arc::clone(&self.shared);
             // Before welcome nothing leaves: what is sent then waits behind it.
-            let direct = !self.blocked && self.link.is_some() && !self.is_greeting();
-            let polled = current::enter(&shared, output, direct, || {
+            let room = self.room();
+            let direct =
+                !self.blocked && self.link.is_some() && !self.is_greeting() && room.has_any();
+            let polled = current::enter(&shared, output, direct, room, || {
                 self.run_lane(context, turn, incoming);
             });
             output = polled.output;
@@ -437,11 +478,15 @@ impl Driver {
     ) {
         let goodbye_said = self.has_said_goodbye();
         if self.write_failed {
+            if self.reliable.is_some() {
+                self.keep_unsent(&mut output);
+            } else {
+                self.shared.clear_outbox();
+            }
             output.reset(OUTPUT_KEEP);
             turn.buffers.output = Some(output);
             self.blocked = false;
             self.urgent = None;
-            self.shared.clear_outbox();
             return;
         }
         if self.link.is_none() {
@@ -461,14 +506,23 @@ impl Driver {
                 if unblocked && !self.welcome_queued {
                     push_urgent(&mut self.urgent, framing, &mut output);
                 }
-                if output.remaining() < DRAIN_CHUNK && !self.is_greeting() {
-                    self.shared.drain_outbox(&mut output, DRAIN_CHUNK);
+                if self.reliable.is_some() {
+                    self.keep_collected(&mut output, turn);
                 }
+                let room = self.room();
+                if output.remaining() < DRAIN_CHUNK && !self.is_greeting() && room.has_any() {
+                    self.shared.drain_outbox(&mut output, DRAIN_CHUNK, room);
+                }
+                self.keep_sent(&mut output);
                 self.welcome_queued &= self.shared.has_queued();
+                if !self.welcome_queued && !self.is_greeting() {
+                    self.push_ack(&mut output, turn);
+                }
                 // What became urgent only in this turn came after what is queued: not before a welcome.
                 push_urgent(&mut self.urgent, framing, &mut output);
-                if self.staging.is_some() {
+                if self.staging.is_some() || self.reliable.is_some() {
                     self.stage(&mut output, &mut turn.buffers.stages);
+                    self.publish_unacknowledged();
                 }
             }
             // A link that was blocked may have to pass on what it took.
@@ -537,6 +591,7 @@ impl Driver {
     ) -> bool {
         if self.blocked
             || self.output.is_some()
+            || self.reliable.is_some()
             || !matches!(self.phase, Phase::Open)
             || self.shared.has_queued()
         {
@@ -693,8 +748,9 @@ impl Drop for Driver {
 }
 
 impl Driver {
+    /// Whether messages are taken for the session, be it without a link at the moment.
     pub(crate) fn is_open(&self) -> bool {
-        matches!(self.phase, Phase::Open)
+        matches!(self.phase, Phase::Open | Phase::Suspended(_))
     }
 
     /// Gives the session its copy of a broadcast.
@@ -713,10 +769,10 @@ impl Driver {
             return Delivery::Missed;
         }
         let policy = self.shared.limits().when_full;
-        let shared_frame = match self.staging {
-            None => frames.encoded(framing),
-            // Each session's stages make something else of it.
-            Some(_) => None,
+        let shared_frame = match (&self.staging, &self.reliable) {
+            (None, None) => frames.encoded(framing),
+            // Each session's stages make something else of it, and the next link may have another framing.
+            _ => None,
         };
         let offered = match shared_frame {
             Some(encoded) => {

@@ -9,18 +9,19 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tracing::field::display;
 
+use super::handover::carried;
 use super::lane::Running;
 use super::{Driver, Phase, TurnContext, shielded};
 use crate::codec::control::{Control, Hello, Welcome};
 use crate::codec::{FrameType, ProtocolError};
 use crate::error::{CloseReason, ConnectError, ErrorCode, RequestError};
 use crate::events;
-use crate::group::GroupName;
-use crate::handler::Credentials;
+use crate::handler::{Authentication, Purpose};
 use crate::metrics::{EventLevel, Role};
 use crate::session::inbound::Inbound;
+use crate::session::link::Then;
 use crate::session::output::Frame;
-use crate::session::shared::{lock, signal};
+use crate::session::shared::{Shared, lock, signal};
 use crate::session::{Session, State};
 
 /// The version of the protocol that this side speaks.
@@ -30,6 +31,8 @@ pub(crate) const VERSION: u32 = 1;
 pub(crate) struct Opened {
     pub(crate) result: oneshot::Sender<Result<Session, ConnectError>>,
     pub(crate) hello: Hello,
+    /// The session that is to go on, if it is not a new one.
+    pub(crate) resumes: Option<Arc<Shared>>,
 }
 
 impl Driver {
@@ -60,6 +63,7 @@ impl Driver {
                 if let Err(reason) = located {
                     return self.refuse_located(reason, turn.now);
                 }
+                self.remember_upgrade(established.upgrade.take());
                 if let Some(identity) = established.identity.take() {
                     self.shared.set_identity(Some(&identity));
                 }
@@ -102,6 +106,7 @@ impl Driver {
         } else if let Some(opened) = &self.opened {
             let mut hello = opened.hello.clone();
             self.offer_pipeline(&mut hello);
+            self.offer_reliability(&mut hello);
             let nonce = hello.nonce;
             let mut payload = Control::Hello(Box::new(hello)).to_bytes();
             let least = self.link.as_ref().map_or(0, |link| link.least_hello());
@@ -127,7 +132,9 @@ impl Driver {
             Role::Server => self.on_first_frame(frames, turn),
             // Without stages, welcome is dealt with like every frame that is not for the handler. What came
             // in its place is judged after that.
-            Role::Client if self.shared.hub().pipeline.is_none() => {}
+            Role::Client
+                if self.shared.hub().pipeline.is_none()
+                    && self.shared.hub().reliability.is_none() => {}
             Role::Client => self.take_welcome(frames, turn),
         }
     }
@@ -184,10 +191,11 @@ impl Driver {
         self.open(turn.now);
     }
 
-    /// A client that offers stages sends no messages before it knows which of them are used.
+    /// A client that offers stages or a reliable session sends no messages before it knows what was agreed on.
     fn refuse_early_messages(&mut self, now: u64) {
         self.read_ended = true;
-        let text = "a message was sent before welcome has said how messages are encoded";
+        let text =
+            "a message was sent before welcome has said how messages are encoded and counted";
         self.fail_protocol(ProtocolError::invalid(text), now);
     }
 
@@ -222,14 +230,14 @@ impl Driver {
         }
     }
 
-    fn on_hello(&mut self, hello: Hello, payload: &Bytes, turn: &mut TurnContext<'_>) {
+    fn on_hello(&mut self, mut hello: Hello, payload: &Bytes, turn: &mut TurnContext<'_>) {
         if hello.version == 0 {
             let text = "version 0 is not spoken here, the lowest is 1";
             return self.refuse_hello(ErrorCode::UnsupportedVersion, text.into(), turn.now);
         }
-        if hello.resume.is_some() {
-            let text = "there is no session to resume";
-            return self.refuse_hello(ErrorCode::SessionExpired, text.into(), turn.now);
+        if let Err(reason) = self.remember_resume(&mut hello) {
+            let text = reason.text().to_owned();
+            return self.refuse_hello(ErrorCode::SessionExpired, text, turn.now);
         }
         if let Err(text) = self.choose_pipeline(&hello, payload) {
             return self.refuse_hello(ErrorCode::PipelineFailed, text.into(), turn.now);
@@ -237,24 +245,19 @@ impl Driver {
         if let Some(client_id) = hello.client_id.clone().filter(|id| !id.is_empty()) {
             let _ = self.shared.extra().client_id.set(client_id);
         }
-        let Some(authenticator) = self.shared.hub().authenticator.clone() else {
-            if self.welcome(turn.now) {
-                self.open(turn.now);
-            }
+        let purpose = match self.is_resume() {
+            true => Purpose::Resume,
+            false => Purpose::Open,
+        };
+        if self.authenticate(&mut hello, purpose) {
             return;
-        };
-        let session = self.session();
-        let credentials = Credentials {
-            client_id: hello.client_id,
-            token: hello.token,
-        };
-        self.phase = Phase::Greeting;
-        self.running = Some(Running::Authenticate(Box::pin(async move {
-            authenticator.authenticate(&session, credentials).await
-        })));
+        }
+        if !self.wants_resume() && self.welcome(turn.now) {
+            self.open(turn.now);
+        }
     }
 
-    fn refuse_hello(&mut self, code: ErrorCode, text: String, now: u64) {
+    pub(super) fn refuse_hello(&mut self, code: ErrorCode, text: String, now: u64) {
         self.read_ended = true;
         events::hello_refused {
             session: self.shared.id().as_u64(),
@@ -266,22 +269,24 @@ impl Driver {
 
     pub(super) fn on_authenticated(
         &mut self,
-        result: Result<Option<String>, RequestError>,
+        result: Result<Authentication, RequestError>,
         turn: &mut TurnContext<'_>,
     ) {
         if !matches!(self.phase, Phase::Greeting) {
             // The connection ended meanwhile.
             return;
         }
-        match result {
-            Ok(identity) => {
+        match result.and_then(|granted| self.grant(granted)) {
+            Ok(()) => {
                 let session = self.shared.id().as_u64();
                 events::authenticated { session }.emit();
-                if let Some(identity) = identity {
-                    self.shared.set_identity(Some(&identity));
-                }
                 let mut held = std::mem::take(&mut self.backlog);
                 self.backlog_bytes = 0;
+                if self.wants_resume() {
+                    let held = held.into_iter();
+                    let arrived = held.map(|frames| carried(frames, Then::More)).collect();
+                    return self.hand_over(arrived, turn);
+                }
                 if !self.welcome(turn.now) {
                     return;
                 }
@@ -324,16 +329,18 @@ impl Driver {
 
     /// Answers hello. False when that cannot be, and the session ends instead.
     fn welcome(&mut self, now: u64) -> bool {
-        let hub = self.shared.hub();
+        let hub = Arc::clone(self.shared.hub());
         let heartbeat = hub.timeouts.heartbeat.as_millis() as u64;
         let mut welcome = Welcome {
             version: VERSION,
             session_id: Some(self.shared.id().to_string()),
             heartbeat_ms: (heartbeat > 0).then_some(heartbeat),
             message_limit: Some(hub.limits.message_size as u64),
+            expires_ms: self.shared.expires_in(),
             ..Welcome::default()
         };
         self.agree_pipeline(&mut welcome);
+        self.agree_reliability(&mut welcome);
         let payload = Control::Welcome(Box::new(welcome.clone())).to_bytes();
         let agreed = self
             .greeted
@@ -344,6 +351,7 @@ impl Driver {
             self.fail(ErrorCode::PipelineFailed, text.into(), now);
             return false;
         }
+        self.collect_for_replay();
         self.welcome_queued = true;
         // The authenticator may have sent something already.
         self.shared.push_first(control_frame(&payload));
@@ -413,8 +421,23 @@ impl Driver {
             (Control::Welcome(welcome), Role::Client) if matches!(self.phase, Phase::Opening) => {
                 self.on_welcome(&welcome, payload, turn);
             }
-            (Control::Join { group }, Role::Server) => self.on_join(group, turn.now),
-            (Control::Leave { group }, Role::Server) => self.on_leave(group),
+            (Control::Ack { received }, _) => self.on_ack(received, turn.now),
+            (Control::Join { group }, Role::Server) => {
+                self.on_group_change(true, group, turn.now);
+            }
+            (Control::Leave { group }, Role::Server) => {
+                self.on_group_change(false, group, turn.now);
+            }
+            (Control::Refresh(refresh), Role::Server) => self.on_refresh(*refresh, turn.now),
+            (Control::Refreshed { id, expires_ms }, Role::Client) => {
+                self.set_expires_in(expires_ms, turn.now);
+                self.shared.complete_refresh(id, Ok(()));
+            }
+            (Control::RefreshRefused { id, code, text }, Role::Client) => {
+                let code = ErrorCode::from_i32(code).unwrap_or(ErrorCode::RequestFailed);
+                let error = RequestError::with_code(code, text);
+                self.shared.complete_refresh(id, Err(error));
+            }
             // Without a hint the client's own back-off decides.
             (
                 Control::Goaway {
@@ -423,6 +446,7 @@ impl Driver {
                 Role::Client,
             ) => {
                 hub.set_goaway(Some(retry));
+                hub.goaway_heard.notify_waiters();
             }
             (Control::Joined { group }, Role::Client) => {
                 self.complete_group_change(Some(true), &group, Ok(()));
@@ -461,16 +485,39 @@ impl Driver {
             self.fail(ErrorCode::UnsupportedVersion, text, turn.now);
             return;
         }
-        let pipeline = &self.shared.hub().pipeline;
-        if (pipeline.is_none() && !welcome.pipeline.is_empty()) || welcome.reliable {
+        let hub = Arc::clone(self.shared.hub());
+        let pipeline = &hub.pipeline;
+        if (pipeline.is_none() && !welcome.pipeline.is_empty())
+            || (welcome.reliable && self.shared.hub().reliability.is_none())
+        {
             let text = "the server agreed to what was not offered";
             self.read_ended = true;
             self.fail_protocol(ProtocolError::invalid(text), turn.now);
             return;
         }
+        if self
+            .opened
+            .as_ref()
+            .is_some_and(|opened| opened.resumes.is_some())
+        {
+            return match welcome.resumed && welcome.reliable {
+                true => self.on_resumed_welcome(welcome, payload),
+                false => {
+                    self.read_ended = true;
+                    let text = "the server did not resume the session";
+                    self.fail(ErrorCode::SessionExpired, text.into(), turn.now);
+                }
+            };
+        }
         if let Some(limit) = welcome.message_limit {
             self.shared.lower_message_limit(limit);
         }
+        if let Err(reason) = self.accept_reliability(welcome) {
+            self.read_ended = true;
+            let code = reason.code().unwrap_or(ErrorCode::InvalidFrame);
+            return self.fail(code, reason.text().to_owned(), turn.now);
+        }
+        self.set_expires_in(welcome.expires_ms, turn.now);
         let begun = match pipeline
             .as_ref()
             .map(|known| known.accept(&welcome.pipeline))
@@ -479,6 +526,7 @@ impl Driver {
             Some(Err(text)) => Err(text),
             None => Ok(()),
         };
+        self.collect_for_replay();
         if let Err(text) = begun {
             self.read_ended = true;
             self.fail(ErrorCode::PipelineFailed, text.into(), turn.now);
@@ -491,65 +539,8 @@ impl Driver {
         }
         self.open(turn.now);
     }
-
-    fn on_join(&mut self, group: String, now: u64) {
-        let session = self.session();
-        let result = match GroupName::new(group.as_str()) {
-            Err(error) => Err((error.code(), error.to_string())),
-            Ok(name) => {
-                let guard = self.shared.hub().group_guard.clone();
-                let allows = guard.map(|guard| shielded(|| guard.may_join(&session, &name)));
-                match allows {
-                    Some(None) => return self.on_panic(now),
-                    Some(Some(true)) => session
-                        .join(&name)
-                        .map_err(|error| (error.code(), error.to_string())),
-                    _ => Err((
-                        ErrorCode::AccessDenied,
-                        "this server does not let clients join this group".to_owned(),
-                    )),
-                }
-            }
-        };
-        self.push_control(&match result {
-            Ok(()) => Control::Joined { group },
-            Err((code, text)) => refused_change(&group, code, text),
-        });
-    }
-
-    fn on_leave(&mut self, group: String) {
-        let session = self.session();
-        let result = match GroupName::new(group.as_str()) {
-            Err(error) => Err((error.code(), error.to_string())),
-            Ok(_) if self.shared.hub().group_guard.is_none() => Err((
-                ErrorCode::AccessDenied,
-                "this server does not let clients leave groups".to_owned(),
-            )),
-            Ok(name) => {
-                session.leave(&name);
-                Ok(())
-            }
-        };
-        self.push_control(&match result {
-            Ok(()) => Control::Left { group },
-            Err((code, text)) => refused_change(&group, code, text),
-        });
-    }
 }
 
-fn control_frame(payload: &Bytes) -> Frame {
+pub(super) fn control_frame(payload: &Bytes) -> Frame {
     Frame::new(FrameType::CONTROL, false, 0, payload.clone())
-}
-
-/// Bytes of a name that a refusal repeats. As JSON it can grow sixfold, and a CONTROL frame has 64 KiB.
-const REFUSED_NAME: usize = 8 * 1024;
-
-/// Refuses a group, whose name may be as long as a CONTROL frame: the answer must not be longer.
-fn refused_change(group: &str, code: ErrorCode, text: String) -> Control {
-    let group = group[..group.floor_char_boundary(REFUSED_NAME)].to_owned();
-    Control::Refused {
-        group,
-        code: code.as_i32(),
-        text,
-    }
 }

@@ -5,6 +5,7 @@
 //! is received goes through them when it arrives, in the order of the wire, whatever waits for the handler.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 
 use aws_lc_rs::digest;
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use super::lane::failure_payload;
 use super::{Driver, TurnContext};
 use crate::codec::control::{Hello, Nonce, Welcome};
-use crate::codec::{FrameType, ProtocolError, Span};
+use crate::codec::{FrameType, Framing, ProtocolError, Span};
 use crate::error::RequestError;
 use crate::message::SHARE_THRESHOLD;
 use crate::pipeline::{
@@ -22,6 +23,7 @@ use crate::pipeline::{
 use crate::session::inbound::{Inbound, Rebuilt};
 use crate::session::link::{Received, Then};
 use crate::session::output::{Frame, Output};
+use crate::session::reliable::is_application;
 use crate::worker::BroadcastFrames;
 
 /// What a driver has between its session and its link.
@@ -193,15 +195,43 @@ impl Driver {
 
     /// Sends what was collected through the stages.
     pub(super) fn stage(&mut self, output: &mut Output, scratch: &mut StageScratch) {
+        if self.shared.collecting() == Framing::Frames {
+            let frames = output.take_values();
+            self.stage_frames(output, frames, scratch, true);
+        }
+    }
+
+    /// Sends frames through the stages, if there are any. New ones are kept on a reliable session.
+    pub(super) fn stage_frames(
+        &mut self,
+        output: &mut Output,
+        mut frames: VecDeque<Frame>,
+        scratch: &mut StageScratch,
+        are_new: bool,
+    ) {
+        let framing = self.shared.framing();
+        let mut replay = self.reliable.as_mut().filter(|_| are_new);
+        let mut keep = |frame: &Frame| {
+            if let Some(reliable) = &mut replay
+                && is_application(frame.frame_type)
+            {
+                reliable.replay.keep(frame.clone());
+            }
+        };
         let Some(staging) = &mut self.staging else {
+            for frame in frames.drain(..) {
+                keep(&frame);
+                output.place(framing, frame);
+            }
+            output.recycle_values(frames);
+            output.set_staged();
             return;
         };
-        let framing = self.shared.framing();
         let most = self.shared.message_limit() + OVERHEAD_MAX + SALT;
-        let mut frames = output.take_values();
         let mut refused = Vec::new();
         while let Some(mut frame) = frames.pop_front() {
             if !is_staged(frame.frame_type) {
+                keep(&frame);
                 output.place(framing, frame);
                 continue;
             }
@@ -212,6 +242,7 @@ impl Driver {
             if staging.pipeline.has_done_all(frame.stages_done)
                 && framing.refuses(frame.frame_type, &frame.payload).is_none()
             {
+                keep(&frame);
                 output.place(framing, frame);
                 continue;
             }
@@ -224,6 +255,7 @@ impl Driver {
             });
             match encoded {
                 Ok(()) if scratch.result.len() < SHARE_THRESHOLD && !framing.is_values() => {
+                    keep(&frame);
                     let Frame {
                         frame_type,
                         text,
@@ -233,6 +265,7 @@ impl Driver {
                     output.place_slice(framing, frame_type, text, id, &scratch.result);
                 }
                 Ok(()) => {
+                    keep(&frame);
                     frame.payload = scratch.take_result();
                     output.place(framing, frame);
                 }
@@ -241,6 +274,7 @@ impl Driver {
                         let error = RequestError::with_code(failure.code(), failure.to_string());
                         let payload = Bytes::from(failure_payload(&error));
                         let answer = Frame::new(FrameType::FAILURE, false, frame.id, payload);
+                        keep(&answer);
                         output.place(framing, answer);
                     }
                     staging.has_gap = staging.pipeline.on_failure() == OnFailure::Disconnect;
@@ -249,6 +283,7 @@ impl Driver {
             }
         }
         output.recycle_values(frames);
+        output.set_staged();
         staging.pipeline.flush_stats();
         scratch.shrink();
         for (frame_type, id, failure) in refused {
@@ -368,6 +403,9 @@ impl Driver {
                 then: std::mem::replace(&mut received.then, Then::More),
             });
         }
+        if let Some(reliable) = &mut self.reliable {
+            reliable.refused += refused.len() as u64;
+        }
         for (span, failure) in refused {
             self.on_refused_input(span, &failure);
         }
@@ -400,10 +438,11 @@ impl Driver {
         }
     }
 
-    /// Whether a peer has sent messages before the welcome that says how to read them.
+    /// Whether a peer has sent messages before the welcome that says how to read and count them.
     pub(super) fn has_early_messages(&self, frames: &Inbound) -> bool {
         let is_agreed = self.staging.as_ref().is_some_and(|known| known.is_agreed);
-        is_agreed && frames.has_any(is_staged)
+        (is_agreed && frames.has_any(is_staged))
+            || (self.reliable.is_some() && frames.has_any(is_application))
     }
 
     /// Sends frames that were held, and that nothing was agreed about, past the stages that look on.
@@ -428,6 +467,10 @@ impl Driver {
             let payload = message.payload.clone();
             Frame::new(message.frame_type, message.text, 0, payload)
         };
+        if self.reliable.is_some() {
+            // It is kept as it is, for another link may have other stages.
+            return plain();
+        }
         let Some(staging) = &mut self.staging else {
             return plain();
         };

@@ -379,6 +379,7 @@ impl Upgrading {
         established.websocket = info(&target, subprotocol).map(Arc::new);
         established.identity = accept.identity;
         established.data = accept.data;
+        established.upgrade = (side.needs_hello && msgi).then(|| Box::new(request));
         let rest = self.take_rest(len);
         let fragments = side.options.fragment_size;
         let limit = side.message_limit;

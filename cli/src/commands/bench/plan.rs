@@ -127,6 +127,7 @@ impl Plan {
             rate: self.rate.map(|rate| rate as u64),
             threads: self.threads as u64,
             pipeline: Vec::new(),
+            reliable: self.client.is_reliable(),
         }
     }
 

@@ -101,6 +101,7 @@ impl Report {
             window: plan.has_window().then_some(plan.window as u64),
             rate: plan.rate.map(|rate| rate as u64),
             pipeline: self.stages.clone(),
+            reliable: plan.client.is_reliable(),
             warmup_seconds: plan.warmup.as_secs_f64(),
             duration_seconds: rounded(self.seconds, 1e6),
             connected: self.connected as u64,
@@ -205,6 +206,9 @@ impl Report {
         }
         if !self.stages.is_empty() {
             text += &format!(", {}", self.stages.join(" + "));
+        }
+        if plan.client.is_reliable() {
+            text += ", reliable";
         }
         text += &format!(", {:.1} s\n", self.seconds);
         let (done, unit) = match plan.mode {

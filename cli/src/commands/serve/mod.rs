@@ -155,6 +155,9 @@ fn build(
     if let Some(settings) = settings.pipeline {
         builder = builder.pipeline(settings.pipeline);
     }
+    if let Some(reliability) = settings.reliable {
+        builder = builder.reliable(reliability);
+    }
     if let Some(retry) = settings.goaway {
         builder = builder.goaway(retry);
     }

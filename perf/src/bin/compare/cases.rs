@@ -90,6 +90,17 @@ impl fmt::Display for Case {
     }
 }
 
+impl Case {
+    /// Whether the load generator knows the case with reliable sessions.
+    pub(crate) fn can_be_reliable(&self) -> bool {
+        let is_known = match self.work {
+            Work::Window(arguments) => arguments.starts_with("echo "),
+            Work::Idle { .. } => true,
+        };
+        is_known && matches!(self.scheme, Scheme::Tcp | Scheme::Tls)
+    }
+}
+
 /// All cases, in the order in which they run.
 pub(crate) fn all() -> Vec<Case> {
     let mut cases = tcp();

@@ -34,7 +34,9 @@ usage: compare --server NAME='COMMAND' [options]
   --list             list the cases and end
 A command is split at white space, is the server itself and not a wrapper that
 starts it, and prints a line \"listening SCHEME://IP:PORT\". {scheme} in it stands
-for the scheme that a case needs: tcp, ws, tls, wss or udp.";
+for the scheme that a case needs: tcp, ws, tls, wss or udp. A server whose command
+has the word --reliable is measured with reliable sessions, where the load
+generator knows them.";
 
 /// How the cases are run.
 struct Plan {

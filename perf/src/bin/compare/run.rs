@@ -66,7 +66,8 @@ pub(crate) fn case<'a>(plan: &Plan, case: &'a Case) -> Option<CaseResult<'a>> {
     let candidates = plan
         .candidates
         .iter()
-        .filter(|(role, command)| *role == case.role && command.serves(case.scheme));
+        .filter(|(role, command)| *role == case.role && command.serves(case.scheme))
+        .filter(|(_, command)| !command.is_reliable() || case.can_be_reliable());
     let commands: Vec<_> = baselines
         .iter()
         .chain(candidates.map(|(_, command)| command))
@@ -120,6 +121,10 @@ fn once(plan: &Plan, case: &Case, command: &ServerCommand) -> io::Result<Sample>
     let server = Server::start(command, case.scheme, plan.cores.map(|cores| cores.server))?;
     let load = |arguments: &str, more: &[(&str, f64)]| {
         let cpu = plan.cores.map(|cores| cores.load);
+        let arguments = match command.is_reliable() {
+            true => &format!("{arguments} --reliable"),
+            false => arguments,
+        };
         Load::start(&plan.programs, arguments, more, &server, cpu)
     };
     match case.work {

@@ -69,6 +69,7 @@ impl Run {
             options.connections + 1,
             Opening::Ping,
             &shape,
+            false,
         )?;
         let epoll = Epoll::new()?;
         for (index, peer) in peers.iter().enumerate() {

@@ -27,7 +27,13 @@ pub(crate) fn run(options: &Options) -> io::Result<Report> {
         return datagrams::run(options);
     }
     let shape = Shape::new(options.format(), *size);
-    let peers = peer::open(target, *connections, Opening::Echo, &shape)?;
+    let peers = peer::open(
+        target,
+        *connections,
+        Opening::Echo,
+        &shape,
+        options.reliable,
+    )?;
     let epoll = Epoll::new()?;
     let mut echoes = Vec::new();
     for (index, peer) in peers.into_iter().enumerate() {

@@ -20,7 +20,13 @@ pub(crate) fn run(options: &Options) -> io::Result<Report> {
     let shape = Shape::new(options.format(), options.size);
     let begin = Instant::now();
     let mut window = Window::open(options.pid)?;
-    let mut peers = peer::open(&options.target, options.connections, Opening::Echo, &shape)?;
+    let Options {
+        target,
+        connections,
+        reliable,
+        ..
+    } = options;
+    let mut peers = peer::open(target, *connections, Opening::Echo, &shape, *reliable)?;
     window.count(peers.len() as u64, begin, Instant::now());
     let report = window.close()?;
     println!("open {}", peers.len());

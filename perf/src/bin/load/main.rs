@@ -10,6 +10,7 @@ mod idle;
 mod incoming;
 mod outgoing;
 mod peer;
+mod reliable;
 mod shape;
 mod stream;
 mod target;
@@ -45,6 +46,8 @@ options
   --connections N   connections, or receivers of a broadcast (100)
   --size BYTES      payload of a message, at least 8 (64)
   --outstanding N   messages under way on a connection, or in a burst (1; 8)
+  --reliable        ask for reliable sessions, and acknowledge (echo and idle by
+                    tcp and tls)
   --deflate         compress messages by permessage-deflate (ws, wss)
   --in-flight N     connections that connect opens at a time (32)
   --warmup SECONDS  time before the measured window (1)
@@ -62,6 +65,7 @@ struct Options {
     size: usize,
     outstanding: u64,
     deflate: bool,
+    reliable: bool,
     in_flight: usize,
     warmup: f64,
     seconds: f64,
@@ -128,7 +132,7 @@ fn options() -> Result<(Mode, Options), String> {
         "seconds",
         "pid",
     ];
-    let args = Args::parse(env::args().skip(1), &flags, &["deflate"])?;
+    let args = Args::parse(env::args().skip(1), &flags, &["deflate", "reliable"])?;
     let (mode, outstanding): (Mode, u64) = match args.positional(0) {
         Some("echo") => (echo::run, 1),
         Some("connect") => (connect::run, 1),
@@ -148,6 +152,7 @@ fn options() -> Result<(Mode, Options), String> {
         size: args.parsed("size", 64)?,
         outstanding: args.parsed("outstanding", outstanding)?,
         deflate: args.has("deflate"),
+        reliable: args.has("reliable"),
         in_flight: args.parsed("in-flight", 32)?,
         warmup: args.parsed("warmup", 1.0)?,
         seconds: args.parsed("seconds", 3.0)?,
@@ -162,6 +167,18 @@ fn options() -> Result<(Mode, Options), String> {
     }
     if scheme == Scheme::Udp && args.positional(0) != Some("echo") {
         return Err("udp is for echo only".to_owned());
+    }
+    if options.reliable {
+        let can_acknowledge = matches!(args.positional(0), Some("echo" | "idle"));
+        if !can_acknowledge || !matches!(scheme, Scheme::Tcp | Scheme::Tls) {
+            return Err("--reliable is for echo and idle by tcp and tls".to_owned());
+        }
+        if options.size as u64 * options.outstanding > reliable::MAX_OUTSTANDING as u64 {
+            let most = reliable::MAX_OUTSTANDING;
+            return Err(format!(
+                "--reliable allows {most} bytes under way on a connection"
+            ));
+        }
     }
     let sizes = options.sizes();
     if !sizes.contains(&options.size) {

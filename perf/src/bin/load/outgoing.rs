@@ -62,6 +62,11 @@ impl Outgoing {
         }
     }
 
+    /// Whether the last frame that was begun is completely written.
+    pub(crate) fn is_between_frames(&self) -> bool {
+        self.offset == 0
+    }
+
     /// Lets `messages` more be written.
     pub(crate) fn queue(&mut self, messages: u64) {
         self.queued += messages;

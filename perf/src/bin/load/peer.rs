@@ -3,8 +3,11 @@
 use std::io::{self, ErrorKind, Write};
 use std::time::Duration;
 
+use network_system_perf::frame::HEADER_LEN;
+
 use crate::incoming::{Incoming, Taken};
 use crate::outgoing::{Outgoing, Scratch};
+use crate::reliable::Acks;
 use crate::shape::Shape;
 use crate::stream::{Connector, Stream};
 use crate::target::Target;
@@ -20,6 +23,8 @@ pub(crate) struct Peer {
     pub(crate) stream: Stream,
     pub(crate) outgoing: Outgoing,
     incoming: Incoming,
+    /// Only on a reliable session.
+    acks: Option<Acks>,
 }
 
 impl Peer {
@@ -29,6 +34,7 @@ impl Peer {
             stream,
             outgoing: Outgoing::new(first),
             incoming: Incoming::new(first),
+            acks: None,
         }
     }
 
@@ -40,15 +46,33 @@ impl Peer {
             stream, incoming, ..
         } = self;
         match stream.read(buffer, |bytes| incoming.take(bytes, shape, &mut taken)) {
-            Ok(is_filled) => Ok((taken, is_filled)),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok((taken, false)),
+            Ok(is_filled) => {
+                self.received(taken);
+                Ok((taken, is_filled))
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.received(taken);
+                Ok((taken, false))
+            }
             Err(error) => Err(error),
+        }
+    }
+
+    fn received(&mut self, taken: Taken) {
+        if let Some(acks) = &mut self.acks {
+            acks.count(taken.messages + taken.probes);
         }
     }
 
     /// Writes queued messages until none is left or the socket is full.
     pub(crate) fn write(&mut self, shape: &Shape, scratch: &mut Scratch) -> io::Result<()> {
         self.stream.flush()?;
+        if let Some(acks) = &mut self.acks
+            && self.outgoing.is_between_frames()
+            && !acks.write(&mut self.stream)?
+        {
+            return Ok(());
+        }
         let gather = self.stream.gather();
         self.outgoing
             .write(&mut self.stream, gather, shape, scratch)
@@ -78,8 +102,9 @@ pub(crate) fn open(
     count: usize,
     opening: Opening,
     shape: &Shape,
+    reliable: bool,
 ) -> io::Result<Vec<Peer>> {
-    let connector = Connector::new(target, shape.format)?;
+    let connector = Connector::new(target, shape.format, reliable)?;
     let mut peers = Vec::with_capacity(count);
     let mut buffer = vec![0; crate::READ_BUFFER];
     let mut scratch = Scratch::default();
@@ -87,7 +112,7 @@ pub(crate) fn open(
         let opened = peers.len();
         for index in opened..count.min(opened + OPEN_TOGETHER) {
             let stream = connector.open()?;
-            let peer = match opening {
+            let mut peer = match opening {
                 Opening::Echo => {
                     let mut peer = Peer::new(stream, first_sequence(index));
                     peer.outgoing.queue(1);
@@ -100,6 +125,9 @@ pub(crate) fn open(
                     peer
                 }
             };
+            if reliable {
+                peer.acks = Some(Acks::new(shape.received.len() - HEADER_LEN));
+            }
             peers.push(peer);
         }
         for peer in &mut peers[opened..] {
@@ -123,5 +151,6 @@ pub(crate) fn wait_for_answer(peer: &mut Peer, shape: &Shape, buffer: &mut [u8])
                 _ => error,
             })?;
     }
+    peer.received(taken);
     Ok(())
 }

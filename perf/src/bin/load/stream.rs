@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rustls::ClientConfig;
 
 use crate::outgoing::Gather;
+use crate::reliable;
 use crate::shape::Format;
 use crate::target::Target;
 use crate::tls::{self, TlsStream};
@@ -23,15 +24,17 @@ pub(crate) struct Connector {
     target: Target,
     format: Format,
     tls: Option<Arc<ClientConfig>>,
+    reliable: bool,
 }
 
 impl Connector {
-    pub(crate) fn new(target: &Target, format: Format) -> io::Result<Self> {
+    pub(crate) fn new(target: &Target, format: Format, reliable: bool) -> io::Result<Self> {
         let is_encrypted = target.scheme.is_encrypted();
         Ok(Self {
             target: target.clone(),
             format,
             tls: is_encrypted.then(tls::config).transpose()?,
+            reliable,
         })
     }
 
@@ -46,6 +49,9 @@ impl Connector {
         };
         if self.target.scheme.is_websocket() {
             upgrade::upgrade(&mut stream, &self.target, self.format == Format::Deflate)?;
+        }
+        if self.reliable {
+            reliable::open(&mut stream)?;
         }
         Ok(stream)
     }

@@ -1,0 +1,197 @@
+//! Reliable sessions: what has to be known so that nothing is lost when a link is (protocol section 4).
+//!
+//! Pure bookkeeping, without I/O, time or tasks. The driver feeds it and does what follows:
+//!
+//! - [`replay`]: what was sent and is not acknowledged, to be sent again on the next link.
+//! - [`arrivals`]: how much has arrived, and how much of it was handled.
+//! - [`resumption`]: what a session and the connections that ask for it share: tokens and figures.
+
+pub(crate) mod arrivals;
+pub(crate) mod replay;
+pub(crate) mod resumption;
+
+use std::sync::Arc;
+
+use self::arrivals::Arrivals;
+use self::replay::Replay;
+use self::resumption::Resumption;
+use crate::codec::{FrameType, msgi};
+
+/// The window of a side that names none.
+pub(crate) const DEFAULT_WINDOW: u64 = 1024 * 1024;
+
+/// Frames that are handled before they are acknowledged.
+const ACK_FRAMES: u64 = 256;
+
+/// How long, in milliseconds, something handled waits for its acknowledgement.
+pub(crate) const ACK_MILLIS: u64 = 100;
+
+/// What the driver of a reliable session keeps.
+pub(crate) struct Reliable {
+    pub(crate) shared: Arc<Resumption>,
+    pub(crate) replay: Replay,
+    pub(crate) arrivals: Arrivals,
+    /// Bytes that may be sent and not acknowledged, and that may be received and not handled.
+    window: usize,
+    /// How long the session outlives a link, in milliseconds.
+    pub(crate) resume_millis: u64,
+    /// The next frame that goes to a new link again; `None` once all have.
+    pub(crate) replaying: Option<u64>,
+    /// Frames and bytes that were acknowledged to the other side.
+    acknowledged: u64,
+    acknowledged_bytes: u64,
+    /// When the next acknowledgement is due; 0 when none is.
+    ack_due: u64,
+    /// Whether nothing was received yet on the newest link.
+    pub(crate) is_fresh: bool,
+    /// On a client: the server's id of the session, and the token that it takes.
+    pub(crate) remote: Option<(String, String)>,
+    /// Frames of the batch in work that the handler had not asked for when it was last looked at.
+    pub(crate) left_in_batch: u64,
+    /// Frames that a stage of the pipeline has refused, and that are to be counted behind those of their read.
+    pub(crate) refused: u64,
+}
+
+impl Reliable {
+    pub(crate) fn new(shared: Arc<Resumption>, window: usize, resume_millis: u64) -> Self {
+        Reliable {
+            shared,
+            replay: Replay::default(),
+            arrivals: Arrivals::default(),
+            window,
+            resume_millis,
+            replaying: None,
+            acknowledged: 0,
+            acknowledged_bytes: 0,
+            ack_due: 0,
+            is_fresh: true,
+            remote: None,
+            left_in_batch: 0,
+            refused: 0,
+        }
+    }
+
+    pub(crate) fn window(&self) -> usize {
+        self.window
+    }
+
+    /// What may be sent now.
+    #[inline]
+    pub(crate) fn room(&self) -> Room {
+        if self.replaying.is_some() {
+            return Room {
+                left: 0,
+                is_empty: false,
+            };
+        }
+        Room {
+            left: self.window.saturating_sub(self.replay.bytes()),
+            is_empty: self.replay.is_empty(),
+        }
+    }
+
+    /// Whether so much has arrived and waits that nothing more is read. Twice the window: it is the other side
+    /// that keeps it, and it may count without heads.
+    pub(crate) fn is_full(&self, slack: usize) -> bool {
+        self.arrivals.waiting_bytes() >= 2 * self.window as u64 + slack as u64
+    }
+
+    /// The acknowledgement that has to leave now, if one has to.
+    #[inline]
+    pub(crate) fn ack(&mut self, handled: u64, now: u64) -> Option<u64> {
+        if handled == self.acknowledged {
+            self.ack_due = 0;
+            return None;
+        }
+        let bytes = self.arrivals.passed_bytes() - self.acknowledged_bytes;
+        let is_due = handled - self.acknowledged >= ACK_FRAMES
+            || bytes >= self.window as u64 / 4
+            || (self.ack_due != 0 && self.ack_due <= now);
+        is_due.then(|| self.acknowledge(handled))
+    }
+
+    /// Something is to be acknowledged in a while: when. Once for each time.
+    pub(crate) fn next_ack(&mut self, handled: u64, now: u64) -> Option<u64> {
+        if handled == self.acknowledged || self.ack_due != 0 {
+            return None;
+        }
+        self.ack_due = now + ACK_MILLIS;
+        Some(self.ack_due)
+    }
+
+    /// Everything that was handled is acknowledged now.
+    pub(crate) fn acknowledge(&mut self, handled: u64) -> u64 {
+        self.acknowledged = handled;
+        self.acknowledged_bytes = self.arrivals.passed_bytes();
+        self.ack_due = 0;
+        handled
+    }
+
+    /// What was acknowledged may not have arrived with the link that was lost: it is said at once on the next one.
+    pub(crate) fn acknowledge_again(&mut self) {
+        self.acknowledged = 0;
+        self.acknowledged_bytes = 0;
+        // Long over.
+        self.ack_due = 1;
+    }
+
+    pub(crate) fn has_unacknowledged_arrivals(&self, handled: u64) -> bool {
+        handled > self.acknowledged
+    }
+
+    /// Tells handles how much is not acknowledged.
+    #[inline]
+    pub(crate) fn publish(&self) {
+        self.shared.publish(self.replay.len(), self.replay.bytes());
+    }
+}
+
+/// What may be sent before the window is used up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    pub(crate) left: usize,
+    /// Whether nothing is unacknowledged: then one frame is allowed, however long.
+    pub(crate) is_empty: bool,
+}
+
+impl Room {
+    /// Room without a limit.
+    pub(crate) const UNLIMITED: Room = Room {
+        left: usize::MAX,
+        is_empty: true,
+    };
+
+    /// Whether any frame may be sent.
+    #[inline]
+    pub(crate) fn has_any(&self) -> bool {
+        self.left > 0 || self.is_empty
+    }
+
+    /// Takes the room of a frame, if there is so much.
+    #[inline]
+    pub(crate) fn take(&mut self, frame_type: FrameType, payload: usize) -> bool {
+        if !is_application(frame_type) {
+            return true;
+        }
+        let len = wire_len(frame_type, payload);
+        let fits = len <= self.left || self.is_empty;
+        if fits {
+            self.left = self.left.saturating_sub(len);
+            self.is_empty = false;
+        }
+        fits
+    }
+}
+
+/// Whether a frame counts (protocol section 2).
+#[inline]
+pub(crate) fn is_application(frame_type: FrameType) -> bool {
+    frame_type.is_message() || frame_type.has_id()
+}
+
+/// The length of a frame as MSGI, whatever the link makes of it.
+#[inline]
+pub(crate) fn wire_len(frame_type: FrameType, payload: usize) -> usize {
+    let id = if frame_type.has_id() { msgi::ID } else { 0 };
+    msgi::HEADER + id + payload
+}
