@@ -21,6 +21,7 @@ mod events;
 mod group;
 mod handler;
 mod hub;
+mod limits;
 pub mod pool;
 mod server;
 mod session;
@@ -54,6 +55,7 @@ pub use group::{GroupError, GroupName, GroupNameError, GroupStats};
 pub use handler::{
     Authentication, Authenticator, BoxFuture, Credentials, GroupGuard, Handler, Purpose, Router,
 };
+pub use limits::{MemoryBudget, Rate, RatePolicy};
 pub use message::{Message, MessageKind, Outgoing};
 pub use pool::{ClientPool, Multiplexer, Pool};
 pub use server::{

@@ -146,6 +146,8 @@ events! {
         messages_dropped: WARN limited "messages dropped" { session, dropped }
         /// The policy of a full outbox ends the session.
         slow_consumer: WARN limited "the peer reads too slowly" { session }
+        /// A rate was exceeded, and messages were dropped for it.
+        rate_limited: WARN limited "messages came too fast" { session, messages }
         /// A handler panicked: its session ends.
         handler_panicked: ERROR limited "a handler panicked" { session }
         /// A session panicked, which is a defect of the library.

@@ -18,7 +18,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Sleep;
 
 use self::queue::WorkerQueue;
@@ -70,6 +70,8 @@ pub(crate) struct Broadcast {
     pub(crate) targets: Targets,
     pub(crate) except: Arc<[SessionId]>,
     pub(crate) done: oneshot::Sender<Outcome>,
+    /// Its place among the broadcasts that workers have not dealt with, however the caller waits.
+    pub(crate) place: Arc<OwnedSemaphorePermit>,
 }
 
 /// Which sessions of the worker.
@@ -466,6 +468,7 @@ impl Worker {
                 }
             }
         }
+        drop(broadcast.place);
         // Nobody waits any more when the caller has gone.
         let _ = broadcast.done.send(outcome);
     }

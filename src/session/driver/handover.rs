@@ -220,6 +220,7 @@ impl Driver {
         self.shared.set_transport(transport);
         self.shared.hub().recorder.totals.moved(before, transport);
         self.note_ends(established, remote, local);
+        self.forget_address();
         self.shared.set_framing(link.framing());
         *lock(&self.shared.extra().pipeline) = Arc::default();
         self.link = Some(link);
