@@ -99,13 +99,18 @@ impl Flow {
         self.handled.len()
     }
 
+    /// How many a session did not know the fate of in the end.
+    pub fn reported(&self) -> usize {
+        self.reported.iter().map(Vec::len).sum()
+    }
+
     /// How many were sent and never handled.
     pub fn lost(&self) -> usize {
         self.accepted.len() - self.handled.len().min(self.accepted.len())
     }
 
     /// Every promise that was broken.
-    pub fn check(&self, name: &str, is_reliable: bool, faults: &mut Vec<String>) {
+    pub fn check(&self, name: &str, loses_nothing: bool, faults: &mut Vec<String>) {
         let place: BTreeMap<u32, usize> = self
             .accepted
             .iter()
@@ -143,7 +148,7 @@ impl Flow {
                 _ => {}
             }
         }
-        if !is_reliable {
+        if !loses_nothing {
             return;
         }
         let reported: BTreeSet<u32> = self.reported.iter().flatten().copied().collect();

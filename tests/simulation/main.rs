@@ -15,13 +15,17 @@ mod world;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
 
 use self::plan::Plan;
 use self::world::{Counts, Outcome, run};
 
 /// How many seeds are played unless `SIMULATION_SEEDS` says otherwise.
 const SEEDS: u64 = 300;
+
+/// A run in which virtual time stands still would not end by itself.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn variable(name: &str) -> Option<u64> {
     let value = std::env::var(name).ok()?;
@@ -41,15 +45,22 @@ fn reliable() -> Option<bool> {
 fn play(seed: u64, keep_lines: bool) -> (Plan, Outcome) {
     let plan = Plan::new(seed, reliable());
     let of_thread = plan.clone();
-    let played = std::thread::Builder::new()
+    let (ended, end) = std::sync::mpsc::channel();
+    let thread = std::thread::Builder::new()
         .name(format!("seed {seed}"))
-        .spawn(move || run(&of_thread, keep_lines))
-        .unwrap()
-        .join();
-    let outcome = played.unwrap_or_else(|_| Outcome {
-        faults: vec!["the run panicked".into()],
-        ..Outcome::default()
-    });
+        .spawn(move || {
+            let _ = ended.send(run(&of_thread, keep_lines));
+        })
+        .unwrap();
+    let outcome = match end.recv_timeout(PATIENCE) {
+        Ok(outcome) => {
+            let _ = thread.join();
+            outcome
+        }
+        Err(RecvTimeoutError::Disconnected) => Outcome::broken("the run panicked"),
+        // The thread stays behind.
+        Err(RecvTimeoutError::Timeout) => Outcome::broken("the run does not come to an end"),
+    };
     (plan, outcome)
 }
 

@@ -23,6 +23,8 @@ pub struct Plan {
     /// From when on nothing breaks any more.
     pub calm: Duration,
     pub end: End,
+    /// Whether nothing goes wrong, so that nothing may be lost whatever the sessions are.
+    pub is_gentle: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -127,7 +129,7 @@ impl Plan {
             })
             .collect();
         events.sort_by_key(|(at, _)| *at);
-        Plan {
+        let plan = Plan {
             seed,
             reliable: is_reliable.then(|| Reliable::new(random)),
             transports: transports.to_vec(),
@@ -147,6 +149,7 @@ impl Plan {
             clients,
             events,
             calm,
+            is_gentle: false,
             end: random.pick(&[
                 End::ClientsFirst,
                 End::ClientsFirst,
@@ -156,7 +159,25 @@ impl Plan {
                 End::ServerEarly,
                 End::Dropped,
             ]),
+        };
+        match random.chance(12) {
+            true => plan.gentle(),
+            false => plan,
         }
+    }
+
+    /// The same with a network that does nothing wrong, and time enough to end in order.
+    fn gentle(mut self) -> Self {
+        self.is_gentle = true;
+        self.events.clear();
+        self.links.broken = 0;
+        self.links.window = (16_000, 64_000);
+        self.drain = Duration::from_secs(30);
+        for load in &mut self.clients {
+            load.longest = load.longest.min(5_000);
+            load.handling = load.handling.min(Duration::from_millis(50));
+        }
+        self
     }
 
     /// Whether something ends in the middle.
@@ -206,15 +227,15 @@ impl Load {
             pause: random.millis(1..=400),
             burst: random.pick(&[0, 50, 95]),
             longest: random.pick(&[64, 600, 600, 5_000, 40_000]),
-            handling: random.millis(1..=300),
-            slow: random.pick(&[0, 0, 5, 30]),
+            handling: random.millis(1..=500),
+            slow: random.pick(&[0, 0, 5, 30, 100]),
         }
     }
 }
 
 impl Event {
     fn new(random: &mut Random, clients: u64) -> Self {
-        match random.below(8) {
+        match random.below(9) {
             0 | 1 => Event::Partition(random.below(clients) as usize, random.millis(1..=10_000)),
             2 | 3 => Event::BreakAll(random.pick(&[
                 Break::Reset,

@@ -69,6 +69,16 @@ pub struct Outcome {
     pub counts: Counts,
 }
 
+impl Outcome {
+    /// Of a run that did not get to its end.
+    pub fn broken(fault: &str) -> Self {
+        Outcome {
+            faults: vec![fault.to_owned()],
+            ..Outcome::default()
+        }
+    }
+}
+
 /// How much happened, so that it shows when a simulation does nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -789,7 +799,7 @@ impl World {
                 .collect();
             self.record().down.entry(*key).or_default().report(numbers);
         }
-        let is_reliable = self.plan.reliable.is_some();
+        let loses_nothing = self.plan.reliable.is_some() || self.plan.is_gentle;
         let record = &mut *self.record();
         let mut outcome = Outcome {
             faults: std::mem::take(&mut record.faults),
@@ -797,14 +807,14 @@ impl World {
         };
         let (faults, counts) = (&mut outcome.faults, &mut outcome.counts);
         for (index, (flow, requests)) in record.up.iter().zip(&record.requests).enumerate() {
-            flow.check(&format!("client {index}"), is_reliable, faults);
+            flow.check(&format!("client {index}"), loses_nothing, faults);
             requests.check(&format!("client {index}"), faults);
             counts.messages += flow.handled() as u64;
             counts.lost += flow.lost() as u64;
             counts.answers += requests.answered() as u64;
         }
         for (key, flow) in &record.down {
-            flow.check(&format!("session {key:x}"), is_reliable, faults);
+            flow.check(&format!("session {key:x}"), loses_nothing, faults);
             counts.messages += flow.handled() as u64;
             counts.lost += flow.lost() as u64;
         }
@@ -814,6 +824,19 @@ impl World {
         }
         counts.sessions = server_sessions.len() as u64;
         counts.resumes = resumes;
+        if self.plan.is_gentle {
+            let of_server = record.down.values().map(Flow::reported).sum::<usize>();
+            let of_clients = record.up.iter().map(Flow::reported).sum::<usize>();
+            let (who, reported) = match self.plan.end {
+                End::ServerFirst | End::ServerEarly => ("the server", of_server),
+                _ => ("the clients", of_clients),
+            };
+            if reported > 0 {
+                faults.push(format!(
+                    "{who} stopped in order, and {reported} messages were not acknowledged"
+                ));
+            }
+        }
         if self.plan.keeps_sessions() {
             for index in 0..self.plan.clients.len() {
                 let sessions = client_sessions
