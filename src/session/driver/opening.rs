@@ -194,7 +194,8 @@ impl Driver {
     /// A client that offers stages or a reliable session sends no messages before it knows what was agreed on.
     fn refuse_early_messages(&mut self, now: u64) {
         self.read_ended = true;
-        let text = "a message was sent before welcome has said how messages are encoded and counted";
+        let text =
+            "a message was sent before welcome has said how messages are encoded and counted";
         self.fail_protocol(ProtocolError::invalid(text), now);
     }
 
