@@ -1,8 +1,6 @@
 //! What hello asks for and welcome agrees to.
 
-use network_system::{
-    Client, ErrorCode, Limits, QueuePolicy, Reliability, Server,
-};
+use network_system::{Client, ErrorCode, Limits, QueuePolicy, Reliability, Server};
 use serde_json::json;
 
 use super::{CONNECTED, Ticket, begin_with, code, reliability, resume_hello};
@@ -144,8 +142,10 @@ async fn what_cannot_be_reliable_is_refused_when_it_is_built() {
         let error = client(url).build().unwrap_err();
         assert_eq!(error.code(), ErrorCode::NotSupported, "{url}: {error}");
     }
-    let plain = client("ws://127.0.0.1:9/")
-        .websocket(network_system::websocket::WebSocketClient::new().speak(network_system::websocket::Speak::Plain));
+    let plain = client("ws://127.0.0.1:9/").websocket(
+        network_system::websocket::WebSocketClient::new()
+            .speak(network_system::websocket::Speak::Plain),
+    );
     let error = plain.build().unwrap_err();
     assert_eq!(error.code(), ErrorCode::NotSupported, "{error}");
     for policy in [QueuePolicy::DropOldest, QueuePolicy::DropNewest] {
