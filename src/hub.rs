@@ -12,7 +12,8 @@ use crate::config::{Limits, Reliability, Timeouts};
 use crate::error::{CloseReason, ErrorCode};
 use crate::executor::Execution;
 use crate::group::Groups;
-use crate::handler::{Authenticator, GroupGuard, Service};
+use crate::handler::{Authenticate, Guard, Service};
+use crate::limits::{MemoryBudget, Rates};
 use crate::metrics::{PerformanceMonitor, Recorder, Role};
 use crate::pipeline::{OVERHEAD_MAX, Pipeline, SALT};
 use crate::session::shared::lock;
@@ -50,6 +51,12 @@ impl Clock {
             + 1
     }
 
+    /// A moment as this clock has it, at least 1.
+    pub(crate) fn millis(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.epoch).as_millis();
+        u64::try_from(since).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
     pub(crate) fn instant(&self, millis: u64) -> Instant {
         self.epoch + Duration::from_millis(millis.saturating_sub(1))
     }
@@ -63,12 +70,16 @@ pub(crate) struct Hub {
     pub(crate) service: Arc<dyn Service>,
     /// Where handlers of single sessions run too.
     pub(crate) execution: Option<Arc<Execution>>,
-    pub(crate) authenticator: Option<Arc<dyn Authenticator>>,
-    pub(crate) group_guard: Option<Arc<dyn GroupGuard>>,
+    pub(crate) authenticator: Option<Arc<dyn Authenticate>>,
+    pub(crate) group_guard: Option<Guard>,
     /// What messages go through; `None` when that is nothing.
     pub(crate) pipeline: Option<Pipeline>,
     /// What reliable sessions need; `None` when there are none.
     pub(crate) reliability: Option<Reliability>,
+    /// What sessions may receive; `None` when that is anything.
+    pub(crate) rates: Option<Box<Rates>>,
+    /// What sessions may hold.
+    pub(crate) budget: MemoryBudget,
     pub(crate) clock: Clock,
     /// What the sessions have done.
     pub(crate) recorder: Arc<Recorder>,
@@ -106,12 +117,14 @@ impl Hub {
         timeouts: Timeouts,
         service: Arc<dyn Service>,
         execution: Option<Arc<Execution>>,
-        authenticator: Option<Arc<dyn Authenticator>>,
-        group_guard: Option<Arc<dyn GroupGuard>>,
+        authenticator: Option<Arc<dyn Authenticate>>,
+        group_guard: Option<Guard>,
     ) -> Self {
         let drain_millis = AtomicU64::new(timeouts.drain.as_millis() as u64);
         Hub {
             role,
+            rates: Rates::new(&limits),
+            budget: MemoryBudget::process(),
             limits,
             timeouts,
             service,
@@ -141,6 +154,14 @@ impl Hub {
     /// Puts a pipeline between the sessions and their links.
     pub(crate) fn with_pipeline(mut self, pipeline: Option<Pipeline>) -> Self {
         self.pipeline = pipeline.filter(|pipeline| !pipeline.is_empty());
+        self
+    }
+
+    /// Counts what sessions hold for this budget instead of that of the process.
+    pub(crate) fn with_budget(mut self, budget: Option<MemoryBudget>) -> Self {
+        if let Some(budget) = budget {
+            self.budget = budget;
+        }
         self
     }
 

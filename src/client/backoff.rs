@@ -154,6 +154,12 @@ impl Jitter {
     }
 }
 
+impl From<u64> for Jitter {
+    fn from(seed: u64) -> Self {
+        Jitter(seed)
+    }
+}
+
 impl Random for Jitter {
     fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -354,7 +360,7 @@ mod tests {
 
     #[test]
     fn goaway_uses_up_no_attempt() {
-        let mut backoff = Backoff::new(ReconnectPolicy::new().attempts(Some(1)));
+        let mut backoff = Backoff::with_random(ReconnectPolicy::new().attempts(Some(1)), Fixed(7));
         backoff.after(10);
         assert!(backoff.next_delay(Instant::now()).is_some());
     }

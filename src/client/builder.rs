@@ -5,17 +5,23 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::aim::Target;
+use super::backoff::{Jitter, Random};
 use super::offline::Offline;
 use super::resilient::Guard;
 use super::resolve::{Resolver, SystemResolver};
 use super::stream::{Inbox, StreamService};
+use super::token::{self, Token};
 use super::{Client, ClientState, Inner, OnStateChange, ReconnectPolicy};
+use crate::balance::{AttemptBudget, Ejection, Endpoints, EndpointsBuilder, Strategy};
+use crate::codec::control::CLIENT_ID_MAX;
 use crate::config::{Limits, QueuePolicy, Reliability, SocketOptions, Timeouts, UdpOptions};
 use crate::endpoint::{Address, CodecKind, Endpoint};
 use crate::error::{CloseReason, ConfigError, ErrorCode, RequestError};
 use crate::executor::{Execution, Executor};
 use crate::handler::{Closures, Handler, HandlerService, Service};
 use crate::hub::Hub;
+use crate::limits::MemoryBudget;
 use crate::message::Message;
 use crate::metrics::{PerformanceMonitor, Role};
 use crate::pipeline::Pipeline;
@@ -24,6 +30,7 @@ use crate::session::Session;
 use crate::tls::TlsClient;
 use crate::transport::layers::alpn_of;
 use crate::transport::proxy::Proxy;
+use crate::transport::simulated::Simulated;
 use crate::transport::udp::UdpConfig;
 use crate::transport::{ClientOptions, LinkConfig};
 use crate::websocket::{Speak, WebSocketClient};
@@ -34,19 +41,17 @@ const OFFLINE_BYTES: usize = 1024 * 1024;
 /// The most that can be configured.
 const OFFLINE_BYTES_MAX: usize = 1024 * 1024 * 1024;
 
-/// The longest client id and token, in bytes. With them, hello fits into a CONTROL frame of 64 KiB
-/// however many characters JSON has to escape.
-const CLIENT_ID_MAX: usize = 256;
-const TOKEN_MAX: usize = 8 * 1024;
-
 /// Configures a [`Client`].
 ///
 /// Nothing is checked before [`build`](Self::build), which checks everything.
 #[must_use = "a builder does nothing before `build`"]
 pub struct ClientBuilder {
     endpoints: Vec<Result<Endpoint, ConfigError>>,
+    shared: Option<Endpoints>,
+    balance: Balance,
     client_id: Option<String>,
     token: Option<String>,
+    token_source: Option<Box<token::Source>>,
     limits: Limits,
     timeouts: Timeouts,
     socket: SocketOptions,
@@ -64,18 +69,23 @@ pub struct ClientBuilder {
     execution: Option<Arc<Execution>>,
     pipeline: Option<Pipeline>,
     reliability: Option<Reliability>,
+    memory_budget: Option<MemoryBudget>,
     name: Option<String>,
     monitor: Option<PerformanceMonitor>,
     handler: Option<Arc<dyn Service>>,
     on_state_change: Option<Box<OnStateChange>>,
+    network: Option<Simulated>,
 }
 
 impl ClientBuilder {
     pub(super) fn new() -> Self {
         ClientBuilder {
             endpoints: Vec::new(),
+            shared: None,
+            balance: Balance::default(),
             client_id: None,
             token: None,
+            token_source: None,
             limits: Limits::default(),
             timeouts: Timeouts::client(),
             socket: SocketOptions::default(),
@@ -93,17 +103,20 @@ impl ClientBuilder {
             execution: None,
             pipeline: None,
             reliability: None,
+            memory_budget: None,
             name: None,
             monitor: None,
             handler: None,
             on_state_change: None,
+            network: None,
         }
     }
 
     /// Adds a server by its URL, such as `tcp://example.org:8080`.
     ///
     /// With several, the first one that can be reached is used, in the order given; when a connection
-    /// or an attempt has failed, the next one has its turn.
+    /// or an attempt has failed, the next one has its turn. [`balance`](Self::balance) sets another
+    /// [`Strategy`].
     pub fn endpoint(mut self, url: impl AsRef<str>) -> Self {
         self.endpoints.push(Endpoint::parse(url.as_ref()));
         self
@@ -112,6 +125,56 @@ impl ClientBuilder {
     /// Adds a server by its endpoint.
     pub fn add_endpoint(mut self, endpoint: Endpoint) -> Self {
         self.endpoints.push(Ok(endpoint));
+        self
+    }
+
+    /// Sets how the next one of several endpoints is chosen, for the first connection and each later one. In order by
+    /// default.
+    pub fn balance(mut self, strategy: Strategy) -> Self {
+        self.balance.strategy = Some(strategy);
+        self
+    }
+
+    /// Sets when an endpoint that fails is left alone. By default after five failures in a row; a single endpoint never
+    /// is.
+    pub fn ejection(mut self, ejection: Ejection) -> Self {
+        self.balance.ejection = Some(ejection);
+        self
+    }
+
+    /// Sets what bounds the attempts to connect. Clones of a budget are the same budget, so that many clients can share
+    /// one. By default each client has one of its own, of 500 a second.
+    pub fn attempt_budget(mut self, budget: AttemptBudget) -> Self {
+        self.balance.budget = Some(budget);
+        self
+    }
+
+    /// Sets a set of endpoints that the client shares with others: they know of each other's load and failures, and have
+    /// one budget. It brings its own strategy, ejection and budget, and takes the place of all that
+    /// [`endpoint`](Self::endpoint), [`balance`](Self::balance), [`ejection`](Self::ejection) and
+    /// [`attempt_budget`](Self::attempt_budget) set.
+    ///
+    /// What is in the set when the client is built is checked then. Endpoints that are added later are passed over if the
+    /// client cannot use them: `tls://` and `wss://`, for instance, without a [`tls`](Self::tls) configuration.
+    pub fn endpoints(mut self, endpoints: Endpoints) -> Self {
+        self.shared = Some(endpoints);
+        self
+    }
+
+    /// Sets the key by which [`Strategy::ConsistentHash`] chooses. By default it is the client id, and without one
+    /// a random key.
+    pub fn balance_key(mut self, key: impl Into<Vec<u8>>) -> Self {
+        self.balance.key = Some(key.into());
+        self
+    }
+
+    /// Looks up the name of the server again while connected, about this often, 1 s at least, and moves the connection
+    /// when its address has been missing twice in a row: it is closed in order and made again.
+    ///
+    /// Off by default: then a change in the DNS is seen at the next connection. Names that a proxy looks up are left
+    /// alone. Refused with [`reliable`](Self::reliable), whose sessions live on their server.
+    pub fn re_resolve(mut self, every: Duration) -> Self {
+        self.balance.re_resolve = Some(every);
         self
     }
 
@@ -140,6 +203,31 @@ impl ClientBuilder {
     /// travels in clear text.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
+        self
+    }
+
+    /// Sets where the client has its tokens from, in place of one that is [set](Self::token). It is asked at every
+    /// attempt to connect, and again before the identity expires that the server has told of, so that the session goes
+    /// on. A session that has expired all the same is made again.
+    ///
+    /// It is asked by the client's own task, within [`Timeouts::connect`] or until the identity has expired, and
+    /// dropped at the end of that time. An error fails the attempt, with its code; it is asked again as the
+    /// [`ReconnectPolicy`] says. A token is at most 8 KiB.
+    ///
+    /// ```
+    /// # async fn from_the_issuer() -> Result<String, network_system::RequestError> { Ok(String::new()) }
+    /// let client = network_system::Client::builder()
+    ///     .endpoint("tls://example.org:8443")
+    ///     .token_source(|| async { from_the_issuer().await })
+    ///     .build()?;
+    /// # Ok::<(), network_system::ConfigError>(())
+    /// ```
+    pub fn token_source<F, R>(mut self, source: F) -> Self
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Future<Output = Result<String, RequestError>> + Send + 'static,
+    {
+        self.token_source = Some(token::source(source));
         self
     }
 
@@ -339,6 +427,13 @@ impl ClientBuilder {
         self
     }
 
+    /// Counts what sessions hold for a budget of memory of their own, instead of the process's
+    /// ([`MemoryBudget::process`]).
+    pub fn memory_budget(mut self, budget: &MemoryBudget) -> Self {
+        self.memory_budget = Some(budget.clone());
+        self
+    }
+
     /// Sets the name of the client in metrics, `client` by default. Clients of one monitor that have the same name
     /// are counted as one.
     pub fn name(mut self, name: impl Into<String>) -> Self {
@@ -353,12 +448,18 @@ impl ClientBuilder {
         self
     }
 
+    /// Connects through another network than the system's.
+    pub(crate) fn simulated(mut self, network: Simulated) -> Self {
+        self.network = Some(network);
+        self
+    }
+
     /// Checks the configuration and makes the client, which does nothing before
     /// [`connect`](Client::connect).
     ///
     /// # Errors
     /// `invalid_configuration` or `not_supported`, with the option and what is valid.
-    pub fn build(self) -> Result<Client, ConfigError> {
+    pub fn build(mut self) -> Result<Client, ConfigError> {
         self.limits.check()?;
         self.timeouts.check()?;
         self.socket.check()?;
@@ -367,21 +468,21 @@ impl ClientBuilder {
         self.reconnect.check()?;
         self.retry.check()?;
         check_queue(self.offline_bytes, self.offline_policy)?;
-        let endpoints = self.endpoints.into_iter().collect::<Result<Vec<_>, _>>()?;
-        check_endpoints(&endpoints)?;
-        if self.proxy.is_some()
-            && let Some(udp) = endpoints
-                .iter()
-                .find(|endpoint| matches!(endpoint.address(), Address::Udp { .. }))
-        {
-            return Err(ConfigError::new(
-                ErrorCode::NotSupported,
-                format!("proxy: cannot carry `{udp}`, and going past the proxy was not asked for"),
-            ));
-        }
-        check_hello(&endpoints, self.client_id.as_deref(), self.token.as_deref())?;
+        let own = self.endpoints.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let key = self.balance.key(self.client_id.as_deref());
+        let re_resolve = self.balance.re_resolve(self.reliability.is_some())?;
+        let set = self.balance.endpoints(own, self.shared)?;
+        let endpoints = set.endpoints();
+        check_proxy(&endpoints, self.proxy.is_some())?;
+        check_hello(
+            &endpoints,
+            self.client_id.as_deref(),
+            self.token.as_deref(),
+            self.token_source.is_some(),
+        )?;
         if let Some(reliability) = &self.reliability {
             reliability.check(self.limits.when_full)?;
+            self.limits.check_reliable()?;
             check_reliable(&endpoints, &self.websocket)?;
         }
         if let Some(pipeline) = &self.pipeline {
@@ -419,6 +520,7 @@ impl ClientBuilder {
         };
         let needs_hello = self.client_id.is_some()
             || self.token.is_some()
+            || self.token_source.is_some()
             || self.reliability.is_some()
             || self.pipeline.as_ref().is_some_and(Pipeline::needs_hello);
         let hub = Hub::new(
@@ -432,12 +534,13 @@ impl ClientBuilder {
         )
         .with_pipeline(self.pipeline)
         .with_reliability(self.reliability)
+        .with_budget(self.memory_budget)
         .with_recorder(self.name.unwrap_or_else(|| "client".into()), self.monitor);
         let memory = hub.recorder.memory().cloned();
         if let Some(inbox) = &inbox {
-            inbox.account(memory.clone());
+            inbox.account(memory.clone(), &hub.budget);
         }
-        let offline = Offline::new(self.offline_bytes, self.offline_policy, memory);
+        let offline = Offline::new(self.offline_bytes, self.offline_policy, memory, &hub.budget);
         let link = LinkConfig {
             message_limit: hub.frame_limit(),
             socket: self.socket,
@@ -447,15 +550,16 @@ impl ClientBuilder {
             },
         };
         Ok(Client::new(Inner {
-            endpoints,
+            target: Target::new(set, key, re_resolve),
             client_id: self.client_id,
-            token: self.token,
+            token: Token::new(self.token, self.token_source),
             link,
             options: ClientOptions {
                 proxy: self.proxy,
                 tls,
                 websocket: self.websocket,
                 needs_hello,
+                network: self.network,
             },
             reconnect: self.reconnect,
             guard: Guard::new(self.breaker),
@@ -473,6 +577,7 @@ impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientBuilder")
             .field("endpoints", &self.endpoints)
+            .field("shared", &self.shared)
             .field("client_id", &self.client_id)
             .field(
                 "token",
@@ -508,13 +613,101 @@ fn check_queue(bytes: usize, policy: QueuePolicy) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn check_endpoints(endpoints: &[Endpoint]) -> Result<(), ConfigError> {
-    if endpoints.is_empty() {
-        return Err(invalid(
-            "endpoint: a client needs at least one, such as tcp://127.0.0.1:8080",
-        ));
+/// How endpoints are chosen, as far as it was said.
+#[derive(Default)]
+struct Balance {
+    strategy: Option<Strategy>,
+    ejection: Option<Ejection>,
+    budget: Option<AttemptBudget>,
+    key: Option<Vec<u8>>,
+    re_resolve: Option<Duration>,
+}
+
+impl Balance {
+    fn key(&mut self, client_id: Option<&str>) -> Vec<u8> {
+        let given = self.key.take().or_else(|| client_id.map(Into::into));
+        // Not all to the same endpoint.
+        given.unwrap_or_else(|| Jitter::from_system().next_u64().to_be_bytes().into())
     }
-    Ok(())
+
+    fn re_resolve(&self, reliable: bool) -> Result<Option<Duration>, ConfigError> {
+        let (least, most) = (Duration::from_secs(1), Duration::from_secs(365 * 24 * 3600));
+        match self.re_resolve {
+            Some(_) if reliable => Err(ConfigError::new(
+                ErrorCode::NotSupported,
+                "re_resolve: a reliable session lives on its server and cannot be moved",
+            )),
+            Some(every) if !(least..=most).contains(&every) => {
+                let value = format!("{every:?}");
+                Err(ConfigError::option("re_resolve", value, "1 s to a year"))
+            }
+            every => Ok(every),
+        }
+    }
+
+    /// The client's own set, or the shared one.
+    fn endpoints(
+        self,
+        own: Vec<Endpoint>,
+        shared: Option<Endpoints>,
+    ) -> Result<Endpoints, ConfigError> {
+        match shared {
+            Some(_) if !own.is_empty() => Err(invalid(
+                "endpoints: a shared set takes the place of the client's own endpoints",
+            )),
+            Some(_)
+                if self.strategy.is_some() || self.ejection.is_some() || self.budget.is_some() =>
+            {
+                Err(invalid(
+                    "endpoints: a shared set brings its own strategy, ejection and budget",
+                ))
+            }
+            Some(shared) => Ok(shared),
+            None if own.is_empty() => Err(invalid(
+                "endpoint: a client needs at least one, such as tcp://127.0.0.1:8080",
+            )),
+            None => own
+                .into_iter()
+                .fold(Endpoints::builder(), EndpointsBuilder::add_endpoint)
+                .strategy(self.strategy.unwrap_or_default())
+                .ejection(self.ejection.unwrap_or_default())
+                .attempt_budget(self.budget.unwrap_or_default())
+                .build(),
+        }
+    }
+}
+
+impl Inner {
+    /// Whether this client can use an endpoint: what [`ClientBuilder::build`] checks, for those that came later.
+    pub(super) fn fits(&self, endpoint: &Endpoint) -> bool {
+        let endpoints = std::slice::from_ref(endpoint);
+        let (hub, options) = (&self.hub, &self.options);
+        check_proxy(endpoints, options.proxy.is_some()).is_ok()
+            && check_hello(
+                endpoints,
+                self.client_id.as_deref(),
+                None,
+                self.token.is_any(),
+            )
+            .is_ok()
+            && (hub.reliability.is_none() || check_reliable(endpoints, &options.websocket).is_ok())
+            && (options.tls.is_some() || alpn_of(endpoint).is_none())
+            && hub
+                .pipeline
+                .as_ref()
+                .is_none_or(|pipeline| pipeline.check_endpoint(endpoint).is_ok())
+    }
+}
+
+fn check_proxy(endpoints: &[Endpoint], proxied: bool) -> Result<(), ConfigError> {
+    let udp = |endpoint: &&Endpoint| matches!(endpoint.address(), Address::Udp { .. });
+    match endpoints.iter().find(udp) {
+        Some(udp) if proxied => Err(ConfigError::new(
+            ErrorCode::NotSupported,
+            format!("proxy: cannot carry `{udp}`, and going past the proxy was not asked for"),
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn is_websocket(endpoint: &Endpoint) -> bool {
@@ -545,11 +738,12 @@ fn check_hello(
     endpoints: &[Endpoint],
     client_id: Option<&str>,
     token: Option<&str>,
+    token_source: bool,
 ) -> Result<(), ConfigError> {
     let silent = endpoints
         .iter()
         .any(|endpoint| !matches!(endpoint.codec(), None | Some(CodecKind::Msgi)));
-    if silent && (client_id.is_some() || token.is_some()) {
+    if silent && (client_id.is_some() || token.is_some() || token_source) {
         return Err(invalid(
             "client_id, token: need hello, which the codecs raw, lines and length do not have",
         ));
@@ -561,12 +755,5 @@ fn check_hello(
         let value = format_args!("{len} bytes");
         return Err(ConfigError::option("client_id", value, "1 to 256 bytes"));
     }
-    if let Some(len) = token.map(str::len).filter(|&len| len > TOKEN_MAX) {
-        return Err(ConfigError::option(
-            "token",
-            format_args!("{len} bytes"),
-            "at most 8 KiB",
-        ));
-    }
-    Ok(())
+    token.map_or(Ok(()), token::check)
 }

@@ -2,11 +2,14 @@
 //!
 //! - [`builder`]: configuration, checked once.
 //! - [`supervise`]: the task that connects, reconnects with [`backoff`], and stops.
+//! - [`aim`]: which endpoint is next, and what is reported of each.
 //! - [`offline`]: the way of a message to the session, and the queue while there is none.
 //! - [`stream`]: messages as a stream instead of a handler.
 //! - [`resilient`]: connecting and asking through a circuit breaker, and asking again.
 //! - [`resolve`]: names to addresses.
+//! - [`token`]: what is shown to servers, and renewed.
 
+mod aim;
 pub(crate) mod backoff;
 mod builder;
 mod offline;
@@ -15,6 +18,7 @@ mod resolve;
 mod state;
 mod stream;
 mod supervise;
+mod token;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -31,12 +35,13 @@ pub use resolve::{Resolver, SystemResolver};
 pub use state::{ClientState, ClientStats, ClientStopReport};
 pub use stream::MessageStream;
 
+use self::aim::Target;
+use self::backoff::Jitter;
 use self::offline::{Closed, Offer, Offline};
 use self::resilient::Guard;
 use self::stream::Inbox;
 use self::supervise::StopRequest;
 use crate::config::SocketOptions;
-use crate::endpoint::Endpoint;
 use crate::error::{CloseReason, ConnectError, ErrorCode, RequestError, SendError};
 use crate::group::GroupName;
 use crate::hub::Hub;
@@ -89,7 +94,9 @@ type OnStateChange = dyn Fn(ClientState, ClientState) + Send + Sync;
 /// - after [`stop`](Self::stop), and after the application has ended the client's session with
 ///   [`Session::disconnect`] ([`Session::abort`] only drops the connection);
 /// - after an error that will not go away by itself: `authentication_failed`, `access_denied`,
-///   `unsupported_version`, `not_supported`, `invalid_configuration`, `tls_handshake_failed`;
+///   `unsupported_version`, `not_supported`, `invalid_configuration`, `tls_handshake_failed`. With a
+///   [`token_source`](ClientBuilder::token_source), a session that ends with `authentication_failed` is made again
+///   with another token;
 /// - when the policy's attempts or time are used up.
 ///
 /// A connection counts as a success, and the back-off starts anew, once it has lasted as long as the
@@ -116,9 +123,9 @@ struct Handle {
 
 struct Inner {
     hub: Arc<Hub>,
-    endpoints: Vec<Endpoint>,
+    target: Target,
     client_id: Option<String>,
-    token: Option<String>,
+    token: token::Token,
     link: LinkConfig,
     options: ClientOptions,
     reconnect: ReconnectPolicy,
@@ -176,8 +183,8 @@ impl Client {
 
     /// Connects, on the current tokio runtime, within [`Timeouts::connect`](crate::Timeouts).
     ///
-    /// It tries the endpoints in order, each with its share of the time that is left and with every
-    /// address that its name has, until one has answered hello. It does not try twice: when this fails,
+    /// It tries the endpoints in the order of their [`Strategy`](crate::Strategy), each with its share of the
+    /// time that is left and with every address that its name has, until one has answered hello. It does not try twice: when this fails,
     /// nothing is left running, and the client can be told to connect again.
     ///
     /// A client that is connected stays so; one that is connecting or reconnecting already is waited
@@ -185,7 +192,8 @@ impl Client {
     ///
     /// # Errors
     /// The failure of the last endpoint, such as `connection_refused`, `connection_timeout` or
-    /// `authentication_failed`; `shutting_down` when the client was stopped meanwhile; `circuit_open`, without an
+    /// `authentication_failed`; `rate_limited` when the [`AttemptBudget`](crate::AttemptBudget) allowed no
+    /// attempt within half of the time; `shutting_down` when the client was stopped meanwhile; `circuit_open`, without an
     /// attempt, when a [circuit breaker](ClientBuilder::circuit_breaker) refuses it.
     ///
     /// # Panics
@@ -395,15 +403,17 @@ impl Client {
             return self.request_guarded(message, timeout).await;
         }
         if let Some(session) = inner.offline.direct().filter(Session::is_connected) {
-            return session.request(message, timeout).await;
+            return inner
+                .target
+                .measure(session.request(message, timeout))
+                .await;
         }
         let message = message.into_message();
         let deadline = after(timeout);
         match timeout_at(deadline, inner.offline.connected()).await {
             Ok(Ok(session)) => {
-                session
-                    .request(message, deadline.duration_since(Instant::now()))
-                    .await
+                let left = deadline.duration_since(Instant::now());
+                inner.target.measure(session.request(message, left)).await
             }
             Ok(Err((code, text))) => Err(RequestError::with_code(code, text)),
             Err(_) => {
@@ -602,12 +612,20 @@ impl Drop for Handle {
 }
 
 impl Inner {
+    /// What the delays between its attempts are drawn from.
+    fn jitter(&self) -> Jitter {
+        match &self.options.network {
+            None => Jitter::from_system(),
+            Some(network) => Jitter::from(network.0.seed()),
+        }
+    }
+
     /// With everything that a configuration does not say.
     fn new(hub: Hub, offline: Offline) -> Self {
         Inner {
-            endpoints: Vec::new(),
+            target: Target::default(),
             client_id: None,
-            token: None,
+            token: token::Token::default(),
             link: LinkConfig {
                 message_limit: hub.frame_limit(),
                 socket: SocketOptions::default(),
@@ -692,13 +710,9 @@ impl Inner {
             MessageKind::Application(number) => crate::codec::FrameType(number),
             _ => crate::codec::FrameType::DATA,
         };
-        let refused = self
-            .endpoints
-            .iter()
-            .filter_map(Endpoint::codec)
-            .find_map(|codec| {
-                crate::codec::Framing::from(codec).refuses(frame_type, message.payload())
-            });
+        let refused = self.target.find_codec(|codec| {
+            crate::codec::Framing::from(codec).refuses(frame_type, message.payload())
+        });
         match refused {
             Some(text) => Err(self.unsent(ErrorCode::NotSupported, text, message)),
             None => Ok(message),

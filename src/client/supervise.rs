@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::field::{debug, display};
 
+use super::aim::Aim;
 use super::backoff::Backoff;
 use super::offline::NOT_CONNECTED;
 use super::{ClientState, ClientStopReport, Inner, after};
@@ -77,6 +78,9 @@ fn ticket(session: &Session) -> Option<Resume> {
     })
 }
 
+/// How often the endpoint that has the session is tried before another one's word counts that it is over.
+const HOME_ATTEMPTS: u32 = 3;
+
 /// Starts the client's task, unless it runs; says whether it did.
 pub(super) fn start(inner: &Arc<Inner>, reply: Reply) -> bool {
     let mut running = lock(&inner.running);
@@ -100,8 +104,8 @@ pub(super) fn start(inner: &Arc<Inner>, reply: Reply) -> bool {
         workers,
         tasks,
         stop: stop_asked,
-        backoff: Backoff::new(inner.reconnect.clone()),
-        endpoint: 0,
+        backoff: Backoff::with_random(inner.reconnect.clone(), inner.jitter()),
+        aim: Aim::new(inner),
         finished: false,
     };
     // The one task that nobody joins: it joins all others and then says that the client has ended.
@@ -116,8 +120,8 @@ struct Supervisor {
     tasks: JoinSet<()>,
     stop: watch::Receiver<Option<StopRequest>>,
     backoff: Backoff,
-    /// The endpoint that is used or tried.
-    endpoint: usize,
+    /// The endpoint that is used or tried, and the choice of the next one.
+    aim: Aim,
     finished: bool,
 }
 
@@ -157,19 +161,18 @@ impl Supervisor {
     /// Tries each endpoint once, each with its share of the time that is left.
     async fn first(&mut self) -> Result<Session, ConnectError> {
         let deadline = after(self.inner.hub.timeouts.connect);
-        let count = self.inner.endpoints.len();
-        for index in 0..count {
-            self.endpoint = index;
-            let left = deadline.saturating_duration_since(Instant::now());
-            let share = left / u32::try_from(count - index).unwrap_or(u32::MAX);
-            match self.attempt(share, None).await {
+        loop {
+            let share = self.aim.next_of_all(deadline).await?;
+            let result = self.attempt(share, None).await;
+            self.aim.settle(&result);
+            match result {
                 Ok(session) => return Ok(session),
-                Err(error) if index + 1 == count || is_fatal(error.code()) => return Err(error),
+                Err(error) if is_fatal(error.code()) || !self.aim.has_untried() => {
+                    return Err(error);
+                }
                 Err(error) => self.note_failure(&error),
             }
         }
-        // There is at least one endpoint.
-        Err(stopped_meanwhile())
     }
 
     /// Makes a link to the current endpoint and opens a session on it. Dropping the future gives up the
@@ -180,13 +183,14 @@ impl Supervisor {
         suspended: Option<&Session>,
     ) -> Result<Session, ConnectError> {
         let inner = &self.inner;
-        let endpoint = &inner.endpoints[self.endpoint];
+        let endpoint = self.aim.endpoint()?;
         let open = async {
+            let token = inner.token.for_connection().await?;
             let (link, peer) =
                 dial::connect(endpoint, &*inner.resolver, &inner.link, &inner.options).await?;
             let hello = Hello {
                 client_id: inner.client_id.clone(),
-                token: inner.token.clone(),
+                token,
                 resume: suspended.and_then(ticket),
                 ..Hello::default()
             };
@@ -229,7 +233,7 @@ impl Supervisor {
     fn connected(&self, session: &Session) -> Rejoins {
         let inner = &self.inner;
         events::connected {
-            endpoint: display(Place(&inner.endpoints[self.endpoint])),
+            endpoint: display(self.aim.place()),
             session: session.id().as_u64(),
         }
         .emit();
@@ -261,10 +265,11 @@ impl Supervisor {
                 () = stop_asked(&mut stop) => return End::Stopped,
                 left = self.left(&session) => left,
                 never = self.hand_over(&session, rejoins) => match never {},
+                never = self.inner.token.keep_fresh(&session, self.inner.hub.timeouts.request) => match never {},
             };
             let reason = match left {
                 Left::Closed(reason) => reason,
-                Left::Suspended => match self.resume(&session).await {
+                Left::Suspended => match self.resume(&session, opened_at.elapsed()).await {
                     Resumed::Yes => {
                         self.resumed(&session);
                         rejoins = Vec::new();
@@ -283,6 +288,7 @@ impl Supervisor {
             }
             .emit();
             *lock(&self.inner.reason) = Some(reason.clone());
+            self.aim.ended(&reason);
             if let Some(end) = self.ends_with(&session, &reason) {
                 return end;
             }
@@ -320,7 +326,7 @@ impl Supervisor {
     /// The session has its next link.
     fn resumed(&self, session: &Session) {
         events::connected {
-            endpoint: display(Place(&self.inner.endpoints[self.endpoint])),
+            endpoint: display(self.aim.place()),
             session: session.id().as_u64(),
         }
         .emit();
@@ -329,7 +335,9 @@ impl Supervisor {
     }
 
     /// Tries to go on with a session that has lost its link, as long as its server keeps it.
-    async fn resume(&mut self, session: &Session) -> Resumed {
+    async fn resume(&mut self, session: &Session, lasted: Duration) -> Resumed {
+        let lost = CloseReason::transport(ErrorCode::ConnectionClosed, "the connection broke");
+        self.aim.ended(&lost);
         self.inner.set_state(ClientState::Reconnecting);
         if !self.inner.reconnect.is_enabled() {
             let text = "the connection broke and is not made again";
@@ -337,8 +345,14 @@ impl Supervisor {
             session.shared.expire(reason);
             return Resumed::No(session.closed().await);
         }
-        self.backoff.reset();
+        if lasted >= self.backoff.proof() {
+            self.backoff.reset();
+        }
+        let home = self.aim.current();
+        let mut failed_at_home = 0;
+        let mut at_home = true;
         let mut stop = self.stop.clone();
+        let inner = Arc::clone(&self.inner);
         while let Some(pause) = self.backoff.next_delay(Instant::now()) {
             events::reconnecting {
                 attempt: self.backoff.attempt(),
@@ -353,8 +367,16 @@ impl Supervisor {
                 result = async {
                     sleep(pause).await;
                     let within = self.inner.hub.timeouts.connect;
-                    let attempt = self.attempt(within, Some(session));
-                    self.inner.guard.reconnect(spread, attempt).await
+                    let attempt = async {
+                        let left = match at_home {
+                            true => self.aim.next_at(home.as_ref(), within).await?,
+                            false => self.aim.next(within).await?,
+                        };
+                        let result = self.attempt(left, Some(session)).await;
+                        self.aim.settle(&result);
+                        result
+                    };
+                    inner.guard.reconnect(spread, attempt).await
                 } => result,
             };
             let error = match result {
@@ -365,15 +387,18 @@ impl Supervisor {
             };
             self.note_failure(&error);
             let code = error.code();
-            if matches!(code, ErrorCode::SessionExpired | ErrorCode::InvalidSession)
-                || is_fatal(code)
-            {
+            let is_home = self.aim.current() == home;
+            failed_at_home += u32::from(is_home);
+            // Another endpoint may be another way to the same server, or another server, which has no such session.
+            let is_known_there = is_home || failed_at_home >= HOME_ATTEMPTS;
+            let is_over = matches!(code, ErrorCode::SessionExpired | ErrorCode::InvalidSession);
+            if (is_over && is_known_there) || is_fatal(code) {
                 session
                     .shared
                     .expire(CloseReason::with_code(code, error.to_string()));
                 return Resumed::No(session.closed().await);
             }
-            self.rotate();
+            at_home = !is_home;
         }
         let text = "the connection could not be made again";
         let reason = CloseReason::transport(ErrorCode::ConnectionFailed, text);
@@ -416,7 +441,7 @@ impl Supervisor {
                 }
             }
         };
-        tokio::join!(flush, rejoin);
+        tokio::join!(flush, rejoin, self.aim.watch_name(session));
         std::future::pending().await
     }
 
@@ -441,10 +466,16 @@ impl Supervisor {
 
     /// Whether a session that ended so is not made again.
     fn ends_with(&self, session: &Session, reason: &CloseReason) -> Option<End> {
-        if self.has_ended_by_application(session) {
+        if self.has_ended_by_application(session) && !self.aim.is_moving() {
             return Some(End::Closed);
         }
-        if reason.code().is_some_and(is_fatal) {
+        // A session whose identity has expired comes back with another token.
+        let is_stale =
+            |code| code == ErrorCode::AuthenticationFailed && self.inner.token.has_source();
+        if reason
+            .code()
+            .is_some_and(|code| is_fatal(code) && !is_stale(code))
+        {
             return Some(End::Failed);
         }
         match self.inner.reconnect.is_enabled() {
@@ -456,18 +487,21 @@ impl Supervisor {
 
     /// Tries until there is a session again, after one that `lasted` so long.
     async fn reconnect(&mut self, lasted: Duration) -> Result<Session, End> {
+        let inner = Arc::clone(&self.inner);
         let mut stop = self.stop.clone();
         let goaway = self.inner.hub.goaway();
         let mut delay = if lasted >= self.backoff.proof() {
             self.backoff.reset();
             match goaway {
-                Some(retry) => Some(self.backoff.after(retry)),
-                None => self.backoff.next_delay(Instant::now()),
+                // Others need not wait until the one that is stopping is back.
+                Some(retry) if !self.aim.has_other() => Some(self.backoff.after(retry)),
+                _ => self.backoff.next_delay(Instant::now()),
             }
         } else {
             // As good as a failed attempt. Not even a goaway may ask to come back sooner.
-            self.rotate();
-            let hint = goaway.map_or(Duration::ZERO, |retry| self.backoff.after(retry));
+            self.aim.turn_away();
+            let hint = goaway.filter(|_| !self.aim.has_other());
+            let hint = hint.map_or(Duration::ZERO, |retry| self.backoff.after(retry));
             self.backoff
                 .next_delay(Instant::now())
                 .map(|delay| delay.max(hint))
@@ -484,8 +518,14 @@ impl Supervisor {
                 () = stop_asked(&mut stop) => return Err(End::Stopped),
                 result = async {
                     sleep(pause).await;
-                    let attempt = self.attempt(self.inner.hub.timeouts.connect, None);
-                    self.inner.guard.reconnect(spread, attempt).await
+                    let within = self.inner.hub.timeouts.connect;
+                    let attempt = async {
+                        let left = self.aim.next(within).await?;
+                        let result = self.attempt(left, None).await;
+                        self.aim.settle(&result);
+                        result
+                    };
+                    inner.guard.reconnect(spread, attempt).await
                 } => result,
             };
             match result {
@@ -497,7 +537,6 @@ impl Supervisor {
                     }
                 }
             }
-            self.rotate();
             delay = self.backoff.next_delay(Instant::now());
         }
         events::reconnect_gave_up {
@@ -507,13 +546,9 @@ impl Supervisor {
         Err(End::Failed)
     }
 
-    fn rotate(&mut self) {
-        self.endpoint = (self.endpoint + 1) % self.inner.endpoints.len();
-    }
-
     fn note_failure(&self, error: &ConnectError) {
         events::connect_failed {
-            endpoint: display(Place(&self.inner.endpoints[self.endpoint])),
+            endpoint: display(self.aim.place()),
             code: error.code().as_i32(),
             error: shown(events::Chain(error)),
         }
@@ -558,6 +593,7 @@ impl Supervisor {
         if let Some(session) = &session {
             // What was queued is on its way to a session that is open: it still leaves.
             tokio::select! {
+                biased;
                 () = inner.offline.flush(session, |error| self.refused(session, &error)) => {}
                 _ = session.closed() => {}
                 () = &mut late => cut = true,
@@ -579,6 +615,7 @@ impl Supervisor {
         self.workers.stop();
         loop {
             tokio::select! {
+                biased;
                 joined = self.tasks.join_next() => match joined {
                     None => break,
                     Some(Err(error)) if error.is_panic() => {
@@ -616,6 +653,7 @@ impl Supervisor {
 
     fn ended(&mut self, state: ClientState) {
         self.finished = true;
+        self.aim.release();
         let inner = &self.inner;
         inner.offline.close(NOT_CONNECTED);
         let before = {
@@ -700,6 +738,7 @@ async fn deadline(stop: &mut watch::Receiver<Option<StopRequest>>, fallback: Ins
             .borrow_and_update()
             .map_or(fallback, |request| request.at);
         tokio::select! {
+            biased;
             () = sleep_until(at) => return,
             changed = stop.changed() => if changed.is_err() {
                 sleep_until(at).await;

@@ -4,14 +4,20 @@
 //! the builders of server and client: the convenient form, which costs one allocation and two reference
 //! counts a message (`perf/`, cases echo-64 with the closure server).
 
+mod authentication;
 mod closures;
+mod guard;
 mod router;
 mod service;
 
 use std::future::Future;
 use std::pin::Pin;
 
+pub(crate) use authentication::{Authenticate, Closure, Granting};
+pub use authentication::{Authentication, Authenticator, Credentials, Purpose};
 pub(crate) use closures::Closures;
+pub use guard::GroupGuard;
+pub(crate) use guard::Guard;
 pub use router::Router;
 pub(crate) use service::{HandlerService, Service, Wants};
 
@@ -79,43 +85,4 @@ pub trait Handler: Send + Sync + 'static {
 
 pub(crate) fn no_request_handler() -> RequestError {
     RequestError::failed("there is no request handler")
-}
-
-/// What a peer says of itself in its hello.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Credentials {
-    /// The client id that the peer asks for.
-    pub client_id: Option<String>,
-    /// The token. It is never logged.
-    pub token: Option<String>,
-}
-
-/// Decides whether a peer may open a session.
-///
-/// With an authenticator, a server refuses peers that do not begin with hello.
-pub trait Authenticator: Send + Sync + 'static {
-    /// Returns the identity of the peer, which [`Session::identity`] then says, or why it is refused.
-    ///
-    /// It runs within the first-byte timeout; dropping the future must be safe.
-    fn authenticate<'a>(
-        &'a self,
-        session: &'a Session,
-        credentials: Credentials,
-    ) -> BoxFuture<'a, Result<Option<String>, RequestError>>;
-}
-
-/// Decides whether a peer may join a group by itself, with the `join` of PROTOCOL section 3.
-pub trait GroupGuard: Send + Sync + 'static {
-    /// Whether the session may join. Must not block.
-    fn may_join(&self, session: &Session, group: &crate::group::GroupName) -> bool;
-}
-
-impl<F> GroupGuard for F
-where
-    F: Fn(&Session, &crate::group::GroupName) -> bool + Send + Sync + 'static,
-{
-    fn may_join(&self, session: &Session, group: &crate::group::GroupName) -> bool {
-        self(session, group)
-    }
 }

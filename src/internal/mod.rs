@@ -5,6 +5,7 @@ mod bench;
 mod bytes_in;
 mod core;
 mod pipeline;
+pub mod simulation;
 mod websocket;
 
 pub use self::bench::{Decode, Encode, Queue, encode_for_many};

@@ -13,14 +13,20 @@ use crate::config::{Limits, Reliability, SocketOptions, Timeouts, UdpOptions, Wo
 use crate::endpoint::{CodecKind, Endpoint};
 use crate::error::{CloseReason, ConfigError, ErrorCode, RequestError};
 use crate::executor::{Execution, Executor};
-use crate::handler::{Authenticator, Closures, GroupGuard, Handler, HandlerService, Service};
+use crate::group::GroupName;
+use crate::handler::{
+    Authenticate, Authentication, Authenticator, Closure, Closures, Credentials, Granting,
+    GroupGuard, Guard, Handler, HandlerService, Service,
+};
 use crate::hub::Hub;
+use crate::limits::{Handshakes, MemoryBudget};
 use crate::message::Message;
 use crate::metrics::{PerformanceMonitor, Role};
 use crate::pipeline::Pipeline;
 use crate::session::Session;
 use crate::tls::TlsServer;
 use crate::transport::proxy_protocol::ProxyProtocol;
+use crate::transport::simulated::Simulated;
 use crate::transport::udp::UdpConfig;
 use crate::transport::{BoundSocket, ServerOptions};
 use crate::websocket::WebSocketServer;
@@ -43,13 +49,15 @@ pub struct ServerBuilder {
     goaway: Option<Duration>,
     closures: Closures,
     handler: Option<Arc<dyn Service>>,
-    authenticator: Option<Arc<dyn Authenticator>>,
-    group_guard: Option<Arc<dyn GroupGuard>>,
+    authenticator: Option<Arc<dyn Authenticate>>,
+    group_guard: Option<Guard>,
     execution: Option<Arc<Execution>>,
     pipeline: Option<Pipeline>,
     reliability: Option<Reliability>,
+    memory_budget: Option<MemoryBudget>,
     name: Option<String>,
     monitor: Option<PerformanceMonitor>,
+    network: Option<Simulated>,
 }
 
 impl ServerBuilder {
@@ -73,8 +81,10 @@ impl ServerBuilder {
             execution: None,
             pipeline: None,
             reliability: None,
+            memory_budget: None,
             name: None,
             monitor: None,
+            network: None,
         }
     }
 
@@ -250,16 +260,68 @@ impl ServerBuilder {
         self
     }
 
-    /// Sets who may open a session. Peers then have to begin with hello.
-    pub fn authenticator(mut self, authenticator: impl Authenticator) -> Self {
-        self.authenticator = Some(Arc::new(authenticator));
+    /// Sets who may open a session, resume one, or go on with one. Peers then have to begin with hello.
+    pub fn authenticator<A, G>(mut self, authenticator: A) -> Self
+    where
+        A: Authenticator<G>,
+        G: Into<Authentication> + 'static,
+    {
+        self.authenticator = Some(Arc::new(Granting::new(authenticator)));
+        self
+    }
+
+    /// Sets who may open a session, as a closure: what [`authenticator`](Self::authenticator) sets as a trait. It
+    /// returns an [`Authentication`], or what converts to one: a name, or none.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use network_system::{Authentication, RequestError, Server};
+    ///
+    /// let server = Server::builder()
+    ///     .listen("tcp://127.0.0.1:0")
+    ///     .authenticate(|credentials| async move {
+    ///         match credentials.token {
+    ///             // A real one looks it up, or checks a signature.
+    ///             Some(token) if token.starts_with("guest ") => {
+    ///                 Ok(Authentication::new("guest").expires_in(Duration::from_secs(600)))
+    ///             }
+    ///             _ => Err(RequestError::failed("the token is not known")),
+    ///         }
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), network_system::ConfigError>(())
+    /// ```
+    pub fn authenticate<F, R, G>(mut self, authenticate: F) -> Self
+    where
+        F: Fn(Credentials) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<G, RequestError>> + Send + 'static,
+        G: Into<Authentication> + 'static,
+    {
+        self.authenticator = Some(Arc::new(Closure(authenticate)));
         self
     }
 
     /// Lets clients join and leave groups by themselves, where the guard allows it. Without a guard they
-    /// are refused.
+    /// are refused. It takes the place of [`authorize_join`](Self::authorize_join).
     pub fn group_guard(mut self, guard: impl GroupGuard) -> Self {
-        self.group_guard = Some(Arc::new(guard));
+        self.group_guard = Some(Guard::AtOnce(Arc::new(guard)));
+        self
+    }
+
+    /// Lets clients join and leave groups by themselves, where this allows it: a
+    /// [`group_guard`](Self::group_guard) that may wait for something. A refusal reaches the client with its code
+    /// and text, `request_failed` as `access_denied`.
+    ///
+    /// Joins and leaves of one session are decided one after the other, in their order, beside its handlers. At most
+    /// 64 of a session wait; more are refused with `queue_full`. A decision that takes longer than
+    /// [`Timeouts::request`] is given up: the future is dropped, and the join refused with `request_timeout`. Leaving
+    /// is never refused.
+    pub fn authorize_join<F, R>(mut self, authorize: F) -> Self
+    where
+        F: Fn(Session, GroupName) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<(), RequestError>> + Send + 'static,
+    {
+        self.group_guard = Some(Guard::later(authorize));
         self
     }
 
@@ -273,6 +335,13 @@ impl ServerBuilder {
     /// several share is given in an [`Arc`].
     pub fn executor(mut self, executor: impl Executor) -> Self {
         self.execution = Some(Execution::new(executor));
+        self
+    }
+
+    /// Counts what sessions hold for a budget of memory of their own, instead of the process's
+    /// ([`MemoryBudget::process`]).
+    pub fn memory_budget(mut self, budget: &MemoryBudget) -> Self {
+        self.memory_budget = Some(budget.clone());
         self
     }
 
@@ -301,6 +370,12 @@ impl ServerBuilder {
     /// together with queue policies that drop.
     pub fn reliable(mut self, reliability: Reliability) -> Self {
         self.reliability = Some(reliability);
+        self
+    }
+
+    /// Listens on another network than the system's.
+    pub(crate) fn simulated(mut self, network: Simulated) -> Self {
+        self.network = Some(network);
         self
     }
 
@@ -333,6 +408,7 @@ impl ServerBuilder {
         }
         if let Some(reliability) = &self.reliability {
             reliability.check(self.limits.when_full)?;
+            self.limits.check_reliable()?;
         }
         if let Some(pipeline) = &self.pipeline {
             for listen in &listen {
@@ -364,6 +440,7 @@ impl ServerBuilder {
             tls: self.tls,
             websocket: self.websocket,
             needs_hello: self.authenticator.is_some(),
+            network: self.network,
         };
         let hub = Hub::new(
             Role::Server,
@@ -376,7 +453,9 @@ impl ServerBuilder {
         )
         .with_pipeline(self.pipeline)
         .with_reliability(self.reliability)
+        .with_budget(self.memory_budget)
         .with_recorder(self.name.unwrap_or_else(|| "server".into()), self.monitor);
+        let handshakes = Handshakes::new(&hub.limits, hub.clock);
         Ok(Server {
             inner: Arc::new(Inner {
                 hub: Arc::new(hub),
@@ -395,6 +474,7 @@ impl ServerBuilder {
                 started_at: Mutex::new(None),
                 baseline: Mutex::new(ServerStats::default()),
                 per_ip: Mutex::new(HashMap::new()),
+                handshakes,
                 draining: AtomicBool::new(false),
             }),
         })

@@ -78,19 +78,16 @@ impl Given {
         let socket = lock(&self.socket).take()?;
         let (endpoint, config) = (&self.endpoint, config.clone());
         Some(match socket {
-            BoundSocket::Tcp(socket) => {
-                let bound = Tcp::from_std(socket, endpoint, config, options);
-                bound.map(|bound| Box::new(bound) as Box<dyn transport::Listener>)
-            }
+            BoundSocket::Tcp(socket) => boxed(Tcp::from_std(socket, endpoint, config, options)),
             #[cfg(unix)]
-            BoundSocket::Unix(socket) => {
-                let bound = transport::unix::Unix::from_std(socket, endpoint, config, options);
-                bound.map(|bound| Box::new(bound) as Box<dyn transport::Listener>)
-            }
-            BoundSocket::Udp(socket) => {
-                let bound = Udp::from_std(socket, endpoint.codec().unwrap_or_default(), config);
-                bound.map(|bound| Box::new(bound) as Box<dyn transport::Listener>)
-            }
+            BoundSocket::Unix(socket) => boxed(transport::unix::Unix::from_std(
+                socket, endpoint, config, options,
+            )),
+            BoundSocket::Udp(socket) => boxed(Udp::from_std(
+                socket,
+                endpoint.codec().unwrap_or_default(),
+                config,
+            )),
         })
     }
 }
@@ -166,16 +163,21 @@ impl Listen {
             Address::Tcp { host, port }
             | Address::Tls { host, port }
             | Address::WebSocket { host, port, .. } => bind_all(host, *port, |addr| {
+                if let Some(network) = &options.network {
+                    return network.bind(addr, endpoint, config, options);
+                }
                 let families = Families::at(addr, all.iter().filter_map(Listen::tcp_address));
-                Tcp::bind(addr, families, endpoint, config.clone(), options)
+                boxed(Tcp::bind(addr, families, endpoint, config.clone(), options))
             })
             .await
             .map_err(failed),
             Address::Udp { host, port } => {
                 let codec = endpoint.codec().unwrap_or_default();
-                bind_all(host, *port, |addr| Udp::bind(addr, codec, config.clone()))
-                    .await
-                    .map_err(failed)
+                bind_all(host, *port, |addr| {
+                    boxed(Udp::bind(addr, codec, config.clone()))
+                })
+                .await
+                .map_err(failed)
             }
             Address::Unix(path) | Address::WebSocketUnix { socket: path, .. } => {
                 let listener = transport::unix::Unix::bind(path, endpoint, config.clone(), options);
@@ -190,10 +192,10 @@ impl Listen {
 }
 
 /// Binds at an address, or at all addresses of a name.
-async fn bind_all<L: transport::Listener + 'static>(
+async fn bind_all(
     host: &Host,
     port: u16,
-    bind: impl Fn(SocketAddr) -> io::Result<L>,
+    bind: impl Fn(SocketAddr) -> io::Result<Box<dyn transport::Listener>>,
 ) -> io::Result<Vec<Box<dyn transport::Listener>>> {
     let addrs: Vec<SocketAddr> = match host {
         Host::Ip(ip) => vec![(*ip, port).into()],
@@ -201,9 +203,11 @@ async fn bind_all<L: transport::Listener + 'static>(
             .await?
             .collect(),
     };
-    let mut bound: Vec<Box<dyn transport::Listener>> = Vec::new();
-    for addr in addrs {
-        bound.push(Box::new(bind(addr)?));
-    }
-    Ok(bound)
+    addrs.into_iter().map(bind).collect()
+}
+
+fn boxed<L: transport::Listener + 'static>(
+    bound: io::Result<L>,
+) -> io::Result<Box<dyn transport::Listener>> {
+    bound.map(|bound| Box::new(bound) as Box<dyn transport::Listener>)
 }

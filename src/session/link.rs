@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::inbound::Inbound;
 use super::output::Output;
+use crate::codec::websocket::upgrade::request::UpgradeRequest;
 use crate::codec::{EndOfStream, Framing, ProtocolError, Span};
 use crate::error::ErrorCode;
 use crate::metrics::{Held, PoolAccount};
@@ -165,6 +166,8 @@ pub(crate) struct Established {
     pub(crate) websocket: Option<Arc<WebSocketInfo>>,
     /// Who the peer is, when the opening has found out.
     pub(crate) identity: Option<String>,
+    /// The request that opened a WebSocket, for the authenticator. Not kept longer.
+    pub(crate) upgrade: Option<Box<UpgradeRequest>>,
     /// Values for the session's data.
     pub(crate) data: Vec<(String, String)>,
     /// The longest message that the link can carry, when that is less than what is configured.

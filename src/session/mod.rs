@@ -3,6 +3,7 @@
 //! - [`link`]: what a transport has to be able to do; nothing here knows more of it.
 //! - [`driver`]: the one loop that moves frames: link → [`inbound`] → handler → [`output`] → link.
 //! - [`handle`]: what applications hold; [`shared`] is what handle and driver have in common.
+//! - [`identity`]: who the peer is, and until when.
 //! - [`outbox`], [`requests`]: what waits to be sent, what waits to be answered.
 //! - [`current`]: how a handler's own answers skip the outbox.
 //! - [`liveness`]: deadlines, as pure functions of time.
@@ -10,6 +11,7 @@
 pub(crate) mod current;
 pub(crate) mod driver;
 mod handle;
+pub(crate) mod identity;
 pub(crate) mod inbound;
 pub(crate) mod link;
 pub(crate) mod liveness;

@@ -79,6 +79,9 @@ pub(crate) struct Output {
     counted: usize,
     /// How far the frames in `bytes` have been recorded by a session that keeps them.
     recorded: usize,
+    /// What `plain` and `aside` were then.
+    plain_recorded: u32,
+    aside_recorded: usize,
     /// How many of `frames`, from the first one on, are as the link takes them.
     staged: usize,
 }
@@ -470,13 +473,25 @@ impl Output {
         (&self.bytes[recorded..self.end], large)
     }
 
+    /// How many frames were added since [`set_recorded`](Self::set_recorded), if all of them are messages that
+    /// [`push_msgi`](Self::push_msgi) has copied.
+    pub(crate) fn unrecorded_plain(&self) -> Option<u32> {
+        let is_plain = self.large.is_empty() && self.aside == self.aside_recorded;
+        is_plain.then(|| self.plain - self.plain_recorded)
+    }
+
     /// Everything is recorded.
     pub(crate) fn set_recorded(&mut self) {
         self.recorded = self.end;
+        self.plain_recorded = self.plain;
+        self.aside_recorded = self.aside;
     }
 
     pub(crate) fn take_counts(&mut self) -> Counts {
         let mut counts = std::mem::take(&mut self.counts);
+        // What leaves was recorded before, if it is recorded at all.
+        self.recorded = self.end;
+        (self.plain_recorded, self.aside_recorded) = (0, 0);
         let plain = std::mem::take(&mut self.plain);
         let bytes = self.end - self.counted - std::mem::take(&mut self.aside);
         self.counted = self.end;
@@ -564,6 +579,7 @@ impl Output {
         self.frames.clear();
         self.counts = Counts::default();
         (self.plain, self.aside, self.counted) = (0, 0, 0);
+        (self.plain_recorded, self.aside_recorded) = (0, 0);
         (self.recorded, self.staged) = (0, 0);
         (self.short, self.short_heads) = (0, 0);
         if self.bytes.len() > most {

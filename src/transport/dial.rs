@@ -1,5 +1,6 @@
 //! Connecting to an endpoint, whatever its transport.
 
+use std::io;
 use std::net::SocketAddr;
 
 use super::layers::Dialing;
@@ -40,7 +41,7 @@ pub(crate) async fn connect(
             let addresses = addresses(host, *port, resolver).await.map_err(failed)?;
             let delay = happy_eyeballs::ATTEMPT_DELAY;
             happy_eyeballs::connect_any(addresses, delay, |address| {
-                tcp::connect(address, &layers, config)
+                connect_one(address, &layers, config, options)
             })
             .await
             .map_err(failed)
@@ -51,7 +52,7 @@ pub(crate) async fn connect(
         Address::Udp { host, port } => {
             let addresses = addresses(host, *port, resolver).await.map_err(failed)?;
             // Nothing is sent, so the first address that this machine has a way to is as good as any.
-            let mut result = Err(failed(std::io::ErrorKind::AddrNotAvailable.into()));
+            let mut result = Err(failed(io::ErrorKind::AddrNotAvailable.into()));
             for address in addresses {
                 result = udp::connect(address, endpoint.codec().unwrap_or_default(), config)
                     .map_err(failed);
@@ -65,11 +66,19 @@ pub(crate) async fn connect(
     }
 }
 
-async fn addresses(
-    host: &Host,
-    port: u16,
-    resolver: &dyn Resolver,
-) -> std::io::Result<Vec<SocketAddr>> {
+async fn connect_one(
+    address: SocketAddr,
+    layers: &Dialing,
+    config: &LinkConfig,
+    options: &ClientOptions,
+) -> io::Result<(Box<dyn Link>, PeerInfo)> {
+    match &options.network {
+        None => tcp::connect(address, layers, config).await,
+        Some(network) => network.connect(address, layers).await,
+    }
+}
+
+async fn addresses(host: &Host, port: u16, resolver: &dyn Resolver) -> io::Result<Vec<SocketAddr>> {
     match host {
         Host::Ip(ip) => Ok(vec![(*ip, port).into()]),
         Host::Name(name) => resolver.resolve(name, port).await,

@@ -12,6 +12,7 @@ pub(crate) mod memory;
 pub(crate) mod network;
 pub(crate) mod proxy;
 pub(crate) mod proxy_protocol;
+pub(crate) mod simulated;
 pub(crate) mod stream;
 pub(crate) mod tcp;
 pub(crate) mod tls;
@@ -26,6 +27,7 @@ use std::task::{Context, Poll};
 
 use self::proxy::Proxy;
 use self::proxy_protocol::ProxyProtocol;
+use self::simulated::Simulated;
 use crate::config::SocketOptions;
 use crate::session::link::Link;
 use crate::session::shared::PeerInfo;
@@ -93,6 +95,8 @@ pub(crate) struct ServerOptions {
     pub(crate) websocket: WebSocketServer,
     /// Whether a session has to begin with hello, or be let in by the hook of its upgrade.
     pub(crate) needs_hello: bool,
+    /// What stands in for the system's TCP.
+    pub(crate) network: Option<Simulated>,
 }
 
 /// What the layers above a client's sockets need to know.
@@ -104,4 +108,6 @@ pub(crate) struct ClientOptions {
     pub(crate) websocket: WebSocketClient,
     /// Whether the client has something to say in hello.
     pub(crate) needs_hello: bool,
+    /// What stands in for the system's TCP.
+    pub(crate) network: Option<Simulated>,
 }

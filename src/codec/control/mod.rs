@@ -27,6 +27,9 @@ pub(crate) const MAX_INTEGER: u64 = (1 << 53) - 1;
 /// Random bytes that each side contributes to the keys of a link, in hexadecimal on the wire.
 pub(crate) type Nonce = [u8; 16];
 
+/// The longest client id, in bytes: servers keep it as long as its session, and show it.
+pub(crate) const CLIENT_ID_MAX: usize = 256;
+
 /// The longest key of a peer's that an error text repeats, in characters.
 const SHOWN_CHARS: usize = 32;
 
@@ -68,6 +71,26 @@ pub(crate) enum Control {
     Refused {
         /// The group.
         group: String,
+        /// The error code; 0 when absent.
+        code: i32,
+        /// The reason for people; empty when absent.
+        text: String,
+    },
+    /// A client says anew who it is, in a session that is open.
+    Refresh(Box<Refresh>),
+    /// The server has taken the new token.
+    Refreshed {
+        /// That of the refresh; 0 when absent.
+        id: u64,
+        /// After how many milliseconds the identity expires; never when absent.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        expires_ms: Option<u64>,
+    },
+    /// The server has not taken the new token. What held before still does.
+    #[serde(rename = "refresh_refused")]
+    RefreshRefused {
+        /// That of the refresh; 0 when absent.
+        id: u64,
         /// The error code; 0 when absent.
         code: i32,
         /// The reason for people; empty when absent.
@@ -128,6 +151,16 @@ pub(crate) struct Resume {
     pub(crate) received: u64,
 }
 
+/// What a client authenticates with anew.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Refresh {
+    /// What the answer repeats; 0 when absent.
+    pub(crate) id: u64,
+    /// Never logged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token: Option<String>,
+}
+
 /// The server's answer to [`Hello`].
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Welcome {
@@ -166,6 +199,9 @@ pub(crate) struct Welcome {
     /// The longest message that the server accepts, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) message_limit: Option<u64>,
+    /// After how many milliseconds the client's identity expires; never when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) expires_ms: Option<u64>,
 }
 
 /// A CONTROL payload that breaks the protocol; the answer is ERROR `invalid_frame` with this text.
@@ -205,6 +241,7 @@ impl Default for Welcome {
             received: None,
             heartbeat_ms: None,
             message_limit: None,
+            expires_ms: None,
         }
     }
 }
@@ -252,6 +289,19 @@ impl Control {
                 code: object.code("code")?.unwrap_or(0),
                 text: object.text_or_empty("text")?,
             },
+            "refresh" => Control::Refresh(Box::new(Refresh {
+                id: object.count("id")?.unwrap_or(0),
+                token: object.text("token")?,
+            })),
+            "refreshed" => Control::Refreshed {
+                id: object.count("id")?.unwrap_or(0),
+                expires_ms: object.count("expires_ms")?,
+            },
+            "refresh_refused" => Control::RefreshRefused {
+                id: object.count("id")?.unwrap_or(0),
+                code: object.code("code")?.unwrap_or(0),
+                text: object.text_or_empty("text")?,
+            },
             "goaway" => Control::Goaway {
                 retry_ms: object.count("retry_ms")?,
             },
@@ -270,7 +320,7 @@ impl Hello {
     fn read(mut object: Object) -> Result<Hello, ControlError> {
         Ok(Hello {
             version: object.version()?,
-            client_id: object.text("client_id")?,
+            client_id: object.short_text("client_id", CLIENT_ID_MAX)?,
             token: object.text("token")?,
             nonce: object.nonce("nonce")?,
             pipeline: object.texts("pipeline")?,
@@ -307,6 +357,7 @@ impl Welcome {
             received: object.count("received")?,
             heartbeat_ms: object.count("heartbeat_ms")?,
             message_limit: object.count("message_limit")?,
+            expires_ms: object.count("expires_ms")?,
         })
     }
 }
@@ -344,6 +395,16 @@ impl fmt::Debug for Hello {
     }
 }
 
+impl fmt::Debug for Refresh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Refresh { id, token } = self;
+        f.debug_struct("Refresh")
+            .field("id", id)
+            .field("token", &hidden(token))
+            .finish()
+    }
+}
+
 impl fmt::Debug for Resume {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Resume {
@@ -374,6 +435,7 @@ impl fmt::Debug for Welcome {
             received,
             heartbeat_ms,
             message_limit,
+            expires_ms,
         } = self;
         f.debug_struct("Welcome")
             .field("version", version)
@@ -388,6 +450,7 @@ impl fmt::Debug for Welcome {
             .field("received", received)
             .field("heartbeat_ms", heartbeat_ms)
             .field("message_limit", message_limit)
+            .field("expires_ms", expires_ms)
             .finish()
     }
 }
@@ -463,6 +526,17 @@ impl Object {
 
     fn text(&mut self, name: &'static str) -> Result<Option<String>, ControlError> {
         self.read(name, "a string", Value::into_text)
+    }
+
+    fn short_text(
+        &mut self,
+        name: &'static str,
+        most: usize,
+    ) -> Result<Option<String>, ControlError> {
+        let expected = format_args!("a string of at most {most} bytes");
+        self.read(name, expected, |value| {
+            value.into_text().filter(|text| text.len() <= most)
+        })
     }
 
     fn text_or_empty(&mut self, name: &'static str) -> Result<String, ControlError> {

@@ -45,6 +45,14 @@ fn full_welcome() -> Welcome {
         received: Some(0),
         heartbeat_ms: Some(10_000),
         message_limit: Some(1 << 20),
+        expires_ms: Some(60_000),
+    }
+}
+
+fn full_refresh() -> Refresh {
+    Refresh {
+        id: 3,
+        token: Some("secret-4".into()),
     }
 }
 
@@ -70,6 +78,20 @@ fn what_is_written_is_read_back() {
             retry_ms: Some(500),
         },
         Control::Goaway { retry_ms: None },
+        Control::Refresh(Box::new(full_refresh())),
+        Control::Refreshed {
+            id: 3,
+            expires_ms: Some(60_000),
+        },
+        Control::Refreshed {
+            id: 0,
+            expires_ms: None,
+        },
+        Control::RefreshRefused {
+            id: 3,
+            code: -623,
+            text: "no".into(),
+        },
         Control::Unknown,
     ];
     for control in all {
@@ -96,6 +118,18 @@ fn the_bytes_are_those_of_the_protocol_page() {
     assert_eq!(
         json(Control::Goaway { retry_ms: Some(5) }),
         r#"{"op":"goaway","retry_ms":5}"#
+    );
+    assert_eq!(
+        json(Control::Refresh(Box::new(full_refresh()))),
+        r#"{"op":"refresh","id":3,"token":"secret-4"}"#
+    );
+    assert_eq!(
+        json(Control::RefreshRefused {
+            id: 3,
+            code: -623,
+            text: "no".into()
+        }),
+        r#"{"op":"refresh_refused","id":3,"code":-623,"text":"no"}"#
     );
     assert_eq!(
         json(Control::Hello(Box::new(full_hello()))),
@@ -219,10 +253,17 @@ fn a_key_that_stands_twice_is_refused_however_it_is_spelled() {
 
 #[test]
 fn a_known_field_of_the_wrong_type_is_named() {
+    let long_id = &*format!("\"{}\"", "x".repeat(CLIENT_ID_MAX + 1));
     let count = "a whole number from 0 to 9007199254740991";
     let table = [
         ("hello", "version", "\"1\"", count),
-        ("hello", "client_id", "1", "a string"),
+        ("hello", "client_id", "1", "a string of at most 256 bytes"),
+        (
+            "hello",
+            "client_id",
+            long_id,
+            "a string of at most 256 bytes",
+        ),
         ("hello", "token", "[]", "a string"),
         ("hello", "nonce", "7", "32 hexadecimal digits"),
         ("hello", "nonce", "\"00\"", "32 hexadecimal digits"),
@@ -293,7 +334,8 @@ fn deep_nesting_is_an_error_and_no_stack_overflow() {
 fn debug_output_has_no_tokens() {
     let hello = Control::Hello(Box::new(full_hello()));
     let welcome = Control::Welcome(Box::new(full_welcome()));
-    let text = format!("{hello:?} {welcome:?}");
+    let refresh = Control::Refresh(Box::new(full_refresh()));
+    let text = format!("{hello:?} {welcome:?} {refresh:?}");
     assert!(
         !text.contains("secret") && text.contains("[hidden]"),
         "{text}"

@@ -34,20 +34,9 @@ impl Driver {
             None => self.shared.has_queued(),
             Some(_) if self.write_failed => false,
             Some(reliable) => {
-                reliable.replaying.is_some()
-                    || (self.shared.has_queued()
-                        && !reliable.is_used_up
-                        && reliable.room().has_any())
+                // Room that is too small for the next frame is none: the acknowledgement to come wakes the session.
+                reliable.replaying.is_some() || self.shared.can_drain(reliable.room())
             }
-        }
-    }
-
-    /// The outbox was drained as far as the window and `is_done` allow. What is left there waits for an
-    /// acknowledgement: a turn that tried again would not come to reading it.
-    #[inline]
-    pub(super) fn note_used_up(&mut self, is_done: bool) {
-        if let Some(reliable) = &mut self.reliable {
-            reliable.is_used_up = is_done && self.shared.has_queued();
         }
     }
 
@@ -190,7 +179,6 @@ impl Driver {
         }
         if received > reliable.replay.acknowledged() {
             reliable.replay.free(received);
-            reliable.is_used_up = false;
             reliable.publish();
             if let Some(next) = &mut reliable.replaying {
                 *next = (*next).max(received);

@@ -248,6 +248,15 @@ impl Driver {
         if let Some(code) = reason.code() {
             self.report_error(code, reason.text());
         }
+        if self
+            .opened
+            .as_ref()
+            .is_some_and(|opened| opened.resumes.is_some())
+        {
+            // The session may be on this link already as the server sees it, and an ERROR would be its end. That
+            // the link is lost is not.
+            return self.abort(reason, now);
+        }
         if matches!(self.phase, Phase::Greeting) {
             // Whether the peer may come in no longer matters, and is not waited for.
             let running = self.running.take();
@@ -460,6 +469,7 @@ impl Driver {
         let (running, in_service) = (self.running.take(), self.in_service.take());
         let _ = shielded(|| drop(running));
         let _ = shielded(|| drop(in_service));
+        self.drop_decisions();
         self.backlog.clear();
         self.backlog_bytes = 0;
     }
@@ -699,7 +709,7 @@ impl Driver {
     }
 
     /// The link is let go. The session can no longer be found; whoever waits for it learns why.
-    fn end(&mut self, now: u64) {
+    pub(super) fn end(&mut self, now: u64) {
         let reason = match std::mem::replace(&mut self.phase, Phase::Ended) {
             Phase::Closing(closing) => closing.reason,
             Phase::Ended => return,

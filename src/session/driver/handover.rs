@@ -27,6 +27,7 @@ use crate::codec::control::{Control, Resume, Welcome};
 use crate::error::{CloseReason, ConnectError, ErrorCode};
 use crate::events::{self, shown};
 use crate::metrics::EventLevel;
+use crate::session::identity::Granted;
 use crate::session::inbound::Inbound;
 use crate::session::link::{Established, Received, Then};
 use crate::session::output::Output;
@@ -47,7 +48,7 @@ pub(crate) struct Handover {
     pub(crate) remote: Option<SocketAddr>,
     pub(crate) local: Option<SocketAddr>,
     established: Option<Arc<Established>>,
-    identity: Option<Arc<str>>,
+    granted: Granted,
     greeted: Option<Box<Greeted>>,
     wanted: Resume,
     welcome: Option<(Box<Welcome>, Bytes)>,
@@ -121,7 +122,7 @@ impl Driver {
             remote: self.shared.remote(),
             local: self.shared.local(),
             established: self.shared.established(),
-            identity: self.shared.identity(),
+            granted: self.shared.granted(),
             greeted: self.greeted.take(),
             wanted,
             welcome: resuming.welcome.take(),
@@ -139,7 +140,7 @@ impl Driver {
         let id = wanted.session_id.parse().ok()?;
         let session = self.shared.hub().session(id)?;
         let is_right = session.shared.resumption()?.accepts(&wanted.resume_token)
-            && session.shared.identity() == self.shared.identity();
+            && session.shared.has_identity_of(&self.shared.granted());
         is_right.then_some(session.shared)
     }
 
@@ -192,6 +193,7 @@ impl Driver {
             remote,
             local,
             established,
+            granted,
             greeted,
             wanted,
             welcome,
@@ -218,6 +220,7 @@ impl Driver {
         self.shared.set_transport(transport);
         self.shared.hub().recorder.totals.moved(before, transport);
         self.note_ends(established, remote, local);
+        self.forget_address();
         self.shared.set_framing(link.framing());
         *lock(&self.shared.extra().pipeline) = Arc::default();
         self.link = Some(link);
@@ -235,10 +238,12 @@ impl Driver {
         }));
         let (received, begun) = match (welcome, next) {
             (Some((welcome, payload)), _) => {
+                self.set_expires_in(welcome.expires_ms, turn.now);
                 let begun = self.go_on_as_client(&welcome, &payload);
                 (welcome.received.unwrap_or(0), begun)
             }
             (None, Some(token)) => {
+                self.shared.take_over(granted);
                 if let Some(reliable) = &self.reliable {
                     reliable.shared.rotate(&wanted.resume_token, token);
                 }
@@ -298,7 +303,7 @@ impl Driver {
             return Err(expired());
         };
         if !reliable.shared.accepts(&handover.wanted.resume_token)
-            || handover.identity != self.shared.identity()
+            || !self.shared.has_identity_of(&handover.granted)
         {
             return Err(expired());
         }
@@ -329,6 +334,7 @@ impl Driver {
             session_id: Some(self.shared.id().to_string()),
             heartbeat_ms: (heartbeat > 0).then_some(heartbeat),
             message_limit: Some(hub.limits.message_size as u64),
+            expires_ms: self.shared.expires_in(),
             resumed: true,
             ..Welcome::default()
         };
@@ -360,6 +366,8 @@ impl Driver {
         if let Some(limit) = welcome.message_limit {
             self.shared.lower_message_limit(limit);
         }
+        let now = self.shared.hub().clock.now();
+        self.set_expires_in(welcome.expires_ms, now);
         if let Some(pipeline) = self.shared.hub().pipeline.clone() {
             let agreed = pipeline.accept(&welcome.pipeline)?;
             self.begin_agreed(agreed, welcome, payload)?;

@@ -9,7 +9,7 @@ use super::{ANSWERS_BEYOND, Driver, Phase, TurnContext};
 use crate::codec::{FrameType, Span, msgi};
 use crate::error::{CloseReason, ErrorCode, RequestError};
 use crate::events;
-use crate::handler::{BoxFuture, Service};
+use crate::handler::{Authentication, BoxFuture, Service};
 use crate::message::Message;
 use crate::metrics::{EventLevel, Held};
 use crate::session::current::{self, Direct};
@@ -21,7 +21,7 @@ pub(super) const REQUESTS_AT_ONCE: usize = 32;
 
 /// What is running for a session.
 pub(super) enum Running {
-    Authenticate(BoxFuture<'static, Result<Option<String>, RequestError>>),
+    Authenticate(BoxFuture<'static, Result<Authentication, RequestError>>),
     Connect(BoxFuture<'static, ()>),
     /// With the bytes of its batch.
     Messages(BoxFuture<'static, Inbound>, Option<Handling>, usize),
@@ -79,6 +79,7 @@ impl Driver {
     }
 
     /// Runs what can run. Called inside [`current::enter`].
+    #[inline(always)]
     pub(super) fn run_lane(
         &mut self,
         context: &mut Context<'_>,
@@ -103,17 +104,22 @@ impl Driver {
                     }
                 }
             }
-            let inbound = match next.take() {
+            let mut is_fresh = true;
+            let mut inbound = match next.take() {
                 Some(inbound) => inbound,
-                None if !self.may_start() => break,
+                None if !self.may_start() || self.is_metered_out() => break,
                 None => match self.backlog.pop_front() {
                     Some(inbound) => {
                         self.backlog_bytes -= inbound.held_len();
+                        is_fresh = false;
                         inbound
                     }
                     None => break,
                 },
             };
+            if self.meter.is_some() && !self.admit(context, &mut inbound, is_fresh, turn) {
+                break;
+            }
             if let Some(rest) = self.start(inbound, turn) {
                 // It has to wait for a request to end.
                 self.backlog_bytes += rest.held_len();
@@ -360,6 +366,11 @@ impl Driver {
                 (FrameType::FAILURE, Message::binary(failure_payload(&error)))
             }
         };
+        self.send_answer(frame_type, id, message);
+    }
+
+    /// Sends an answer, which no policy may drop.
+    pub(super) fn send_answer(&self, frame_type: FrameType, id: u64, message: Message) {
         let mut message = Some(message);
         if current::send(&self.shared, frame_type, id, &mut message) != Direct::Taken
             && let Some(message) = message
@@ -392,7 +403,7 @@ impl Driver {
 }
 
 enum Done {
-    Authenticated(Result<Option<String>, RequestError>),
+    Authenticated(Result<Authentication, RequestError>),
     Connected,
     Handled(Inbound, Option<Handling>),
     Disconnected,

@@ -17,7 +17,9 @@ mod closing;
 mod deadlines;
 mod goodbye;
 mod handover;
+mod identity;
 mod lane;
+mod metering;
 mod opening;
 mod resume;
 mod staging;
@@ -33,6 +35,7 @@ use tracing::Span;
 use tracing::field::display;
 
 use self::closing::Closing;
+use self::identity::Decisions;
 use self::lane::{InService, Running};
 use self::resume::{Resuming, Suspended};
 use self::staging::{Greeted, Staging};
@@ -47,6 +50,7 @@ use super::{Session, State, current};
 use crate::codec::{FrameType, Framing};
 use crate::error::{CloseReason, ConnectError, ErrorCode};
 use crate::events::{self, shown};
+use crate::limits::Meter;
 use crate::metrics::{EventLevel, Held, Note, WorkerRecorder};
 use crate::worker::{BroadcastFrames, Delivery, Place};
 
@@ -176,12 +180,18 @@ pub(crate) struct Driver {
     opened: Option<Box<Opened>>,
     /// The hello that welcome is about, while a pipeline may be agreed on.
     greeted: Option<Box<Greeted>>,
+    /// What the session has received, when rates are limited.
+    meter: Option<Box<Meter>>,
+    /// Whether the session is not read because the process holds too much.
+    paused_by_memory: bool,
     /// The stages that messages go through, if there are any.
     staging: Option<Box<Staging>>,
     /// What is kept of a reliable session; `None` when it is an ordinary one.
     reliable: Option<Box<Reliable>>,
     /// A session and a connection that come together.
     resuming: Option<Box<Resuming>>,
+    /// What the application is deciding about the peer, beside its handlers.
+    decisions: Option<Box<Decisions>>,
     /// Frees the session's place among the connections.
     permit: Option<Box<dyn Place>>,
     /// Whether the disconnect handler has been started.
@@ -210,6 +220,7 @@ impl Driver {
             shared.transport().scheme(),
             shared.remote(),
         );
+        let meter = shared.hub().rates.as_ref().map(|_| Box::default());
         Driver {
             shared,
             link: Some(link),
@@ -234,9 +245,12 @@ impl Driver {
             ping_sent: 0,
             opened,
             greeted: None,
+            meter,
+            paused_by_memory: false,
             staging: None,
             reliable: None,
             resuming: None,
+            decisions: None,
             permit,
             disconnect_started: false,
             was_open: false,
@@ -342,9 +356,15 @@ impl Driver {
         if self.staging.is_some() {
             self.check_staging(turn.now);
         }
+        if self.meter.is_some() {
+            self.check_meter(context);
+        }
         let mut budget = TURN_BUDGET;
         let mut incoming = None;
         loop {
+            if self.decisions.is_some() {
+                self.poll_decisions(context, turn);
+            }
             self.work_and_write(context, turn, incoming.take());
             self.advance_closing(context, turn);
             if self.finished {
@@ -388,6 +408,9 @@ impl Driver {
             && let Some(reason) = self.shared.extra().close_request.get().cloned()
         {
             self.close_local(reason, turn.now);
+        }
+        if signals & signal::SHED != 0 {
+            self.on_shed(turn.now);
         }
         if signals & signal::DRAIN != 0 {
             self.drain(turn);
@@ -489,7 +512,6 @@ impl Driver {
                 let room = self.room();
                 if output.remaining() < DRAIN_CHUNK && !self.is_greeting() && room.has_any() {
                     self.shared.drain_outbox(&mut output, DRAIN_CHUNK, room);
-                    self.note_used_up(output.remaining() < DRAIN_CHUNK);
                 }
                 self.keep_sent(&mut output);
                 self.welcome_queued &= self.shared.has_queued();

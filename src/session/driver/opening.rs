@@ -16,8 +16,7 @@ use crate::codec::control::{Control, Hello, Welcome};
 use crate::codec::{FrameType, ProtocolError};
 use crate::error::{CloseReason, ConnectError, ErrorCode, RequestError};
 use crate::events;
-use crate::group::GroupName;
-use crate::handler::Credentials;
+use crate::handler::{Authentication, Purpose};
 use crate::metrics::{EventLevel, Role};
 use crate::session::inbound::Inbound;
 use crate::session::link::Then;
@@ -64,6 +63,7 @@ impl Driver {
                 if let Err(reason) = located {
                     return self.refuse_located(reason, turn.now);
                 }
+                self.remember_upgrade(established.upgrade.take());
                 if let Some(identity) = established.identity.take() {
                     self.shared.set_identity(Some(&identity));
                 }
@@ -245,21 +245,16 @@ impl Driver {
         if let Some(client_id) = hello.client_id.clone().filter(|id| !id.is_empty()) {
             let _ = self.shared.extra().client_id.set(client_id);
         }
-        let Some(authenticator) = self.shared.hub().authenticator.clone() else {
-            if !self.wants_resume() && self.welcome(turn.now) {
-                self.open(turn.now);
-            }
+        let purpose = match self.is_resume() {
+            true => Purpose::Resume,
+            false => Purpose::Open,
+        };
+        if self.authenticate(&mut hello, purpose) {
             return;
-        };
-        let session = self.session();
-        let credentials = Credentials {
-            client_id: hello.client_id,
-            token: hello.token,
-        };
-        self.phase = Phase::Greeting;
-        self.running = Some(Running::Authenticate(Box::pin(async move {
-            authenticator.authenticate(&session, credentials).await
-        })));
+        }
+        if !self.wants_resume() && self.welcome(turn.now) {
+            self.open(turn.now);
+        }
     }
 
     pub(super) fn refuse_hello(&mut self, code: ErrorCode, text: String, now: u64) {
@@ -274,20 +269,17 @@ impl Driver {
 
     pub(super) fn on_authenticated(
         &mut self,
-        result: Result<Option<String>, RequestError>,
+        result: Result<Authentication, RequestError>,
         turn: &mut TurnContext<'_>,
     ) {
         if !matches!(self.phase, Phase::Greeting) {
             // The connection ended meanwhile.
             return;
         }
-        match result {
-            Ok(identity) => {
+        match result.and_then(|granted| self.grant(granted)) {
+            Ok(()) => {
                 let session = self.shared.id().as_u64();
                 events::authenticated { session }.emit();
-                if let Some(identity) = identity {
-                    self.shared.set_identity(Some(&identity));
-                }
                 let mut held = std::mem::take(&mut self.backlog);
                 self.backlog_bytes = 0;
                 if self.wants_resume() {
@@ -344,6 +336,7 @@ impl Driver {
             session_id: Some(self.shared.id().to_string()),
             heartbeat_ms: (heartbeat > 0).then_some(heartbeat),
             message_limit: Some(hub.limits.message_size as u64),
+            expires_ms: self.shared.expires_in(),
             ..Welcome::default()
         };
         self.agree_pipeline(&mut welcome);
@@ -429,8 +422,22 @@ impl Driver {
                 self.on_welcome(&welcome, payload, turn);
             }
             (Control::Ack { received }, _) => self.on_ack(received, turn.now),
-            (Control::Join { group }, Role::Server) => self.on_join(group, turn.now),
-            (Control::Leave { group }, Role::Server) => self.on_leave(group),
+            (Control::Join { group }, Role::Server) => {
+                self.on_group_change(true, group, turn.now);
+            }
+            (Control::Leave { group }, Role::Server) => {
+                self.on_group_change(false, group, turn.now);
+            }
+            (Control::Refresh(refresh), Role::Server) => self.on_refresh(*refresh, turn.now),
+            (Control::Refreshed { id, expires_ms }, Role::Client) => {
+                self.set_expires_in(expires_ms, turn.now);
+                self.shared.complete_refresh(id, Ok(()));
+            }
+            (Control::RefreshRefused { id, code, text }, Role::Client) => {
+                let code = ErrorCode::from_i32(code).unwrap_or(ErrorCode::RequestFailed);
+                let error = RequestError::with_code(code, text);
+                self.shared.complete_refresh(id, Err(error));
+            }
             // Without a hint the client's own back-off decides.
             (
                 Control::Goaway {
@@ -510,6 +517,7 @@ impl Driver {
             let code = reason.code().unwrap_or(ErrorCode::InvalidFrame);
             return self.fail(code, reason.text().to_owned(), turn.now);
         }
+        self.set_expires_in(welcome.expires_ms, turn.now);
         let begun = match pipeline
             .as_ref()
             .map(|known| known.accept(&welcome.pipeline))
@@ -531,65 +539,8 @@ impl Driver {
         }
         self.open(turn.now);
     }
-
-    fn on_join(&mut self, group: String, now: u64) {
-        let session = self.session();
-        let result = match GroupName::new(group.as_str()) {
-            Err(error) => Err((error.code(), error.to_string())),
-            Ok(name) => {
-                let guard = self.shared.hub().group_guard.clone();
-                let allows = guard.map(|guard| shielded(|| guard.may_join(&session, &name)));
-                match allows {
-                    Some(None) => return self.on_panic(now),
-                    Some(Some(true)) => session
-                        .join(&name)
-                        .map_err(|error| (error.code(), error.to_string())),
-                    _ => Err((
-                        ErrorCode::AccessDenied,
-                        "this server does not let clients join this group".to_owned(),
-                    )),
-                }
-            }
-        };
-        self.push_control(&match result {
-            Ok(()) => Control::Joined { group },
-            Err((code, text)) => refused_change(&group, code, text),
-        });
-    }
-
-    fn on_leave(&mut self, group: String) {
-        let session = self.session();
-        let result = match GroupName::new(group.as_str()) {
-            Err(error) => Err((error.code(), error.to_string())),
-            Ok(_) if self.shared.hub().group_guard.is_none() => Err((
-                ErrorCode::AccessDenied,
-                "this server does not let clients leave groups".to_owned(),
-            )),
-            Ok(name) => {
-                session.leave(&name);
-                Ok(())
-            }
-        };
-        self.push_control(&match result {
-            Ok(()) => Control::Left { group },
-            Err((code, text)) => refused_change(&group, code, text),
-        });
-    }
 }
 
 pub(super) fn control_frame(payload: &Bytes) -> Frame {
     Frame::new(FrameType::CONTROL, false, 0, payload.clone())
-}
-
-/// Bytes of a name that a refusal repeats. As JSON it can grow sixfold, and a CONTROL frame has 64 KiB.
-const REFUSED_NAME: usize = 8 * 1024;
-
-/// Refuses a group, whose name may be as long as a CONTROL frame: the answer must not be longer.
-fn refused_change(group: &str, code: ErrorCode, text: String) -> Control {
-    let group = group[..group.floor_char_boundary(REFUSED_NAME)].to_owned();
-    Control::Refused {
-        group,
-        code: code.as_i32(),
-        text,
-    }
 }

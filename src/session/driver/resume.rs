@@ -80,6 +80,12 @@ impl Driver {
         }
     }
 
+    /// Whether the peer asks for a session that it has had.
+    pub(super) fn is_resume(&self) -> bool {
+        let resuming = self.resuming.as_ref();
+        resuming.is_some_and(|resuming| resuming.wanted.is_some())
+    }
+
     pub(super) fn is_handing_over(&self) -> bool {
         self.resuming
             .as_ref()
@@ -239,9 +245,10 @@ impl Driver {
         self.congested = false;
         self.liveness.mid_frame = 0;
         self.shared.forget_control();
+        self.forget_decisions();
         if let Some(reliable) = &mut self.reliable {
             reliable.replaying = None;
-            reliable.is_used_up = false;
+            reliable.acknowledge_again();
         }
     }
 

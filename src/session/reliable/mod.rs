@@ -48,8 +48,6 @@ pub(crate) struct Reliable {
     pub(crate) remote: Option<(String, String)>,
     /// Frames of the batch in work that the handler had not asked for when it was last looked at.
     pub(crate) left_in_batch: u64,
-    /// Whether the next frame of the outbox does not fit into what is left of the window.
-    pub(crate) is_used_up: bool,
     /// Frames that a stage of the pipeline has refused, and that are to be counted behind those of their read.
     pub(crate) refused: u64,
 }
@@ -69,7 +67,6 @@ impl Reliable {
             is_fresh: true,
             remote: None,
             left_in_batch: 0,
-            is_used_up: false,
             refused: 0,
         }
     }
@@ -128,6 +125,14 @@ impl Reliable {
         self.acknowledged_bytes = self.arrivals.passed_bytes();
         self.ack_due = 0;
         handled
+    }
+
+    /// What was acknowledged may not have arrived with the link that was lost: it is said at once on the next one.
+    pub(crate) fn acknowledge_again(&mut self) {
+        self.acknowledged = 0;
+        self.acknowledged_bytes = 0;
+        // Long over.
+        self.ack_due = 1;
     }
 
     pub(crate) fn has_unacknowledged_arrivals(&self, handled: u64) -> bool {

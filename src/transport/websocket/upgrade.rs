@@ -265,6 +265,7 @@ impl Upgrading {
         }
         let status = match code {
             ErrorCode::ConnectionTimeout => 408,
+            ErrorCode::RateLimited => 429,
             _ => 503,
         };
         Bytes::from(response_refuse(status, text, &[]))
@@ -378,6 +379,7 @@ impl Upgrading {
         established.websocket = info(&target, subprotocol).map(Arc::new);
         established.identity = accept.identity;
         established.data = accept.data;
+        established.upgrade = (side.needs_hello && msgi).then(|| Box::new(request));
         let rest = self.take_rest(len);
         let fragments = side.options.fragment_size;
         let limit = side.message_limit;

@@ -1,6 +1,7 @@
 //! The server's side: judging a request, and answering it.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::fmt::Write;
 use std::ops::Range;
 
@@ -10,7 +11,9 @@ use base64::engine::general_purpose::STANDARD;
 use super::{UpgradeLimits, accept_key, elements, has_token};
 
 /// A request that can be answered with an upgrade.
-#[derive(Clone, Debug)]
+///
+/// Debug output shows the path and the names of the headers: query and values can be secrets.
+#[derive(Clone)]
 pub struct UpgradeRequest {
     /// The target, then names and values of all headers.
     text: String,
@@ -239,6 +242,16 @@ impl UpgradeRequest {
     /// The extensions that the client offers, each item a header.
     pub(crate) fn extensions(&self) -> impl Iterator<Item = &str> {
         self.values("Sec-WebSocket-Extensions")
+    }
+}
+
+impl fmt::Debug for UpgradeRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.headers().map(|(name, _)| name).collect();
+        f.debug_struct("UpgradeRequest")
+            .field("path", &self.path())
+            .field("headers", &names)
+            .finish()
     }
 }
 

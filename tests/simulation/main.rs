@@ -1,0 +1,140 @@
+//! Servers and clients in a network that breaks, under a clock that does not wait: for each seed the same.
+//!
+//! `SIMULATION_SEED=7 cargo test --test simulation` plays one seed, `SIMULATION_TRACE=1` with all that happens in it,
+//! `SIMULATION_SEEDS=10000` plays so many.
+
+#![allow(unreachable_pub, reason = "a test binary is nobody's interface")]
+
+mod flow;
+mod network;
+mod offsets;
+mod plan;
+mod random;
+mod trace;
+mod world;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use self::plan::Plan;
+use self::world::{Counts, Outcome, run};
+
+/// How many seeds are played unless `SIMULATION_SEEDS` says otherwise.
+const SEEDS: u64 = 300;
+
+fn variable(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    Some(
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{name}: not a number: {value}")),
+    )
+}
+
+/// Whether sessions are reliable, unless each seed is to say so.
+fn reliable() -> Option<bool> {
+    variable("SIMULATION_RELIABLE").map(|value| value != 0)
+}
+
+/// Plays one seed, on a thread of its own: what threads keep for the next session differs otherwise.
+fn play(seed: u64, keep_lines: bool) -> (Plan, Outcome) {
+    let plan = Plan::new(seed, reliable());
+    let of_thread = plan.clone();
+    let played = std::thread::Builder::new()
+        .name(format!("seed {seed}"))
+        .spawn(move || run(&of_thread, keep_lines))
+        .unwrap()
+        .join();
+    let outcome = played.unwrap_or_else(|_| Outcome {
+        faults: vec!["the run panicked".into()],
+        ..Outcome::default()
+    });
+    (plan, outcome)
+}
+
+/// What to show of a seed that fails.
+fn report(plan: &Plan, outcome: &Outcome) -> String {
+    let seed = plan.seed;
+    let faults = outcome.faults.join("\n  ");
+    format!(
+        "seed {seed} breaks promises:\n  {faults}\n{plan:?}\nto see all that happens:\n  \
+         SIMULATION_SEED={seed} SIMULATION_TRACE=1 cargo test -p network-system --test simulation -- --nocapture seeds"
+    )
+}
+
+#[test]
+fn no_seed_breaks_a_promise() {
+    if let Some(seed) = variable("SIMULATION_SEED") {
+        let keep_lines = std::env::var_os("SIMULATION_TRACE").is_some();
+        let (plan, outcome) = play(seed, keep_lines);
+        for line in &outcome.lines {
+            eprintln!("{line}");
+        }
+        assert!(outcome.faults.is_empty(), "{}", report(&plan, &outcome));
+        return;
+    }
+    let first = variable("SIMULATION_FROM").unwrap_or(0);
+    let count = variable("SIMULATION_SEEDS").unwrap_or(SEEDS);
+    let next = AtomicU64::new(first);
+    let total = Mutex::new(Counts::default());
+    let failed = Mutex::new(Vec::new());
+    let began = Instant::now();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + count || failed.lock().unwrap().len() >= 3 {
+                        break;
+                    }
+                    let (plan, outcome) = play(seed, false);
+                    total.lock().unwrap().add(&outcome.counts);
+                    if !outcome.faults.is_empty() {
+                        failed.lock().unwrap().push((seed, report(&plan, &outcome)));
+                    }
+                }
+            });
+        }
+    });
+    let (total, seconds) = (total.into_inner().unwrap(), began.elapsed().as_secs_f64());
+    eprintln!(
+        "{count} seeds in {seconds:.1} s, {:.0} a second: {total:?}",
+        count as f64 / seconds
+    );
+    let mut failed = failed.into_inner().unwrap();
+    failed.sort();
+    let texts: Vec<_> = failed.into_iter().map(|(_, text)| text).collect();
+    assert!(texts.is_empty(), "{}", texts.join("\n\n"));
+    assert!(
+        total.messages > count && total.broken > count / 10,
+        "{total:?}"
+    );
+}
+
+/// Otherwise a seed that fails would not fail again.
+#[test]
+fn the_same_seed_is_the_same_run() {
+    for seed in 1_000_000..1_000_015 {
+        let (_, first) = play(seed, true);
+        let (plan, second) = play(seed, true);
+        if first.hash != second.hash {
+            let differs = first
+                .lines
+                .iter()
+                .zip(&second.lines)
+                .position(|(first, second)| first != second);
+            let at = differs.unwrap_or(first.lines.len().min(second.lines.len()));
+            let around = |lines: &[String]| {
+                lines[at.saturating_sub(5)..(at + 3).min(lines.len())].join("\n")
+            };
+            panic!(
+                "seed {seed} was played twice, and differs from event {at}:\n{}\n\n{}\n{plan:?}",
+                around(&first.lines),
+                around(&second.lines)
+            );
+        }
+        assert!(first.events > 0);
+    }
+}
