@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::error::ConfigError;
+use crate::limits::{Rate, RatePolicy};
 
 /// What happens to a message that finds the outbox of its session full.
 ///
@@ -77,6 +78,22 @@ pub struct Limits {
     pub pending_requests: usize,
     /// Groups that one session can be in. Default 64.
     pub groups_per_session: usize,
+    /// What one session may receive in a second. Default: no limit.
+    pub session_rate: Option<Rate>,
+    /// What all sessions from one IP address, or one /64 network of IPv6, may receive in a second. Default: no
+    /// limit. Sessions without an address are not counted. Who comes back goes on where it was.
+    pub ip_rate: Option<Rate>,
+    /// What all sessions of the server, or client, may receive in a second. Default: no limit. With
+    /// [`RatePolicy::Wait`](crate::RatePolicy::Wait), sessions that wait have their turn one after the other.
+    pub server_rate: Option<Rate>,
+    /// Connections that a server accepts in a second; 0, the default, for no limit. Beyond it none are accepted
+    /// for a moment: they wait in the system's queue. A tenth of them may come at once, so that a burst of
+    /// handshakes leaves time for the sessions that there are. UDP has [`UdpOptions::new_sessions`].
+    pub handshakes_per_second: u32,
+    /// Connections in a second from one IP address, or one /64 network of IPv6; 0, the default, for no limit. As
+    /// many may come at once. What comes beyond that is refused with `rate_limited`, so that nobody else has to
+    /// wait for it, and does not count for [`handshakes_per_second`](Self::handshakes_per_second).
+    pub handshakes_per_second_per_ip: u32,
 }
 
 impl Default for Limits {
@@ -90,6 +107,11 @@ impl Default for Limits {
             when_full: QueuePolicy::Wait,
             pending_requests: 65_536,
             groups_per_session: 64,
+            session_rate: None,
+            ip_rate: None,
+            server_rate: None,
+            handshakes_per_second: 0,
+            handshakes_per_second_per_ip: 0,
         }
     }
 }
@@ -114,6 +136,30 @@ impl Limits {
         ] {
             if value == 0 {
                 return Err(ConfigError::option(name, value, "at least 1"));
+            }
+        }
+        for (name, rate) in [
+            ("session_rate", &self.session_rate),
+            ("ip_rate", &self.ip_rate),
+            ("server_rate", &self.server_rate),
+        ] {
+            if let Some(rate) = rate {
+                rate.check(name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A reliable session drops nothing.
+    pub(crate) fn check_reliable(&self) -> Result<(), ConfigError> {
+        for (name, rate) in [
+            ("session_rate", &self.session_rate),
+            ("ip_rate", &self.ip_rate),
+            ("server_rate", &self.server_rate),
+        ] {
+            if rate.is_some_and(|rate| rate.when_exceeded == RatePolicy::Drop) {
+                let expected = "wait or disconnect: a reliable session drops nothing";
+                return Err(ConfigError::option(name, "drop", expected));
             }
         }
         Ok(())

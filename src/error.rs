@@ -345,6 +345,10 @@ carrier! {
     /// A request got no answer.
     RequestError
 }
+carrier! {
+    /// There is no item of a [`Pool`](crate::pool::Pool) to be had.
+    PoolError
+}
 
 impl From<ConfigError> for ServerError {
     fn from(error: ConfigError) -> Self {
@@ -355,6 +359,41 @@ impl From<ConfigError> for ServerError {
 impl From<ConfigError> for ConnectError {
     fn from(error: ConfigError) -> Self {
         ConnectError(error.0)
+    }
+}
+
+impl From<ConfigError> for PoolError {
+    fn from(error: ConfigError) -> Self {
+        PoolError(error.0)
+    }
+}
+
+impl From<ConnectError> for PoolError {
+    fn from(error: ConnectError) -> Self {
+        PoolError(error.0)
+    }
+}
+
+/// A request that found no client.
+impl From<PoolError> for RequestError {
+    fn from(error: PoolError) -> Self {
+        RequestError(error.0)
+    }
+}
+
+impl PoolError {
+    /// Why an item could not be made, for a [manager](crate::pool::Manage) of your own: `connection_failed`, with
+    /// what lies below.
+    pub fn failed(
+        text: impl Into<Cow<'static, str>>,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        PoolError::with_source(ErrorCode::ConnectionFailed, text, source)
+    }
+
+    /// The same with a code of the caller's choice.
+    pub fn with_code(code: ErrorCode, text: impl Into<Cow<'static, str>>) -> Self {
+        PoolError::new(code, text)
     }
 }
 

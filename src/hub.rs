@@ -13,6 +13,7 @@ use crate::error::{CloseReason, ErrorCode};
 use crate::executor::Execution;
 use crate::group::Groups;
 use crate::handler::{Authenticate, Guard, Service};
+use crate::limits::{MemoryBudget, Rates};
 use crate::metrics::{PerformanceMonitor, Recorder, Role};
 use crate::pipeline::{OVERHEAD_MAX, Pipeline, SALT};
 use crate::session::shared::lock;
@@ -75,6 +76,10 @@ pub(crate) struct Hub {
     pub(crate) pipeline: Option<Pipeline>,
     /// What reliable sessions need; `None` when there are none.
     pub(crate) reliability: Option<Reliability>,
+    /// What sessions may receive; `None` when that is anything.
+    pub(crate) rates: Option<Box<Rates>>,
+    /// What sessions may hold.
+    pub(crate) budget: MemoryBudget,
     pub(crate) clock: Clock,
     /// What the sessions have done.
     pub(crate) recorder: Arc<Recorder>,
@@ -118,6 +123,8 @@ impl Hub {
         let drain_millis = AtomicU64::new(timeouts.drain.as_millis() as u64);
         Hub {
             role,
+            rates: Rates::new(&limits),
+            budget: MemoryBudget::process(),
             limits,
             timeouts,
             service,
@@ -147,6 +154,14 @@ impl Hub {
     /// Puts a pipeline between the sessions and their links.
     pub(crate) fn with_pipeline(mut self, pipeline: Option<Pipeline>) -> Self {
         self.pipeline = pipeline.filter(|pipeline| !pipeline.is_empty());
+        self
+    }
+
+    /// Counts what sessions hold for this budget instead of that of the process.
+    pub(crate) fn with_budget(mut self, budget: Option<MemoryBudget>) -> Self {
+        if let Some(budget) = budget {
+            self.budget = budget;
+        }
         self
     }
 

@@ -21,6 +21,8 @@ mod events;
 mod group;
 mod handler;
 mod hub;
+mod limits;
+pub mod pool;
 mod server;
 mod session;
 mod transport;
@@ -45,15 +47,17 @@ pub use config::{
 };
 pub use endpoint::{Address, CodecKind, Endpoint, Host};
 pub use error::{
-    CloseReason, ClosedBy, ConfigError, ConnectError, ErrorCode, RequestError, SendError,
-    ServerError,
+    CloseReason, ClosedBy, ConfigError, ConnectError, ErrorCode, PoolError, RequestError,
+    SendError, ServerError,
 };
 pub use executor::Executor;
 pub use group::{GroupError, GroupName, GroupNameError, GroupStats};
 pub use handler::{
     Authentication, Authenticator, BoxFuture, Credentials, GroupGuard, Handler, Purpose, Router,
 };
+pub use limits::{MemoryBudget, Rate, RatePolicy};
 pub use message::{Message, MessageKind, Outgoing};
+pub use pool::{ClientPool, Multiplexer, Pool};
 pub use server::{
     BroadcastReport, ListenerStats, Server, ServerBuilder, ServerStats, StopReport, UdpStats,
 };
@@ -76,8 +80,16 @@ mod texts {
     struct Authentication;
     #[doc = include_str!("../docs/clients.md")]
     struct Clients;
+    #[doc = include_str!("../docs/guarantees.md")]
+    struct Guarantees;
+    #[doc = include_str!("../docs/reconnection.md")]
+    struct Reconnection;
+    #[doc = include_str!("../docs/back-pressure.md")]
+    struct BackPressure;
     #[doc = include_str!("../docs/containers.md")]
     struct Containers;
     #[doc = include_str!("../docs/metrics.md")]
     struct Metrics;
+    #[doc = include_str!("../docs/pools.md")]
+    struct Pools;
 }

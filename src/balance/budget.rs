@@ -19,8 +19,8 @@ const BURST: u32 = 100;
 /// Bounds the attempts to connect: a token bucket, first come, first served.
 ///
 /// It is a handle: clones share the bucket, so that one budget can be given to all clients of a process. Every
-/// attempt of a client takes a token, the first one included; it waits for one within
-/// [`Timeouts::connect`](crate::Timeouts), and fails with `rate_limited` when none was to be had in that time. The
+/// attempt of a client takes a token, the first one included; it waits for one for
+/// half of [`Timeouts::connect`](crate::Timeouts), and fails with `rate_limited` when none was to be had in that time. The
 /// addresses of one name, which are tried together, are one attempt.
 ///
 /// ```

@@ -175,8 +175,7 @@ impl Verdict {
             | ErrorCode::SessionNotFound
             | ErrorCode::SessionExpired
             | ErrorCode::InvalidSession
-            | ErrorCode::SlowConsumer
-            | ErrorCode::RequestFailed => Verdict::Well,
+            | ErrorCode::SlowConsumer => Verdict::Well,
             ErrorCode::ConnectionFailed
             | ErrorCode::ConnectionRefused
             | ErrorCode::ConnectionTimeout
@@ -188,7 +187,7 @@ impl Verdict {
             | ErrorCode::ReceiveFailed
             | ErrorCode::InvalidFrame
             | ErrorCode::RequestTimeout => Verdict::Sick,
-            // This side's own, mostly: its configuration, its messages, its stages.
+            // This side's own, mostly: its configuration, its messages, its stages, the source of its tokens.
             _ => Verdict::Unknown,
         }
     }
@@ -321,8 +320,8 @@ impl Health {
         self.sick && self.ejected.is_none()
     }
 
-    /// Leaves it alone, longer each time.
-    pub(super) fn eject(&mut self, now: Instant, ejection: &Ejection) {
+    /// Leaves it alone, longer each time; says for how long.
+    pub(super) fn eject(&mut self, now: Instant, ejection: &Ejection) -> Duration {
         let factor = 1_u32.checked_shl(self.row).unwrap_or(u32::MAX);
         self.last = ejection.base.saturating_mul(factor).min(ejection.cap);
         self.row = self.row.saturating_add(1);
@@ -331,6 +330,7 @@ impl Health {
         self.probing = false;
         // What led to this has been dealt with.
         self.window = Window::default();
+        self.last
     }
 }
 
@@ -515,6 +515,7 @@ mod tests {
                     | ErrorCode::MessageTooLarge
                     | ErrorCode::QueueFull
                     | ErrorCode::PipelineFailed
+                    | ErrorCode::RequestFailed
                     | ErrorCode::NotSupported
                     | ErrorCode::ServerNotStarted
                     | ErrorCode::ServerAlreadyRunning

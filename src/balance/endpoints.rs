@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::field::display;
 
 use super::budget::AttemptBudget;
 use super::ejection::{Ejection, EndpointState, Verdict};
@@ -12,8 +13,9 @@ use super::entry::{Entry, State};
 use super::guards::Pick;
 use super::strategy::{Candidate, Chooser, Question, Strategy};
 use crate::client::backoff::Jitter;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Place};
 use crate::error::ConfigError;
+use crate::events;
 use crate::session::shared::lock;
 
 /// How long a server that has no room is passed over.
@@ -298,9 +300,16 @@ impl Endpoints {
         state.failures += 1;
         let sick = state.health.failed(now, ejection);
         let again = probe && state.health.ejected.is_some();
-        if again || (sick && room) {
-            state.health.eject(now, ejection);
+        if !(again || sick && room) {
+            return;
         }
+        let pause = state.health.eject(now, ejection);
+        drop((state, set));
+        events::endpoint_ejected {
+            endpoint: display(Place(&entry.endpoint)),
+            pause_ms: pause.as_millis() as u64,
+        }
+        .emit();
     }
 
     /// An error says what it says of an endpoint.
@@ -317,6 +326,7 @@ impl Endpoints {
         let now = Instant::now();
         let mut state = entry.state();
         change(&mut state, now);
+        let ejected = state.health.ejected.is_some();
         match verdict {
             Verdict::Well => state.health.succeeded(now, &self.inner.ejection),
             Verdict::Elsewhere => {
@@ -325,6 +335,14 @@ impl Endpoints {
             }
             Verdict::Unknown | Verdict::Sick if probe => state.health.end_probe(),
             Verdict::Unknown | Verdict::Sick => {}
+        }
+        let is_back = ejected && state.health.ejected.is_none();
+        drop(state);
+        if is_back {
+            events::endpoint_returned {
+                endpoint: display(Place(&entry.endpoint)),
+            }
+            .emit();
         }
     }
 

@@ -10,6 +10,8 @@ use crate::client::backoff::Random;
 use crate::error::ConfigError;
 
 /// How the next endpoint is chosen from those that are not ejected.
+///
+/// A client that resumes a reliable session goes back to where it was first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Strategy {

@@ -74,6 +74,8 @@ pub(super) struct Aim {
     current: Option<(u64, Endpoint)>,
     /// The id from which on endpoints are tried in order.
     start: u64,
+    /// The id of the last connection's endpoint.
+    home: u64,
     /// What has failed since the last connection, so that others have their turn.
     tried: Vec<u64>,
     /// Whether the session is being closed because its address has changed.
@@ -87,6 +89,7 @@ impl Aim {
             pick: None,
             current: None,
             start: 0,
+            home: 0,
             tried: Vec::new(),
             moving: AtomicBool::new(false),
         }
@@ -111,12 +114,7 @@ impl Aim {
     ) -> Result<Duration, ConnectError> {
         let left = || deadline.saturating_duration_since(Instant::now());
         self.pick = None;
-        self.inner
-            .target
-            .endpoints
-            .attempt_budget()
-            .acquire(left())
-            .await?;
+        self.budget(left()).await?;
         let untried = self.with_wish(true, Endpoints::untried);
         let pick = self.with_wish(true, Endpoints::pick_for);
         self.take(pick)?;
@@ -127,12 +125,7 @@ impl Aim {
     pub(super) async fn next(&mut self, within: Duration) -> Result<Duration, ConnectError> {
         let begun = Instant::now();
         self.pick = None;
-        self.inner
-            .target
-            .endpoints
-            .attempt_budget()
-            .acquire(within)
-            .await?;
+        self.budget(within).await?;
         let mut pick = self.with_wish(false, Endpoints::pick_for);
         if pick.is_none() {
             // All have had their turn. It begins anew.
@@ -152,12 +145,7 @@ impl Aim {
     ) -> Result<Duration, ConnectError> {
         let begun = Instant::now();
         self.pick = None;
-        self.inner
-            .target
-            .endpoints
-            .attempt_budget()
-            .acquire(within)
-            .await?;
+        self.budget(within).await?;
         let target = &self.inner.target;
         let at_home = home.and_then(|home| {
             target.endpoints.pick_for(Wish {
@@ -171,6 +159,13 @@ impl Aim {
         let pick = at_home.or_else(|| self.with_wish(true, Endpoints::pick_for));
         self.take(pick)?;
         Ok(within.saturating_sub(begun.elapsed()))
+    }
+
+    /// Waits for the budget, half of the time at most: an attempt needs some too, and an endpoint must not look as if it
+    /// had not answered.
+    async fn budget(&self, within: Duration) -> Result<(), ConnectError> {
+        let budget = self.inner.target.endpoints.attempt_budget();
+        budget.acquire(within / 2).await
     }
 
     /// The endpoint that is used, or was tried last.
@@ -211,6 +206,7 @@ impl Aim {
             Ok(_) => {
                 self.tried.clear();
                 self.start = pick.id();
+                self.home = pick.id();
                 *lock(&self.inner.target.lease) = Some(Arc::new(pick.connected()));
             }
             Err(error) => {
@@ -242,7 +238,10 @@ impl Aim {
     }
 
     /// The session has ended.
-    pub(super) fn ended(&self, reason: &CloseReason) {
+    pub(super) fn ended(&mut self, reason: &CloseReason) {
+        // Whatever was tried to resume it, the next one begins where it was.
+        self.tried.clear();
+        self.start = self.home;
         let Some(lease) = lock(&self.inner.target.lease).take() else {
             return;
         };
@@ -251,6 +250,12 @@ impl Aim {
             Some(retry) => lease.rest(Duration::from_millis(retry)),
             None => lease.report_end(reason),
         }
+    }
+
+    /// The client ends: nothing is used or tried any more.
+    pub(super) fn release(&mut self) {
+        self.pick = None;
+        lock(&self.inner.target.lease).take();
     }
 
     /// Whether the session was closed because its address has changed.
@@ -322,11 +327,5 @@ impl Display for Shown<'_> {
             Some(endpoint) => Place(endpoint).fmt(f),
             None => f.write_str("none"),
         }
-    }
-}
-
-impl Drop for Aim {
-    fn drop(&mut self) {
-        lock(&self.inner.target.lease).take();
     }
 }

@@ -14,12 +14,14 @@ use super::stream::{Inbox, StreamService};
 use super::token::{self, Token};
 use super::{Client, ClientState, Inner, OnStateChange, ReconnectPolicy};
 use crate::balance::{AttemptBudget, Ejection, Endpoints, EndpointsBuilder, Strategy};
+use crate::codec::control::CLIENT_ID_MAX;
 use crate::config::{Limits, QueuePolicy, Reliability, SocketOptions, Timeouts, UdpOptions};
 use crate::endpoint::{Address, CodecKind, Endpoint};
 use crate::error::{CloseReason, ConfigError, ErrorCode, RequestError};
 use crate::executor::{Execution, Executor};
 use crate::handler::{Closures, Handler, HandlerService, Service};
 use crate::hub::Hub;
+use crate::limits::MemoryBudget;
 use crate::message::Message;
 use crate::metrics::{PerformanceMonitor, Role};
 use crate::pipeline::Pipeline;
@@ -38,9 +40,6 @@ const OFFLINE_BYTES: usize = 1024 * 1024;
 
 /// The most that can be configured.
 const OFFLINE_BYTES_MAX: usize = 1024 * 1024 * 1024;
-
-/// The longest client id, in bytes.
-const CLIENT_ID_MAX: usize = 256;
 
 /// Configures a [`Client`].
 ///
@@ -70,6 +69,7 @@ pub struct ClientBuilder {
     execution: Option<Arc<Execution>>,
     pipeline: Option<Pipeline>,
     reliability: Option<Reliability>,
+    memory_budget: Option<MemoryBudget>,
     name: Option<String>,
     monitor: Option<PerformanceMonitor>,
     handler: Option<Arc<dyn Service>>,
@@ -103,6 +103,7 @@ impl ClientBuilder {
             execution: None,
             pipeline: None,
             reliability: None,
+            memory_budget: None,
             name: None,
             monitor: None,
             handler: None,
@@ -426,6 +427,13 @@ impl ClientBuilder {
         self
     }
 
+    /// Counts what sessions hold for a budget of memory of their own, instead of the process's
+    /// ([`MemoryBudget::process`]).
+    pub fn memory_budget(mut self, budget: &MemoryBudget) -> Self {
+        self.memory_budget = Some(budget.clone());
+        self
+    }
+
     /// Sets the name of the client in metrics, `client` by default. Clients of one monitor that have the same name
     /// are counted as one.
     pub fn name(mut self, name: impl Into<String>) -> Self {
@@ -474,6 +482,7 @@ impl ClientBuilder {
         )?;
         if let Some(reliability) = &self.reliability {
             reliability.check(self.limits.when_full)?;
+            self.limits.check_reliable()?;
             check_reliable(&endpoints, &self.websocket)?;
         }
         if let Some(pipeline) = &self.pipeline {
@@ -525,12 +534,13 @@ impl ClientBuilder {
         )
         .with_pipeline(self.pipeline)
         .with_reliability(self.reliability)
+        .with_budget(self.memory_budget)
         .with_recorder(self.name.unwrap_or_else(|| "client".into()), self.monitor);
         let memory = hub.recorder.memory().cloned();
         if let Some(inbox) = &inbox {
-            inbox.account(memory.clone());
+            inbox.account(memory.clone(), &hub.budget);
         }
-        let offline = Offline::new(self.offline_bytes, self.offline_policy, memory);
+        let offline = Offline::new(self.offline_bytes, self.offline_policy, memory, &hub.budget);
         let link = LinkConfig {
             message_limit: hub.frame_limit(),
             socket: self.socket,

@@ -183,8 +183,8 @@ impl Client {
 
     /// Connects, on the current tokio runtime, within [`Timeouts::connect`](crate::Timeouts).
     ///
-    /// It tries the endpoints in order, each with its share of the time that is left and with every
-    /// address that its name has, until one has answered hello. It does not try twice: when this fails,
+    /// It tries the endpoints in the order of their [`Strategy`](crate::Strategy), each with its share of the
+    /// time that is left and with every address that its name has, until one has answered hello. It does not try twice: when this fails,
     /// nothing is left running, and the client can be told to connect again.
     ///
     /// A client that is connected stays so; one that is connecting or reconnecting already is waited
@@ -192,7 +192,8 @@ impl Client {
     ///
     /// # Errors
     /// The failure of the last endpoint, such as `connection_refused`, `connection_timeout` or
-    /// `authentication_failed`; `shutting_down` when the client was stopped meanwhile; `circuit_open`, without an
+    /// `authentication_failed`; `rate_limited` when the [`AttemptBudget`](crate::AttemptBudget) allowed no
+    /// attempt within half of the time; `shutting_down` when the client was stopped meanwhile; `circuit_open`, without an
     /// attempt, when a [circuit breaker](ClientBuilder::circuit_breaker) refuses it.
     ///
     /// # Panics

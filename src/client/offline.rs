@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use crate::config::QueuePolicy;
 use crate::error::{ErrorCode, SendError};
+use crate::limits::MemoryBudget;
 use crate::message::Message;
 use crate::metrics::{MemberMemory, QueueAccount};
 use crate::session::Session;
@@ -64,6 +65,7 @@ impl Offline {
         most_bytes: usize,
         policy: QueuePolicy,
         memory: Option<Arc<MemberMemory>>,
+        budget: &MemoryBudget,
     ) -> Self {
         Offline {
             state: Mutex::new(Waiting {
@@ -71,7 +73,7 @@ impl Offline {
                 direct: false,
                 queue: VecDeque::new(),
                 bytes: 0,
-                account: QueueAccount::new(memory),
+                account: QueueAccount::new(memory, budget),
                 closed: Some(NOT_CONNECTED),
             }),
             changed: Notify::new(),

@@ -214,7 +214,8 @@ impl Client {
         let guard = &self.inner().guard;
         let Some(breaker) = &guard.breaker else {
             let session = self.session_by(deadline).await?;
-            let result = session.request(message, within()).await;
+            let request = session.request(message, within());
+            let result = self.inner().target.measure(request).await;
             return result.map_err(Failed::Asked);
         };
         let (session, permit) = loop {
@@ -227,7 +228,8 @@ impl Client {
                 (Err(_), WhenOpen::Wait) => {}
             }
         };
-        let result = session.request(message, within()).await;
+        let request = session.request(message, within());
+        let result = self.inner().target.measure(request).await;
         permit.record(guard.verdict(breaker, &session, &result));
         result.map_err(Failed::Asked)
     }

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::Client;
 use crate::error::{CloseReason, ErrorCode, RequestError};
 use crate::handler::{BoxFuture, Closures, Service, Wants};
+use crate::limits::MemoryBudget;
 use crate::message::Message;
 use crate::metrics::{MemberMemory, QueueAccount};
 use crate::session::inbound::Inbound;
@@ -117,8 +118,8 @@ impl InboxState {
 
 impl Inbox {
     /// From now on what waits is noted. Nothing does yet.
-    pub(super) fn account(&self, memory: Option<Arc<MemberMemory>>) {
-        lock(&self.state).account = QueueAccount::new(memory);
+    pub(super) fn account(&self, memory: Option<Arc<MemberMemory>>, budget: &MemoryBudget) {
+        lock(&self.state).account = QueueAccount::new(memory, budget);
     }
 
     /// The client's state has changed: the stream may have ended.

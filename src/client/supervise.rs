@@ -645,6 +645,7 @@ impl Supervisor {
 
     fn ended(&mut self, state: ClientState) {
         self.finished = true;
+        self.aim.release();
         let inner = &self.inner;
         inner.offline.close(NOT_CONNECTED);
         let before = {

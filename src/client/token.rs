@@ -49,6 +49,21 @@ impl Token {
         *lock(&self.set) = Some(token.into());
     }
 
+    /// Uses this one from the next connection on, unless it is taken back.
+    fn try_out(&self, token: &str) -> Trial {
+        let new: Arc<str> = token.into();
+        let before = lock(&self.set).replace(Arc::clone(&new));
+        Trial { new, before }
+    }
+
+    /// Uses again what was used before the trial, unless another one was set meanwhile.
+    fn take_back(&self, trial: Trial) {
+        let mut set = lock(&self.set);
+        if set.as_ref().is_some_and(|set| Arc::ptr_eq(set, &trial.new)) {
+            *set = trial.before;
+        }
+    }
+
     /// Whether the client authenticates with anything.
     pub(super) fn is_any(&self) -> bool {
         self.has_source() || lock(&self.set).is_some()
@@ -120,6 +135,12 @@ impl Token {
     }
 }
 
+/// A token that its server has not judged yet.
+struct Trial {
+    new: Arc<str>,
+    before: Option<Arc<str>>,
+}
+
 /// Shows whether there is a token, not which.
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -175,7 +196,14 @@ async fn answered(
 ) -> Result<(), Failed> {
     tokio::select! {
         biased;
-        Ok(answer) = answer => answer.map_err(Failed::Refused),
+        answer = answer => match answer {
+            Ok(answer) => answer.map_err(Failed::Refused),
+            Err(_) => {
+                let text = "the connection was lost before the answer came";
+                let error = RequestError::with_code(ErrorCode::ConnectionClosed, text);
+                Err(Failed::Unanswered(error))
+            }
+        },
         reason = session.closed() => Err(Failed::Unanswered(RequestError::closed(&reason))),
     }
 }
@@ -267,9 +295,11 @@ impl Inner {
             self.token.set(token);
             return Ok(());
         };
+        // A connection that is made again meanwhile uses the new one.
+        let trial = self.token.try_out(token);
         let result = exchange(&session, token, self.hub.timeouts.request).await;
-        if !matches!(result, Err(Failed::Refused(_))) {
-            self.token.set(token);
+        if matches!(result, Err(Failed::Refused(_))) {
+            self.token.take_back(trial);
         }
         result.map_err(Failed::error)
     }

@@ -69,6 +69,7 @@ mod logger;
 mod manager;
 mod memory;
 mod pipeline;
+mod pooling;
 mod result;
 mod runtime;
 mod secure;
@@ -80,9 +81,7 @@ pub mod utils;
 mod websocket;
 
 pub use self::architecture::{MessagingClient, MessagingServer, session_id};
-pub use self::bridge::{
-    OrDefault, bridge_config, connection_pooling, messaging_bridge, performance_metrics,
-};
+pub use self::bridge::{OrDefault, bridge_config, messaging_bridge, performance_metrics};
 pub use self::callback::{Task, thread_pool_interface};
 pub use self::client::{classic_client, messaging_client};
 pub use self::config::{ClientConfig, ServerConfig, client_config, server_config};
@@ -93,6 +92,7 @@ pub use self::logger::{
 pub use self::manager::session_manager;
 pub use self::memory::{get_memory_profiler, memory_profiler, memory_statistics};
 pub use self::pipeline::{Filtered, Pipeline, WriteTo, authenticated_message, message_pipeline};
+pub use self::pooling::client_pool;
 pub use self::result::{Result, ResultExt, VoidResult, error, error_codes, error_void, ok};
 pub use self::secure::{
     secure_client_config, secure_messaging_client, secure_messaging_server, secure_server_config,

@@ -4,7 +4,9 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use crate::container::{DecodeError, EncodeError, GetError};
-use crate::error::{CloseReason, ConfigError, ConnectError, ErrorCode, SendError, ServerError};
+use crate::error::{
+    CloseReason, ConfigError, ConnectError, ErrorCode, PoolError, SendError, ServerError,
+};
 use crate::group::{GroupError, GroupNameError};
 
 /// Why an operation failed: a number of [`error_codes`] and a sentence.
@@ -121,6 +123,7 @@ from_native!(
     ServerError,
     ConfigError,
     ConnectError,
+    PoolError,
     SendError,
     GroupError,
     GroupNameError,

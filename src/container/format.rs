@@ -75,6 +75,9 @@ pub(crate) const DEFAULT_DEPTH: usize = 64;
 /// What the stack of any thread has room for.
 pub(crate) const MAX_DEPTH: usize = 128;
 
+/// How many values there may be unless that is changed.
+const DEFAULT_VALUES: usize = 1_000_000;
+
 /// What a reader takes.
 ///
 /// Whatever these say, no format allocates by a length that the input declares: memory and time grow with the
@@ -86,7 +89,7 @@ pub struct DecodeOptions {
     /// How deep containers and arrays may be nested, the outermost container included. 64 unless changed;
     /// 128 at most.
     pub max_depth: usize,
-    /// How many values there may be, those inside of others included. Unlimited unless changed.
+    /// How many values there may be, those inside of others included. 1,000,000 unless changed, which take some 40 MB.
     pub max_values: usize,
     /// MessagePack: whether bytes that are, entirely and in the one form that a writer produces, a container
     /// are read as that container, as the C++ library does. On unless changed; off, they are bytes.
@@ -99,7 +102,7 @@ impl Default for DecodeOptions {
     fn default() -> Self {
         DecodeOptions {
             max_depth: DEFAULT_DEPTH,
-            max_values: usize::MAX,
+            max_values: DEFAULT_VALUES,
             nested_containers: true,
             text_dialect: TextDialect::Detect,
         }

@@ -146,6 +146,8 @@ events! {
         messages_dropped: WARN limited "messages dropped" { session, dropped }
         /// The policy of a full outbox ends the session.
         slow_consumer: WARN limited "the peer reads too slowly" { session }
+        /// A rate was exceeded, and messages were dropped for it.
+        rate_limited: WARN limited "messages came too fast" { session, messages }
         /// A handler panicked: its session ends.
         handler_panicked: ERROR limited "a handler panicked" { session }
         /// A session panicked, which is a defect of the library.
@@ -168,6 +170,10 @@ events! {
         refresh_failed: WARN "could not authenticate anew" { session, code, error }
         /// The server did not let the client back into a group.
         rejoin_failed: WARN "could not join the group again" { group, code, error }
+        /// An endpoint has failed too often and is left alone for a while.
+        endpoint_ejected: WARN limited "an endpoint is left alone" { endpoint, pause_ms }
+        /// An endpoint that was left alone works again.
+        endpoint_returned: INFO "an endpoint is back" { endpoint }
         /// A client has ended.
         client_stopped: INFO "client ended" { state }
         /// A task of a client panicked, which is a defect of the library.
@@ -184,6 +190,12 @@ events! {
         circuit_closed: INFO "the circuit breaker closed" { circuit }
         /// The application's handler of a breaker's changes panicked.
         circuit_handler_panicked: ERROR "the handler of a circuit breaker panicked" {}
+    }
+    "pool" {
+        /// An item of a pool could not be made.
+        item_not_made: WARN limited "an item of the pool could not be made" { code, error }
+        /// A pool has closed: whether all was given back in time, and how many items were not.
+        pool_closed: DEBUG "pool closed" { in_order, left }
     }
     "executor" {
         /// An executor dropped a handler without running it: its session ends.

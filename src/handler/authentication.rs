@@ -114,9 +114,10 @@ impl fmt::Debug for Credentials {
 /// in without a name.
 #[derive(Clone, Default)]
 pub struct Authentication {
-    identity: Option<Arc<str>>,
-    expires: Option<Instant>,
-    data: Vec<(String, String)>,
+    pub(crate) identity: Option<Arc<str>>,
+    pub(crate) expires: Option<Instant>,
+    /// Values for the session's data.
+    pub(crate) data: Vec<(String, String)>,
 }
 
 impl Authentication {
@@ -161,11 +162,6 @@ impl Authentication {
     /// The name, if there is one.
     pub fn identity(&self) -> Option<&str> {
         self.identity.as_deref()
-    }
-
-    /// The name, until when it holds, and values for the session's data.
-    pub(crate) fn into_parts(self) -> (Option<Arc<str>>, Option<Instant>, Vec<(String, String)>) {
-        (self.identity, self.expires, self.data)
     }
 }
 
@@ -298,14 +294,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn times_beyond_every_clock_and_in_the_past_do_not_panic() {
-        let (_, expires, _) = Authentication::anonymous()
-            .expires_in(Duration::MAX)
-            .into_parts();
-        assert_eq!(expires, None);
-        let past = SystemTime::UNIX_EPOCH;
-        let (_, expires, _) = Authentication::anonymous()
-            .expires_at_time(past)
-            .into_parts();
-        assert_eq!(expires, Some(Instant::now()));
+        let granted = Authentication::anonymous().expires_in(Duration::MAX);
+        assert_eq!(granted.expires, None);
+        let granted = granted.expires_at_time(SystemTime::UNIX_EPOCH);
+        assert_eq!(granted.expires, Some(Instant::now()));
     }
 }

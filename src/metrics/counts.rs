@@ -60,6 +60,8 @@ pub(super) struct Counts {
     pub(super) failed: u64,
     pub(super) dropped: u64,
     pub(super) lost: u64,
+    pub(super) rate_limited: u64,
+    pub(super) shed: u64,
     errors: ByCode,
     pub(super) stages: Vec<StageStats>,
     /// When a message was last sent or received.
@@ -73,6 +75,8 @@ impl Counts {
             failed: totals.refused.load(Relaxed) + totals.failed_attempts.load(Relaxed),
             dropped: totals.dropped.load(Relaxed),
             lost: totals.lost.load(Relaxed),
+            rate_limited: totals.rate_limited.load(Relaxed),
+            shed: totals.shed.load(Relaxed),
             stages: recorder.stages(),
             ..Counts::default()
         };
@@ -108,6 +112,8 @@ impl Counts {
         self.failed += other.failed;
         self.dropped += other.dropped;
         self.lost += other.lost;
+        self.rate_limited += other.rate_limited;
+        self.shed += other.shed;
         self.last = self.last.max(other.last);
         for stage in &other.stages {
             match self
@@ -136,6 +142,8 @@ impl Counts {
         self.failed = self.failed.saturating_sub(before.failed);
         self.dropped = self.dropped.saturating_sub(before.dropped);
         self.lost = self.lost.saturating_sub(before.lost);
+        self.rate_limited = self.rate_limited.saturating_sub(before.rate_limited);
+        self.shed = self.shed.saturating_sub(before.shed);
         self.last = self.last.filter(|_| self.last > before.last);
         for stage in &mut self.stages {
             let known = before.stages.iter().find(|known| known.name == stage.name);

@@ -34,7 +34,7 @@ impl Distribution {
     }
 
     /// Records that something took `nanos` nanoseconds, `count` times.
-    pub(super) fn record(&mut self, nanos: u64, count: u64) {
+    pub(crate) fn record(&mut self, nanos: u64, count: u64) {
         // Cannot fail: the histogram grows, and the value is bounded.
         let _ = self.histogram().record_n(nanos.min(LONGEST), count);
     }
@@ -85,7 +85,7 @@ impl Distribution {
             .map_or(0.0, |histogram| histogram.mean() * histogram.len() as f64)
     }
 
-    pub(super) fn latency(&self) -> Latency {
+    pub(crate) fn latency(&self) -> Latency {
         match &self.histogram {
             Some(histogram) if !histogram.is_empty() => Latency::of(histogram),
             _ => Latency::default(),

@@ -19,6 +19,8 @@ use serde::Serialize;
 use super::monitor::{Key, PerformanceMonitor};
 use super::snapshot::MemoryMetrics;
 use super::{allocator, process};
+use crate::limits::{BudgetAccount, MemoryBudget};
+use crate::message::Message;
 use crate::session::shared::lock;
 use crate::worker::IDLE_SESSION_BYTES;
 
@@ -252,6 +254,9 @@ impl MonitorMemory {
         metrics.allocated_bytes_peak = allocated.map(|allocated| allocated.peak);
         metrics.allocations = allocated.map(|allocated| allocated.allocations);
         metrics.resident_bytes = process::resident();
+        let budget = MemoryBudget::process();
+        metrics.budget_bytes = budget.used() as u64;
+        metrics.budget_limit_bytes = budget.limit() as u64;
         metrics
     }
 
@@ -268,19 +273,24 @@ impl MonitorMemory {
 #[derive(Debug, Default)]
 pub(crate) struct QueueAccount {
     memory: Option<Arc<MemberMemory>>,
+    budget: Option<BudgetAccount>,
     noted: Held,
 }
 
 impl QueueAccount {
-    pub(crate) fn new(memory: Option<Arc<MemberMemory>>) -> Self {
+    pub(crate) fn new(memory: Option<Arc<MemberMemory>>, budget: &MemoryBudget) -> Self {
         QueueAccount {
             memory,
+            budget: Some(BudgetAccount::new(budget)),
             noted: Held::default(),
         }
     }
 
     /// The queue has so many messages, of so many bytes.
     pub(crate) fn note(&mut self, messages: usize, bytes: usize) {
+        if let Some(budget) = &mut self.budget {
+            budget.note(bytes + messages * size_of::<Message>());
+        }
         if let Some(memory) = &self.memory {
             let now = queue(messages, bytes);
             memory.queue_changed(self.noted, now);

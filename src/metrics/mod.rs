@@ -30,6 +30,7 @@ mod snapshot;
 #[cfg(feature = "counting-allocator")]
 pub use self::allocator::CountingAllocator;
 pub use self::interval::{IntervalLatency, LatencyIntervals};
+pub(crate) use self::latency::Distribution;
 pub use self::latency::Latency;
 pub(crate) use self::memory::{Held, MemberMemory, PoolAccount, QueueAccount, queue};
 pub use self::memory::{MemoryProfiler, MemoryStatistics};

@@ -379,6 +379,8 @@ impl Observed {
             errors,
             messages_dropped: sum.dropped,
             messages_lost: sum.lost,
+            messages_rate_limited: sum.rate_limited,
+            sessions_shed: sum.shed,
             memory: self.memory,
             uptime: self.uptime,
             last_update: self
@@ -406,6 +408,8 @@ impl Observed {
             errors: counts.errors(),
             messages_dropped: counts.dropped,
             messages_lost: counts.lost,
+            messages_rate_limited: counts.rate_limited,
+            sessions_shed: counts.shed,
             memory: self.member_memory.get(key).copied().unwrap_or_default(),
         }
     }

@@ -188,6 +188,18 @@ impl Text {
             "Messages that waited to be sent when their session ended.",
             observed,
             |work| work.counts.lost,
+        )?;
+        self.members(
+            "network_system_messages_rate_limited_total",
+            "Messages that were not let in because of a rate.",
+            observed,
+            |work| work.counts.rate_limited,
+        )?;
+        self.members(
+            "network_system_sessions_shed_total",
+            "Sessions that were closed because the memory for queues was used up.",
+            observed,
+            |work| work.counts.shed,
         )
     }
 
@@ -366,6 +378,16 @@ impl Text {
                 "network_system_active_buffers",
                 "Buffers that hold something.",
                 Some(memory.active_buffers),
+            ),
+            (
+                "network_system_memory_budget_used_bytes",
+                "Bytes that the memory budget of the process counts.",
+                Some(memory.budget_bytes),
+            ),
+            (
+                "network_system_memory_budget_limit_bytes",
+                "What the memory budget of the process allows.",
+                Some(memory.budget_limit_bytes),
             ),
             (
                 "network_system_recorded_memory_bytes",

@@ -36,6 +36,12 @@ pub(crate) struct Totals {
     pub(crate) dropped: AtomicU64,
     /// Messages that waited in an outbox when their session ended.
     pub(crate) lost: AtomicU64,
+    /// Messages that a rate did not let in.
+    pub(crate) rate_limited: AtomicU64,
+    /// How often a session had to wait because of a rate.
+    pub(crate) throttled: AtomicU64,
+    /// Sessions that were ended because the process held too much.
+    pub(crate) shed: AtomicU64,
     /// Responses to requests that nobody waited for.
     pub(crate) unknown_responses: AtomicU64,
     /// Sessions that went on with another link, by how they came to another transport.

@@ -73,6 +73,10 @@ pub struct PerformanceMetrics {
     pub messages_dropped: u64,
     /// Messages that waited to be sent when their session ended.
     pub messages_lost: u64,
+    /// Messages that were not let in because of a [`Rate`](crate::Rate).
+    pub messages_rate_limited: u64,
+    /// Sessions that were closed because a [`MemoryBudget`](crate::MemoryBudget) was used up.
+    pub sessions_shed: u64,
     /// Memory in buffers and queues.
     pub memory: MemoryMetrics,
     /// For how long this has been counted: since the monitor was made or reset.
@@ -226,6 +230,11 @@ pub struct MemoryMetrics {
     /// and its entries in the lists of its worker and server). What the link itself consists of (socket, TLS
     /// state, compressors), and what the application keeps, is not in it. 0 without sessions.
     pub bytes_per_session: u64,
+    /// Bytes that the [`MemoryBudget`](crate::MemoryBudget) of the process counts: of all servers and clients that have
+    /// no budget of their own, watched or not.
+    pub budget_bytes: u64,
+    /// What that budget allows.
+    pub budget_limit_bytes: u64,
     /// What the application recorded last as its use of memory, in bytes.
     pub recorded_bytes: u64,
     /// The most that it recorded.
@@ -267,6 +276,10 @@ pub struct MemberMetrics {
     pub messages_dropped: u64,
     /// Messages that waited to be sent when their session ended.
     pub messages_lost: u64,
+    /// Messages that were not let in because of a [`Rate`](crate::Rate).
+    pub messages_rate_limited: u64,
+    /// Sessions that were closed because a [`MemoryBudget`](crate::MemoryBudget) was used up.
+    pub sessions_shed: u64,
     /// Memory in its buffers and queues. What is about the process is only in the sum.
     pub memory: MemoryMetrics,
 }

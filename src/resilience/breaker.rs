@@ -39,7 +39,8 @@ pub(super) type OnChange = dyn Fn(CircuitState, CircuitState) + Send + Sync;
 /// Time passes for a breaker when somebody calls or looks: it has no task and no timer. What counts as a
 /// failure is decided by [`CircuitBreakerBuilder::judge`], by default [`Verdict::of`].
 ///
-/// While it is closed, a call costs the reading of an atomic number, a clock and an uncontended lock.
+/// While nothing fails, a call costs some atomic operations; a clock and a lock for every few calls. Up to a
+/// quarter of [`minimum_calls`](CircuitBreakerBuilder::minimum_calls), at most 64, are counted that much later.
 ///
 /// ```
 /// use network_system::resilience::{CircuitBreaker, CircuitState};
@@ -70,9 +71,12 @@ pub struct CircuitBreaker {
 
 struct Shared {
     name: Arc<str>,
-    /// The generation, and in the lowest bit whether all calls are let through: what a call of a closed breaker
-    /// has to know. Written under the lock.
+    /// What a call of a closed breaker has to know, see [`Gate`]. Written under the lock.
     gate: AtomicU64,
+    /// Successes that are not counted yet. They are as soon as somebody takes the lock, before anything else, and
+    /// at the latest when there are `batch` of them.
+    waiting: AtomicU64,
+    batch: u64,
     circuit: Mutex<Circuit>,
     /// Notified when a call may be let through that was refused before.
     changed: Notify,
@@ -96,7 +100,9 @@ impl CircuitBreaker {
         CircuitBreaker {
             shared: Arc::new(Shared {
                 name,
-                gate: AtomicU64::new(gate(&circuit)),
+                gate: AtomicU64::new(Gate::of(&circuit).0),
+                waiting: AtomicU64::new(0),
+                batch: circuit.batch(),
                 circuit: Mutex::new(circuit),
                 changed: Notify::new(),
                 judge,
@@ -150,10 +156,10 @@ impl CircuitBreaker {
     /// The breaker is open, or half-open with enough calls under way.
     #[inline]
     pub fn try_acquire(&self) -> Result<Permit, CircuitOpen> {
-        let gate = self.shared.gate.load(Ordering::Acquire);
-        let generation = match gate & 1 {
-            1 => gate >> 1,
-            _ => self.ask(Circuit::acquire)?,
+        let gate = self.shared.gate();
+        let generation = match gate.lets_all_through() {
+            true => gate.generation(),
+            false => self.ask(Circuit::acquire)?,
         };
         Ok(Permit {
             shared: Arc::clone(&self.shared),
@@ -167,9 +173,9 @@ impl CircuitBreaker {
     /// # Errors
     /// As [`try_acquire`](Self::try_acquire).
     pub fn check(&self) -> Result<(), CircuitOpen> {
-        match self.shared.gate.load(Ordering::Acquire) & 1 {
-            1 => Ok(()),
-            _ => self.ask(Circuit::check),
+        match self.shared.gate().lets_all_through() {
+            true => Ok(()),
+            false => self.ask(Circuit::check),
         }
     }
 
@@ -244,20 +250,48 @@ impl CircuitBreaker {
     }
 }
 
-fn gate(circuit: &Circuit) -> u64 {
-    circuit.generation() << 1 | u64::from(circuit.lets_all_through())
+/// The generation; bit 1: a success need not be counted at once; bit 0: all calls are let through.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Gate(u64);
+
+impl Gate {
+    fn of(circuit: &Circuit) -> Self {
+        let flags = u64::from(circuit.is_well()) << 1 | u64::from(circuit.lets_all_through());
+        Gate(circuit.generation() << 2 | flags)
+    }
+
+    fn generation(self) -> u64 {
+        self.0 >> 2
+    }
+
+    fn is_well(self) -> bool {
+        self.0 & 2 != 0
+    }
+
+    fn lets_all_through(self) -> bool {
+        self.0 & 1 != 0
+    }
 }
 
 impl Shared {
+    fn gate(&self) -> Gate {
+        Gate(self.gate.load(Ordering::Acquire))
+    }
+
     /// Does something with the circuit; what has changed by that is told.
     fn with<T>(&self, action: impl FnOnce(&mut Circuit, Instant) -> T) -> T {
         let now = Instant::now();
         let mut circuit = lock(&self.circuit);
         let before = circuit.generation();
+        let waiting = self.waiting.swap(0, Ordering::Relaxed);
+        if waiting > 0 {
+            circuit.count_successes(waiting, now);
+        }
         let result = action(&mut circuit, now);
         let has_changed = circuit.generation() != before;
-        if has_changed {
-            self.gate.store(gate(&circuit), Ordering::Release);
+        let gate = Gate::of(&circuit);
+        if gate != self.gate() {
+            self.gate.store(gate.0, Ordering::Release);
         }
         drop(circuit);
         if has_changed {
@@ -311,7 +345,20 @@ impl Shared {
         }
     }
 
+    #[inline]
     fn end(&self, generation: u64, verdict: Verdict) {
+        let gate = self.gate();
+        if verdict == Verdict::Success && gate.is_well() && gate.generation() == generation {
+            if self.waiting.fetch_add(1, Ordering::Relaxed) + 1 >= self.batch {
+                // Whoever takes the lock counts them.
+                self.with(|_, _| ());
+            }
+            return;
+        }
+        self.count(generation, verdict);
+    }
+
+    fn count(&self, generation: u64, verdict: Verdict) {
         if self.with(|circuit, now| circuit.end(generation, verdict, now)) {
             self.changed.notify_waiters();
         }

@@ -12,6 +12,9 @@ use crate::client::backoff::{Jitter, Random, nanos};
 /// Changes that wait to be told, should whoever is told take long. What is beyond is not told.
 const CHANGES: usize = 64;
 
+/// The most successes that wait to be counted.
+const MOST_WAITING: u64 = 64;
+
 /// Where a breaker stands.
 ///
 /// ```text
@@ -153,6 +156,27 @@ impl Circuit {
     /// Whether every call is let through.
     pub(super) fn lets_all_through(&self) -> bool {
         matches!(self.phase, Phase::Closed | Phase::Held)
+    }
+
+    /// Whether a success changes nothing but counters.
+    pub(super) fn is_well(&self) -> bool {
+        self.phase == Phase::Closed && self.consecutive == 0 && self.window.is_unmarked()
+    }
+
+    /// How many successes may wait to be counted while it is well: few beside what the failure rate needs.
+    pub(super) fn batch(&self) -> u64 {
+        match self.settings.rate {
+            Some(_) => (self.settings.minimum / 4).clamp(1, MOST_WAITING),
+            None => MOST_WAITING,
+        }
+    }
+
+    /// Counts successes that have waited.
+    pub(super) fn count_successes(&mut self, successes: u64, now: Instant) {
+        self.successes += successes;
+        if self.phase == Phase::Closed {
+            self.window.add(now, successes, 0);
+        }
     }
 
     pub(super) fn state(&self) -> CircuitState {

@@ -92,6 +92,24 @@ async fn failures_that_have_left_the_window_do_not_count() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn every_success_is_counted_also_of_many_threads() {
+    let breaker = CircuitBreaker::default();
+    succeed(&breaker, 3);
+    assert_eq!(breaker.stats().successes, 3);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| succeed(&breaker, 10_000));
+        }
+    });
+    fail(&breaker, 1);
+    succeed(&breaker, 7);
+    let stats = breaker.stats();
+    assert_eq!((stats.successes, stats.failures), (40_010, 1));
+    assert_eq!((stats.window_calls, stats.window_failures), (40_011, 1));
+    assert_eq!(stats.consecutive_failures, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn it_is_half_open_when_its_time_is_over_and_not_before() {
     let breaker = strict().build().unwrap();
     fail(&breaker, 3);

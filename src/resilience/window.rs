@@ -57,6 +57,11 @@ impl Window {
         self.total
     }
 
+    /// Whether nothing marked was counted when it was last looked at.
+    pub(super) fn is_unmarked(&self) -> bool {
+        self.total.marked == 0
+    }
+
     /// Forgets all.
     pub(super) fn clear(&mut self) {
         self.slices = [Counts::default(); SLICES];

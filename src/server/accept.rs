@@ -53,7 +53,20 @@ impl Accepting {
         let mut refusals = Refusals::new();
         let mut exhausted = false;
         let counted = !listener.has_own_limit();
+        let handshakes = &self.server.inner.handshakes;
+        // Whether the next connection may come.
+        let mut may_accept = !counted;
         loop {
+            if !may_accept {
+                if let Err(at) = handshakes.take() {
+                    tokio::select! {
+                        _ = stop.wait_for(|stop| *stop) => return,
+                        () = tokio::time::sleep_until(at) => {}
+                    }
+                    continue;
+                }
+                may_accept = true;
+            }
             let accepted = tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return,
@@ -62,7 +75,8 @@ impl Accepting {
             match accepted {
                 Ok(incoming) => {
                     exhausted = false;
-                    self.admit(incoming, counted, &mut refusals);
+                    // One that its address has too many of does not count.
+                    may_accept = !self.admit(incoming, counted, &mut refusals) || !counted;
                 }
                 Err(error) if is_connection_error(&error) => {
                     let error = shown(error);
@@ -92,7 +106,8 @@ impl Accepting {
         }
     }
 
-    fn admit(&self, incoming: Incoming, counted: bool, refusals: &mut Refusals) {
+    /// Lets a connection in, or refuses it. False when it is one too many from its address lately.
+    fn admit(&self, incoming: Incoming, counted: bool, refusals: &mut Refusals) -> bool {
         let url = &*self.listening.url;
         let hub = &self.server.inner.hub;
         let Incoming { link, peer } = incoming;
@@ -123,11 +138,12 @@ impl Accepting {
                 }
                 .emit();
                 if !refusals.may_tell() {
-                    return;
+                    return reason.code() != Some(ErrorCode::RateLimited);
                 }
                 (None, Some(reason))
             }
         };
+        let code = refused.as_ref().and_then(CloseReason::code);
         let permit = permit.map(|permit| Box::new(permit) as Box<dyn Place>);
         self.running.workers.open(
             hub,
@@ -139,6 +155,7 @@ impl Accepting {
                 refused,
             },
         );
+        code != Some(ErrorCode::RateLimited)
     }
 }
 
@@ -186,6 +203,10 @@ impl Permit {
 
 impl Place for Permit {
     fn locate(&mut self, ip: IpAddr) -> Result<(), CloseReason> {
+        if self.counted && self.ip.is_none() && !self.server.inner.handshakes.admits(ip) {
+            let text = "too many connections from one address lately";
+            return Err(CloseReason::with_code(ErrorCode::RateLimited, text));
+        }
         let most = self.server.inner.hub.limits.max_connections_per_ip;
         if most == 0 || self.ip.is_some() {
             return Ok(());

@@ -19,6 +19,7 @@ use crate::handler::{
     GroupGuard, Guard, Handler, HandlerService, Service,
 };
 use crate::hub::Hub;
+use crate::limits::{Handshakes, MemoryBudget};
 use crate::message::Message;
 use crate::metrics::{PerformanceMonitor, Role};
 use crate::pipeline::Pipeline;
@@ -53,6 +54,7 @@ pub struct ServerBuilder {
     execution: Option<Arc<Execution>>,
     pipeline: Option<Pipeline>,
     reliability: Option<Reliability>,
+    memory_budget: Option<MemoryBudget>,
     name: Option<String>,
     monitor: Option<PerformanceMonitor>,
     network: Option<Simulated>,
@@ -79,6 +81,7 @@ impl ServerBuilder {
             execution: None,
             pipeline: None,
             reliability: None,
+            memory_budget: None,
             name: None,
             monitor: None,
             network: None,
@@ -335,6 +338,13 @@ impl ServerBuilder {
         self
     }
 
+    /// Counts what sessions hold for a budget of memory of their own, instead of the process's
+    /// ([`MemoryBudget::process`]).
+    pub fn memory_budget(mut self, budget: &MemoryBudget) -> Self {
+        self.memory_budget = Some(budget.clone());
+        self
+    }
+
     /// Sets the name of the server in metrics and on the dashboard, `server` by default. Servers of one monitor
     /// that have the same name are counted as one.
     pub fn name(mut self, name: impl Into<String>) -> Self {
@@ -398,6 +408,7 @@ impl ServerBuilder {
         }
         if let Some(reliability) = &self.reliability {
             reliability.check(self.limits.when_full)?;
+            self.limits.check_reliable()?;
         }
         if let Some(pipeline) = &self.pipeline {
             for listen in &listen {
@@ -442,7 +453,9 @@ impl ServerBuilder {
         )
         .with_pipeline(self.pipeline)
         .with_reliability(self.reliability)
+        .with_budget(self.memory_budget)
         .with_recorder(self.name.unwrap_or_else(|| "server".into()), self.monitor);
+        let handshakes = Handshakes::new(&hub.limits, hub.clock);
         Ok(Server {
             inner: Arc::new(Inner {
                 hub: Arc::new(hub),
@@ -461,6 +474,7 @@ impl ServerBuilder {
                 started_at: Mutex::new(None),
                 baseline: Mutex::new(ServerStats::default()),
                 per_ip: Mutex::new(HashMap::new()),
+                handshakes,
                 draining: AtomicBool::new(false),
             }),
         })

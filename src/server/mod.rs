@@ -26,6 +26,7 @@ use crate::error::{CloseReason, ErrorCode, SendError, ServerError};
 use crate::events;
 use crate::group::{GroupName, GroupStats};
 use crate::hub::Hub;
+use crate::limits::Handshakes;
 use crate::message::{MessageKind, Outgoing};
 use crate::metrics::{EventLevel, Note};
 use crate::session::shared::lock;
@@ -79,6 +80,7 @@ struct Inner {
     /// What the counters were when the statistics were last reset.
     baseline: Mutex<ServerStats>,
     per_ip: Mutex<HashMap<IpAddr, usize>>,
+    handshakes: Handshakes,
     draining: AtomicBool,
 }
 
@@ -516,6 +518,9 @@ impl Server {
         stats.bytes_received = stats.bytes_received.saturating_sub(baseline.bytes_received);
         stats.errors = stats.errors.saturating_sub(baseline.errors);
         stats.dropped = stats.dropped.saturating_sub(baseline.dropped);
+        stats.rate_limited = stats.rate_limited.saturating_sub(baseline.rate_limited);
+        stats.throttled = stats.throttled.saturating_sub(baseline.throttled);
+        stats.shed = stats.shed.saturating_sub(baseline.shed);
         stats.unknown_responses = stats
             .unknown_responses
             .saturating_sub(baseline.unknown_responses);
@@ -591,6 +596,9 @@ impl Inner {
             refused_connections: hub.recorder.totals.refused.load(Ordering::Relaxed),
             errors: hub.recorder.totals.errors.load(Ordering::Relaxed),
             dropped: hub.recorder.totals.dropped.load(Ordering::Relaxed),
+            rate_limited: hub.recorder.totals.rate_limited.load(Ordering::Relaxed),
+            throttled: hub.recorder.totals.throttled.load(Ordering::Relaxed),
+            shed: hub.recorder.totals.shed.load(Ordering::Relaxed),
             unknown_responses: hub
                 .recorder
                 .totals

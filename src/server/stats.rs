@@ -99,6 +99,12 @@ pub struct ServerStats {
     pub errors: u64,
     /// Messages dropped by queue policies.
     pub dropped: u64,
+    /// Messages that were not let in because of a [`Rate`](crate::Rate): dropped, and requests that were refused.
+    pub rate_limited: u64,
+    /// How often a session had to wait because of a rate.
+    pub throttled: u64,
+    /// Sessions that were closed because the [`MemoryBudget`](crate::MemoryBudget) was used up.
+    pub shed: u64,
     /// Answers to requests that nobody waited for any more.
     pub unknown_responses: u64,
     /// Reliable sessions that have no connection at the moment. They count among the open ones.

@@ -54,6 +54,8 @@ pub struct SessionStats {
     pub errors: u64,
     /// Messages dropped by the queue policy.
     pub dropped: u64,
+    /// Messages that were not let in because of a [`Rate`](crate::Rate).
+    pub rate_limited: u64,
     /// Messages that wait in the outbox.
     pub queued_messages: usize,
     /// Bytes that wait in the outbox.
@@ -531,6 +533,7 @@ impl Session {
             bytes_received: counters.bytes_received.load(Ordering::Relaxed),
             errors: counters.errors.load(Ordering::Relaxed).into(),
             dropped: counters.dropped.load(Ordering::Relaxed).into(),
+            rate_limited: counters.rate_limited.load(Ordering::Relaxed).into(),
             queued_messages,
             queued_bytes,
             buffered_bytes: self.shared.buffered_bytes(),
@@ -548,6 +551,7 @@ impl Session {
         counters.bytes_received.store(0, Ordering::Relaxed);
         counters.errors.store(0, Ordering::Relaxed);
         counters.dropped.store(0, Ordering::Relaxed);
+        counters.rate_limited.store(0, Ordering::Relaxed);
     }
 
     // Data

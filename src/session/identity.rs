@@ -1,7 +1,8 @@
 //! Who the peer of a session is, and until when that holds.
 
-use std::sync::Mutex;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -30,6 +31,14 @@ pub(crate) struct Grant {
 struct Refreshing {
     last_id: u64,
     waiting: Option<(u64, oneshot::Sender<Answer>)>,
+}
+
+/// What holds about the peer of a session.
+pub(crate) struct Granted {
+    identity: Option<Arc<str>>,
+    named: bool,
+    expires: Option<u64>,
+    data: HashMap<String, String>,
 }
 
 impl Shared {
@@ -71,20 +80,39 @@ impl Shared {
         self.extra().grant.named.store(true, Ordering::Release);
     }
 
-    /// For resuming: whether the peers of both are the same, by name; two without a name are.
-    pub(crate) fn has_identity_of(&self, other: &Shared) -> bool {
-        self.identity() == other.identity()
+    /// What holds about the peer at this moment, for another session.
+    pub(crate) fn granted(&self) -> Granted {
+        let data = self.extra_if_any().map(|extra| lock(&extra.data).clone());
+        Granted {
+            identity: self.identity(),
+            named: self.is_named(),
+            expires: self.expires(),
+            data: data.unwrap_or_default(),
+        }
     }
 
-    /// For resuming: the peer has authenticated anew on another link, whose session is `other`: what holds there holds here.
-    #[allow(dead_code, reason = "sessions cannot be resumed yet")]
-    pub(crate) fn take_identity_of(&self, other: &Shared) {
-        self.set_identity(other.identity().as_deref());
-        if other.is_named() || self.is_named() {
+    /// Whether the peers of both are the same, by name; two without a name are.
+    pub(crate) fn has_identity_of(&self, other: &Granted) -> bool {
+        self.identity() == other.identity
+    }
+
+    /// The same peer has authenticated anew on another link: what holds there holds here.
+    pub(crate) fn take_over(&self, granted: Granted) {
+        if granted.named != self.is_named() {
             let named = &self.extra().grant.named;
-            named.store(other.is_named(), Ordering::Release);
+            named.store(granted.named, Ordering::Release);
         }
-        self.set_expires(other.expires());
+        self.set_expires(granted.expires);
+        if !granted.data.is_empty() {
+            lock(&self.extra().data).extend(granted.data);
+        }
+    }
+
+    /// No answer to a refresh comes any more: the link that it was sent on is gone.
+    pub(crate) fn forget_refresh(&self) {
+        if let Some(extra) = self.extra_if_any() {
+            lock(&extra.grant.refreshing).waiting = None;
+        }
     }
 
     /// The server has answered a refresh; nobody may wait for it any more.
@@ -110,7 +138,7 @@ impl Session {
     }
 
     /// Sends the server a new token; says where the answer comes. It does not come from a server that knows no
-    /// refresh.
+    /// refresh, and is given up when the link is lost.
     pub(crate) fn refresh(&self, token: &str) -> Result<oneshot::Receiver<Answer>, RequestError> {
         let shared = &self.shared;
         if !shared.framing().has_hello() {

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 
 use crate::codec::{FrameType, Span, msgi};
+use crate::limits::Batch;
 use crate::message::{Message, MessageKind, share};
 use crate::session::reliable::resumption::Resumption;
 use crate::session::reliable::{is_application, wire_len};
@@ -30,6 +31,8 @@ pub(crate) struct Inbound {
     /// listed in `spans`: their heads say where they are.
     plain: usize,
     plain_at: usize,
+    /// Whether the rates have let it in.
+    pub(crate) is_admitted: bool,
     /// Where the number of frames is noted that are left, on sessions that acknowledge.
     progress: Option<Arc<Resumption>>,
 }
@@ -160,7 +163,7 @@ impl Inbound {
     }
 
     /// Payload bytes of the frames that are left.
-    fn payload_len(&self) -> usize {
+    pub(crate) fn payload_len(&self) -> usize {
         let plain = match self.plain {
             0 => 0,
             count => self.data().len() - self.plain_at - count * msgi::HEADER,
@@ -359,6 +362,32 @@ impl Inbound {
         (Inbound::new(Bytes::from(output), spans), self)
     }
 
+    /// Takes away what comes after the first `count` frames.
+    pub(crate) fn split_off(&mut self, count: usize) -> Inbound {
+        let mut rest = Inbound {
+            message: Message::binary(self.data().clone()),
+            ..Inbound::default()
+        };
+        if self.plain > 0 {
+            let mut at = self.plain_at;
+            for _ in 0..count.min(self.plain) {
+                at += msgi::HEADER + msgi::payload_len(&self.data()[at..]);
+            }
+            rest.plain_at = at;
+            rest.plain = self.plain.saturating_sub(count);
+            self.plain -= rest.plain;
+        }
+        // Frames that are plain come before all others, and mostly there are no others.
+        let listed = self.next + count.saturating_sub(self.plain);
+        if listed < self.spans.len() {
+            rest.spans = self.spans.split_off(listed);
+            if !self.owned.is_empty() {
+                rest.owned = self.owned.split_off(listed);
+            }
+        }
+        rest
+    }
+
     /// Whether there is a frame of such a type.
     pub(crate) fn has_any(&self, is_such: impl Fn(FrameType) -> bool) -> bool {
         let left = &self.spans[self.next..];
@@ -434,6 +463,28 @@ impl Inbound {
     }
 }
 
+/// As [`Inbound::first`] sees them, one after the other.
+impl Batch for Inbound {
+    fn count(&self) -> usize {
+        self.remaining()
+    }
+
+    fn bytes(&self) -> usize {
+        self.payload_len()
+    }
+
+    fn lengths(&self) -> impl Iterator<Item = usize> {
+        let mut at = self.plain_at;
+        let plain = (0..self.plain).map(move |_| {
+            let len = msgi::payload_len(&self.data()[at..]);
+            at += msgi::HEADER + len;
+            len
+        });
+        let listed = self.spans[self.next..].iter();
+        plain.chain(listed.map(|span| span.len as usize))
+    }
+}
+
 #[inline]
 fn kind_of(span: &Span) -> MessageKind {
     match span.frame_type {
@@ -441,5 +492,68 @@ fn kind_of(span: &Span) -> MessageKind {
         FrameType::DATA => MessageKind::Text,
         FrameType(number) if number >= FrameType::APPLICATION => MessageKind::Application(number),
         _ => MessageKind::Binary,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Frames of these lengths, as one read brings them: plain, in a list, or as values.
+    fn frames(lengths: &[usize], form: u8) -> Inbound {
+        let (mut data, mut spans, mut owned) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, &len) in lengths.iter().enumerate() {
+            let payload = vec![index as u8; len];
+            let start = data.len() + msgi::HEADER;
+            data.extend_from_slice(b"MSGI");
+            data.extend_from_slice(&(len as u32 + 10).to_be_bytes());
+            data.extend_from_slice(&FrameType::DATA.0.to_be_bytes());
+            data.extend_from_slice(&payload);
+            spans.push(Span::data(start, len, false));
+            owned.push(Bytes::from(payload));
+        }
+        match form {
+            0 => Inbound::plain(data.into(), lengths.len(), Vec::new()),
+            1 => Inbound::new(data.into(), spans),
+            _ => Inbound::from_values(spans, owned),
+        }
+    }
+
+    fn payloads(mut inbound: Inbound) -> Vec<Vec<u8>> {
+        let messages = std::iter::from_fn(|| inbound.take_next());
+        messages
+            .map(|(_, message)| message.payload().to_vec())
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn a_batch_that_is_split_has_the_same_frames_in_the_same_order(
+            lengths in prop::collection::vec(0..20usize, 0..12),
+            taken in 0..4usize,
+            count in 0..14usize,
+            detached in any::<bool>(),
+            form in 0..3u8,
+        ) {
+            let (mut whole, mut first) = (frames(&lengths, form), frames(&lengths, form));
+            for _ in 0..taken.min(lengths.len()) {
+                whole.skip_one();
+                first.skip_one();
+            }
+            prop_assert_eq!(whole.count(), whole.lengths().count());
+            prop_assert_eq!(whole.bytes(), whole.lengths().sum::<usize>());
+            let mut rest = first.split_off(count);
+            if detached {
+                rest.detach();
+            }
+            prop_assert_eq!(first.count(), count.min(whole.count()));
+            prop_assert_eq!(first.count() + rest.count(), whole.count());
+            prop_assert_eq!(first.bytes() + rest.bytes(), whole.bytes());
+            let mut both = payloads(first);
+            both.extend(payloads(rest));
+            prop_assert_eq!(both, payloads(whole));
+        }
     }
 }

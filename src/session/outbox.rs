@@ -9,6 +9,7 @@ use super::reliable::Room;
 use super::reliable::replay::message_of;
 use crate::codec::{FrameType, Framing};
 use crate::config::{Limits, QueuePolicy};
+use crate::limits::MemoryBudget;
 use crate::message::Message;
 use crate::metrics::{Held, queue};
 
@@ -47,6 +48,10 @@ pub(crate) struct Outbox {
     closed: bool,
     /// Set when what no limit holds back is forgotten too.
     abandoned: bool,
+    /// Whether there is room for one message only, whatever the limits are.
+    tight: bool,
+    /// What the budget counts.
+    counted: usize,
     /// Senders that wait for room.
     waiting: Vec<Waker>,
 }
@@ -85,9 +90,30 @@ impl Outbox {
         queue(self.entries.len(), self.bytes)
     }
 
+    /// Bytes that it takes, with its entries.
+    #[inline]
+    pub(crate) fn memory(&self) -> usize {
+        self.bytes + self.entries.len() * size_of::<Entry>()
+    }
+
+    /// Tells the budget what it takes; says whether the budget has to be relieved, without a lock.
+    #[inline]
+    #[must_use]
+    pub(crate) fn note(&mut self, budget: &MemoryBudget) -> bool {
+        let held = self.memory();
+        budget.note(&mut self.counted, held)
+    }
+
+    /// Sets whether there is memory for one message only.
+    #[inline]
+    pub(crate) fn set_tight(&mut self, tight: bool) {
+        self.tight = tight;
+    }
+
     fn has_room(&self, len: usize, limits: &Limits) -> bool {
         self.entries.is_empty()
-            || (self.bytes + len <= limits.outbox_bytes
+            || (!self.tight
+                && self.bytes + len <= limits.outbox_bytes
                 && self.entries.len() < limits.outbox_messages)
     }
 
@@ -198,9 +224,9 @@ impl Outbox {
         mut room: Room,
     ) -> Vec<Waker> {
         while output.remaining() < most
-            && let Some(entry) = self
-                .entries
-                .pop_front_if(|entry| room.take(entry.frame_type(), entry.len()))
+            && let Some(entry) = self.entries.front()
+            && room.take(entry.frame_type(), entry.len())
+            && let Some(entry) = self.entries.pop_front()
         {
             self.bytes -= entry.len();
             match entry {

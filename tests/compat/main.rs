@@ -22,6 +22,7 @@ mod generations;
 mod lifecycle;
 mod logging;
 mod pipeline;
+mod pool;
 mod secure;
 mod sessions;
 mod udp;

@@ -7,12 +7,12 @@ use std::time::Duration;
 use network_system::websocket::WebSocketClient;
 use network_system::{
     Authentication, Client, ClientState, Credentials, ErrorCode, GroupName, Message, Purpose,
-    RequestError, ServerBuilder, Session, Transport,
+    ReconnectPolicy, Reliability, RequestError, ServerBuilder, Session, State, Transport,
 };
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 use crate::support::{
@@ -35,6 +35,9 @@ over_all! {
         joins_are_decided_in_order_and_hold_no_messages_up,
         more_joins_than_can_wait_are_refused,
         a_guard_that_panics_later_ends_that_session_only;
+    errors:
+        a_resume_is_authenticated_anew,
+        a_suspended_session_ends_when_its_identity_does;
 }
 
 /// Lets in who has a token `NAME` or `NAME for SECONDS`; `pending` waits for the gate, `panic` panics.
@@ -443,7 +446,156 @@ async fn a_guard_that_panics_later_ends_that_session_only(over: Over) {
     net.stop().await;
 }
 
+/// A hello that asks for a reliable session, and gets back `before` if that is the welcome of one.
+fn reliable_hello(token: &str, before: Option<&serde_json::Value>) -> Frame {
+    let mut hello = json!({"op": "hello", "token": token, "reliable": true});
+    if let Some(welcome) = before {
+        hello["resume"] = json!({
+            "session_id": welcome["session_id"], "resume_token": welcome["resume_token"], "received": 0,
+        });
+    }
+    Frame::new(kind::CONTROL, hello.to_string())
+}
+
+async fn a_resume_is_authenticated_anew(over: Over) {
+    let purposes: Arc<Mutex<Vec<_>>> = Arc::default();
+    let net = serve(over, |builder| {
+        let purposes = Arc::clone(&purposes);
+        builder
+            .reliable(Reliability::default())
+            .authenticate(move |credentials: Credentials| {
+                let token = credentials.token.clone().unwrap_or_default();
+                let is_upgraded = credentials.upgrade.is_some();
+                purposes
+                    .lock()
+                    .unwrap()
+                    .push((credentials.purpose, is_upgraded));
+                async move {
+                    let (name, seconds) = token.split_once(' ').unwrap();
+                    let lasts = Duration::from_secs(seconds.parse().unwrap());
+                    let granted = Authentication::new(name).expires_in(lasts);
+                    Ok(granted.data("token", token))
+                }
+            })
+    })
+    .await;
+    let mut first = net.peer().await;
+    first.send(reliable_hello("anna 60", None)).await;
+    let welcome = first.receive().await.unwrap().json();
+    let session = net.server.sessions().remove(0);
+    let until = session.expires_at().unwrap();
+    drop(first);
+    within("suspended", async {
+        while session.state() != State::Suspended {
+            session.state_changed(session.state()).await;
+        }
+    })
+    .await;
+    // Whoever else has the resume token is not let in with another identity.
+    let mut thief = net.peer().await;
+    thief.send(reliable_hello("eve 60", Some(&welcome))).await;
+    assert_eq!(thief.expect_error_and_end().await.0, -621);
+    assert_eq!(session.expires_at(), Some(until));
+    let mut second = net.peer().await;
+    second
+        .send(reliable_hello("anna 600", Some(&welcome)))
+        .await;
+    let resumed = second.receive().await.unwrap().json();
+    assert_eq!(resumed["resumed"], true, "{resumed}");
+    assert!(resumed["expires_ms"].as_u64().unwrap() > 500_000);
+    assert!(session.expires_at().unwrap() > until);
+    assert_eq!(session.data("token").as_deref(), Some("anna 600"));
+    second.control(refresh(1, "anna 6000")).await;
+    assert_eq!(second.receive().await.unwrap().json()["op"], "refreshed");
+    let is_upgraded = matches!(over, Over::Ws | Over::Wss);
+    assert_eq!(
+        *purposes.lock().unwrap(),
+        [
+            (Purpose::Open, is_upgraded),
+            (Purpose::Resume, is_upgraded),
+            (Purpose::Resume, is_upgraded),
+            (Purpose::Refresh, false),
+        ]
+    );
+    net.stop().await;
+}
+
+async fn a_suspended_session_ends_when_its_identity_does(over: Over) {
+    let gate = Arc::new(Semaphore::new(0));
+    let net = serve(over, |builder| {
+        doorkeeper(builder, &gate).reliable(Reliability::default())
+    })
+    .await;
+    let mut peer = net.peer().await;
+    peer.send(reliable_hello("anna for 0.3", None)).await;
+    let welcome = peer.receive().await.unwrap().json();
+    let session = net.server.sessions().remove(0);
+    drop(peer);
+    let reason = within("closed", session.closed()).await;
+    assert_eq!(reason.code(), Some(ErrorCode::AuthenticationFailed));
+    let mut late = net.peer().await;
+    late.send(reliable_hello("anna", Some(&welcome))).await;
+    assert_eq!(late.expect_error_and_end().await.0, -621);
+    net.stop().await;
+}
+
 // On one transport
+
+#[tokio::test]
+async fn a_refresh_whose_connection_breaks_is_not_waited_for() {
+    let gate = Arc::new(Semaphore::new(0));
+    let net = serve(Over::Tcp, |builder| {
+        doorkeeper(echo(builder), &gate).reliable(Reliability::default())
+    })
+    .await;
+    let target = net.url.strip_prefix("tcp://").unwrap().to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("tcp://{}", listener.local_addr().unwrap());
+    let cut = Arc::new(Notify::new());
+    let cuts = Arc::clone(&cut);
+    let way = tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let mut far = TcpStream::connect(&target).await.unwrap();
+            tokio::select! {
+                _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                () = cuts.notified() => {}
+            }
+        }
+    });
+    let client = Client::builder()
+        .endpoint(url)
+        .token("anna for 60")
+        .reliable(Reliability::default())
+        .reconnect(ReconnectPolicy::new().base(Duration::from_millis(1)))
+        .build()
+        .unwrap();
+    within("connected", client.connect()).await.unwrap();
+    let session = client.session().unwrap();
+    let refreshing = {
+        let client = client.clone();
+        tokio::spawn(async move { client.refresh_token("pending").await })
+    };
+    // What comes back behind the refresh shows that the server has it.
+    let mut messages = client.messages().unwrap();
+    tokio::task::yield_now().await;
+    client.send("echo").await.unwrap();
+    within("echo", messages.next()).await.unwrap();
+    cut.notify_one();
+    let error = within("given up", refreshing).await.unwrap().unwrap_err();
+    assert_eq!(error.code(), ErrorCode::ConnectionClosed);
+    // The new token is used, and judged, when the session is resumed.
+    gate.add_permits(1);
+    within("resumed", async {
+        while session.stats().resumes == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(net.server.sessions().remove(0).expires_at(), None);
+    way.abort();
+    client.stop().await;
+    net.stop().await;
+}
 
 #[tokio::test]
 async fn the_fields_of_the_upgrade_reach_the_authenticator() {

@@ -59,6 +59,8 @@ fn generate() -> String {
         crate::handlers::TESTS,
         crate::backpressure::TESTS,
         crate::limits::TESTS,
+        crate::rates::TESTS,
+        crate::memory_budget::TESTS,
         crate::hostile::TESTS,
         crate::lifecycle::TESTS,
         crate::shutdown::TESTS,

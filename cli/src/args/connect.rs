@@ -19,7 +19,8 @@ server agrees, MSGI is spoken inside of WebSocket, with requests and a token; --
 alone, which is what other servers than this one expect.
 
 With --reliable the session outlives its connection: what was on its way is sent again, once and in
-order. The server has to offer it, and keeps the session for its --resume-timeout.
+order. The server has to offer it, and keeps the session for its --resume-timeout. What it had not
+acknowledged when a session is over for good is counted and said, and the exit code is 1.
 
 Examples:
   netsys connect tcp://127.0.0.1:7600

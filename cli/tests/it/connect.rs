@@ -5,7 +5,7 @@ use std::net::TcpListener;
 
 use serde_json::Value;
 
-use crate::peer::{CONTROL, DATA, DISCONNECT, Peer};
+use crate::peer::{CONTROL, DATA, DISCONNECT, ERROR, Peer};
 use crate::program::{Running, Serving, connect, netsys, run};
 
 /// A server in the test, which does what it is told.
@@ -23,10 +23,14 @@ impl Script {
 
     /// Accepts a client and lets it in; also says its hello.
     fn welcome(&self) -> (Peer, String) {
+        self.welcome_with(r#"{"op":"welcome","session_id":"1"}"#)
+    }
+
+    fn welcome_with(&self, welcome: &str) -> (Peer, String) {
         let mut peer = Peer::accept(&self.listener);
         let (kind, hello) = peer.receive_text();
         assert_eq!(kind, CONTROL, "hello comes first");
-        peer.send(CONTROL, br#"{"op":"welcome","session_id":"1"}"#);
+        peer.send(CONTROL, welcome.as_bytes());
         (peer, hello)
     }
 }
@@ -322,4 +326,42 @@ fn a_proxy_is_asked_for_the_server_and_sees_what_is_typed() {
         stream.read_line(&mut line).unwrap();
         assert_eq!(line, "hello\n");
     }
+}
+
+#[test]
+fn a_reliable_session_carries_what_any_other_does() {
+    let server = Serving::start(&["--reliable"]);
+    let ended = connect(&server.url, &["--reliable"], b"one\ntwo\n");
+    assert_eq!(
+        (ended.code, ended.stdout.as_str()),
+        (Some(0), "one\ntwo\n"),
+        "{}",
+        ended.stderr
+    );
+
+    // A server that has none is left.
+    let server = Serving::start(&[]);
+    let ended = connect(&server.url, &["--reliable"], b"one\n");
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    assert!(ended.stderr.contains("reliable"), "{}", ended.stderr);
+}
+
+#[test]
+fn what_was_not_acknowledged_is_said() {
+    let script = Script::new();
+    let url = script.url.clone();
+    let client = std::thread::spawn(move || connect(&url, &["--reliable"], b"order 4711\n"));
+    let token = "0".repeat(32);
+    let (mut peer, hello) = script.welcome_with(&format!(
+        "{{\"op\":\"welcome\",\"session_id\":\"1\",\"reliable\":true,\"window\":1048576,\
+         \"resume_token\":\"{token}\",\"resume_ms\":30000}}"
+    ));
+    assert!(hello.contains(r#""reliable":true"#), "{hello}");
+    assert_eq!(peer.receive(), (DATA, b"order 4711".to_vec()));
+    // An end that is final.
+    peer.send(ERROR, &(-624_i32).to_be_bytes());
+    let ended = client.join().unwrap();
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let said = "1 message not acknowledged";
+    assert!(ended.stderr.contains(said), "{}", ended.stderr);
 }

@@ -53,6 +53,11 @@ pub(crate) fn run(arguments: &[&str], stdin: &[u8]) -> Output {
 /// Ends a program that does not end: who waits for it, or for a line of it, then fails instead of waiting for ever.
 struct Watchdog(#[allow(dead_code, reason = "dropping it is what is waited for")] Sender<()>);
 
+#[allow(clippy::print_stderr, reason = "for who reads why a test failed")]
+fn tell(text: &str) {
+    eprintln!("{text}");
+}
+
 /// Longer than any test needs on a machine that is busy with others.
 const NO_PROGRAM_RUNS_LONGER: Duration = Duration::from_secs(150);
 
@@ -63,7 +68,9 @@ impl Watchdog {
         std::thread::spawn(move || {
             if ended.recv_timeout(NO_PROGRAM_RUNS_LONGER) == Err(RecvTimeoutError::Timeout) {
                 let killed = Command::new("kill").args(["-KILL", &id]).status();
-                eprintln!("the program {id} did not end and was ended: {killed:?}");
+                tell(&format!(
+                    "the program {id} did not end and was ended: {killed:?}"
+                ));
             }
         });
         Watchdog(guard)

@@ -27,6 +27,9 @@ pub(crate) const MAX_INTEGER: u64 = (1 << 53) - 1;
 /// Random bytes that each side contributes to the keys of a link, in hexadecimal on the wire.
 pub(crate) type Nonce = [u8; 16];
 
+/// The longest client id, in bytes: servers keep it as long as its session, and show it.
+pub(crate) const CLIENT_ID_MAX: usize = 256;
+
 /// The longest key of a peer's that an error text repeats, in characters.
 const SHOWN_CHARS: usize = 32;
 
@@ -317,7 +320,7 @@ impl Hello {
     fn read(mut object: Object) -> Result<Hello, ControlError> {
         Ok(Hello {
             version: object.version()?,
-            client_id: object.text("client_id")?,
+            client_id: object.short_text("client_id", CLIENT_ID_MAX)?,
             token: object.text("token")?,
             nonce: object.nonce("nonce")?,
             pipeline: object.texts("pipeline")?,
@@ -523,6 +526,17 @@ impl Object {
 
     fn text(&mut self, name: &'static str) -> Result<Option<String>, ControlError> {
         self.read(name, "a string", Value::into_text)
+    }
+
+    fn short_text(
+        &mut self,
+        name: &'static str,
+        most: usize,
+    ) -> Result<Option<String>, ControlError> {
+        let expected = format_args!("a string of at most {most} bytes");
+        self.read(name, expected, |value| {
+            value.into_text().filter(|text| text.len() <= most)
+        })
     }
 
     fn text_or_empty(&mut self, name: &'static str) -> Result<String, ControlError> {

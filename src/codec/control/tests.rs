@@ -253,10 +253,17 @@ fn a_key_that_stands_twice_is_refused_however_it_is_spelled() {
 
 #[test]
 fn a_known_field_of_the_wrong_type_is_named() {
+    let long_id = &*format!("\"{}\"", "x".repeat(CLIENT_ID_MAX + 1));
     let count = "a whole number from 0 to 9007199254740991";
     let table = [
         ("hello", "version", "\"1\"", count),
-        ("hello", "client_id", "1", "a string"),
+        ("hello", "client_id", "1", "a string of at most 256 bytes"),
+        (
+            "hello",
+            "client_id",
+            long_id,
+            "a string of at most 256 bytes",
+        ),
         ("hello", "token", "[]", "a string"),
         ("hello", "nonce", "7", "32 hexadecimal digits"),
         ("hello", "nonce", "\"00\"", "32 hexadecimal digits"),

@@ -9,38 +9,8 @@ use crate::config::{SocketOptions, Timeouts};
 use crate::error::ErrorCode;
 use crate::pipeline::{Compression, Encryption, Keys, MessageLog, Pipeline};
 
-/// Whether a client keeps several connections.
-///
-/// The classic field is a `bool` that is on by default. There is no pool yet, so on cannot be obeyed; but
-/// what nobody asked for need not be refused. `config.enable_connection_pooling = true.into()` asks for it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum connection_pooling {
-    /// Nobody has said so. The classic default is on; until there is a pool, each client has one connection,
-    /// and [`get_status_report`](super::messaging_bridge::get_status_report) says so.
-    #[default]
-    by_default,
-    /// Asked for: refused with `not_supported` until there is a pool.
-    on,
-    /// Each client has one connection.
-    off,
-}
-
-impl From<bool> for connection_pooling {
-    fn from(enable: bool) -> Self {
-        match enable {
-            true => connection_pooling::on,
-            false => connection_pooling::off,
-        }
-    }
-}
-
-/// As the classic `bool`, whose default is `true`.
-impl PartialEq<bool> for connection_pooling {
-    fn eq(&self, enabled: &bool) -> bool {
-        (*self != connection_pooling::off) == *enabled
-    }
-}
+/// As many as a native pool may have.
+const CONNECTIONS_MAX: usize = 65_536;
 
 /// How a [`messaging_bridge`](super::messaging_bridge) is set up. The defaults are the classic ones.
 ///
@@ -64,10 +34,12 @@ pub struct bridge_config {
     /// Whether each message is logged, at level info, with session, direction and length, without its
     /// content. Default off.
     pub enable_message_logging: bool,
-    /// Whether a client keeps several connections. Default `true` by name; see [`connection_pooling`].
-    pub enable_connection_pooling: connection_pooling,
-    /// How many connections a client keeps at most. Default 10. Another number is refused with
-    /// `not_supported` until there is a pool, unless pooling is off; then it has no meaning.
+    /// Whether pools of clients ([`create_client_pool`](super::messaging_bridge::create_client_pool)) keep
+    /// connections for the next one who needs one. Off: each `acquire` connects, and each `release` disconnects.
+    /// Default on. A single client has one connection in either case: its messages keep their order, and the server
+    /// knows it as one session.
+    pub enable_connection_pooling: bool,
+    /// How many connections such a pool has at most, at least 1. Default 10.
     pub max_connections_per_client: usize,
     /// A client's connection is made, its opening included, within this time. Default 30 s.
     pub connection_timeout: Duration,
@@ -90,7 +62,7 @@ impl Default for bridge_config {
         bridge_config {
             enable_performance_monitoring: true,
             enable_message_logging: false,
-            enable_connection_pooling: connection_pooling::by_default,
+            enable_connection_pooling: true,
             max_connections_per_client: 10,
             connection_timeout: Duration::from_secs(30),
             message_timeout: Duration::from_secs(5),
@@ -103,18 +75,10 @@ impl Default for bridge_config {
 
 impl bridge_config {
     fn check(&self) -> VoidResult {
-        let pool = self.enable_connection_pooling;
-        if pool == connection_pooling::on {
-            let text = "there is no pool yet; each client has one connection. Set it to false";
-            let field = "enable_connection_pooling";
-            return Err(refuse(ErrorCode::NotSupported, field, text));
-        }
-        let classic = bridge_config::default().max_connections_per_client;
-        if pool != connection_pooling::off && self.max_connections_per_client != classic {
-            let text = "there is no pool yet; each client has one connection. Leave it at 10, or set \
-                        enable_connection_pooling to false";
+        if !(1..=CONNECTIONS_MAX).contains(&self.max_connections_per_client) {
+            let text = "has to be 1 to 65,536";
             let field = "max_connections_per_client";
-            return Err(refuse(ErrorCode::NotSupported, field, text));
+            return Err(refuse(ErrorCode::InvalidConfiguration, field, text));
         }
         for (field, value) in [
             ("connection_timeout", self.connection_timeout),

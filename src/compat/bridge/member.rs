@@ -29,6 +29,12 @@ impl Member {
         Member { shared, settings }
     }
 
+    /// Has the bridge know a client that was made for a pool.
+    pub(in crate::compat) fn adopt(&self, client: &Arc<messaging_client>) {
+        let made: Arc<dyn Made> = Arc::clone(client) as _;
+        self.shared.add(Arc::downgrade(&made));
+    }
+
     // Starting
 
     /// Whether a start is allowed.

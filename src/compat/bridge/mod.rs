@@ -16,7 +16,8 @@ use super::callback::{Inside, thread_pool_interface};
 use super::client::messaging_client;
 use super::config::{client_config, refuse, server_config};
 use super::container::{value_container, value_factory};
-use super::result::{VoidResult, error};
+use super::pooling::client_pool;
+use super::result::{Result, VoidResult, error};
 use super::runtime;
 use super::server::messaging_server;
 use crate::container::Format;
@@ -25,7 +26,7 @@ use crate::events;
 use crate::pipeline::Keys;
 use crate::session::shared::lock;
 
-pub use self::config::{bridge_config, connection_pooling};
+pub use self::config::bridge_config;
 pub(super) use self::member::Member;
 pub use self::metrics::performance_metrics;
 
@@ -168,6 +169,42 @@ impl messaging_bridge {
     /// The same as [`create_client`](Self::create_client) with the default configuration.
     pub fn make_messaging_client(&self, client_id: impl Into<String>) -> Arc<messaging_client> {
         self.create_client(client_id, ())
+    }
+
+    /// Makes a pool of clients of the bridge that are connected to one server, with a configuration or `()` for the
+    /// default one. It has up to [`max_connections_per_client`](bridge_config::max_connections_per_client) connections,
+    /// which are made when they are needed, and keeps them as
+    /// [`enable_connection_pooling`](bridge_config::enable_connection_pooling) says.
+    ///
+    /// ```
+    /// use network_system::compat::messaging_bridge;
+    ///
+    /// let bridge = messaging_bridge::new("main");
+    /// let server = bridge.create_server("server", ());
+    /// server.start_server(("127.0.0.1", 0))?;
+    /// let pool = bridge.create_client_pool("worker", "127.0.0.1", server.port(), ())?;
+    /// let client = pool.acquire().expect("the server is there");
+    /// client.send_message("hello")?;
+    /// pool.release(client)?;
+    /// # Ok::<(), network_system::compat::error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the threads of the network cannot be started.
+    pub fn create_client_pool(
+        &self,
+        client_id: impl Into<String>,
+        host: impl Into<String>,
+        port: u16,
+        config: impl OrDefault<client_config>,
+    ) -> Result<Arc<client_pool>> {
+        let (settings, member) = self.member();
+        let size = settings.config.max_connections_per_client;
+        let keeps = settings.config.enable_connection_pooling;
+        let config = settings.for_client(config.or_default());
+        let place = (host.into(), port);
+        let pool = client_pool::of_bridge(client_id.into(), place, config, member, size, keeps)?;
+        Ok(Arc::new(pool))
     }
 
     fn member(&self) -> (Arc<Settings>, Arc<Member>) {

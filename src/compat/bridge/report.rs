@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use super::config::{bridge_config, connection_pooling};
+use super::config::bridge_config;
 use super::shared::{Phase, Shared};
 
 /// One thing a line, each with a name before a colon.
@@ -36,11 +36,11 @@ fn write(out: &mut String, shared: &Shared, config: &bridge_config) -> fmt::Resu
     writeln!(out, "performance monitoring: {monitoring}")?;
     let logging = on_off(config.enable_message_logging);
     writeln!(out, "message logging: {logging}")?;
-    let pooling = match config.enable_connection_pooling {
-        connection_pooling::off => "off",
-        _ => "not available yet, one connection for each client",
-    };
-    writeln!(out, "connection pooling: {pooling}")?;
+    let most = config.max_connections_per_client;
+    match config.enable_connection_pooling {
+        true => writeln!(out, "connection pooling: up to {most} connections a pool")?,
+        false => writeln!(out, "connection pooling: off")?,
+    }
     let timeout = config.connection_timeout.as_millis();
     writeln!(out, "connection timeout: {timeout} ms")?;
     let timeout = config.message_timeout.as_millis();

@@ -12,7 +12,7 @@ use super::bridge::Member;
 use super::callback::{Inside, Lane, Pending, Threads, Unique};
 use super::config::{ClientConfig, client_config};
 use super::handlers::Handlers;
-use super::result::{VoidResult, error};
+use super::result::{Result, VoidResult, error};
 use super::runtime;
 use super::utils::performance_monitor;
 use tokio::task::JoinHandle;
@@ -94,16 +94,36 @@ impl<C: ClientConfig> classic_client<C> {
     /// connection, `connection_failed` also when the client is connected already,
     /// `invalid_configuration` with the field and what is valid. Nothing is left running then.
     pub fn start_client(&self, host: &str, port: u16) -> VoidResult {
-        let config = self.get_config();
+        let started = self.start(self.builder_for(host, port)?);
         let Some(member) = &self.member else {
-            return self.start(config.builder(&self.id, host, port)?);
+            return started;
         };
-        member.admit()?;
-        let builder = member.client(config.builder(&self.id, host, port)?, config.has_hello())?;
-        self.start(builder)
-            .inspect_err(|error| member.not_connected(error))?;
+        started.inspect_err(|error| member.not_connected(error))?;
         // The bridge may have stopped meanwhile, without this client.
         member.admit().inspect_err(|_| drop(self.stop_client()))
+    }
+
+    /// The same for those who can wait without blocking a thread. Who drops the future drops the client too.
+    pub(super) async fn start_beside(&self, host: &str, port: u16) -> VoidResult {
+        let client = self.prepare(self.builder_for(host, port)?)?;
+        let started = client.connect().await.map_err(error::from);
+        let Some(member) = &self.member else {
+            return started;
+        };
+        started.inspect_err(|error| member.not_connected(error))?;
+        member.admit().inspect_err(|_| drop(self.stop_beside()))
+    }
+
+    fn builder_for(&self, host: &str, port: u16) -> Result<ClientBuilder> {
+        let config = self.get_config();
+        let builder = config.builder(&self.id, host, port)?;
+        match &self.member {
+            None => Ok(builder),
+            Some(member) => {
+                member.admit()?;
+                member.client(builder, config.has_hello())
+            }
+        }
     }
 }
 
@@ -135,6 +155,12 @@ impl<C: Clone> classic_client<C> {
 
     /// Connects with what a configuration made.
     pub(super) fn start(&self, builder: ClientBuilder) -> VoidResult {
+        let client = self.prepare(builder)?;
+        Ok(runtime::wait(async move { client.connect().await })??)
+    }
+
+    /// Makes the native client of the next connection.
+    fn prepare(&self, builder: ClientBuilder) -> Result<Client> {
         let pending = Pending::new();
         let run = Unique::new();
         let threads = match &self.member {
@@ -175,7 +201,7 @@ impl<C: Clone> classic_client<C> {
             })
         };
         drop(replaced);
-        Ok(runtime::wait(async move { client.connect().await })??)
+        Ok(client)
     }
 
     /// Stops the client in order: callbacks that are running finish, what was sent leaves, the server is

@@ -291,7 +291,7 @@ fn keys_may_stand_in_any_order_and_be_missing() {
 
 #[test]
 fn what_cannot_be_read_is_an_error_with_its_place() {
-    let cases: [(&[u8], usize, &str); 22] = [
+    let cases: [(&[u8], usize, &str); 23] = [
         (b"", 0, "the input ends in the middle"),
         (b"\x01", 0, "no map"),
         (b"\x80\x00", 1, "bytes behind the end"),
@@ -365,9 +365,14 @@ fn what_cannot_be_read_is_an_error_with_its_place() {
             "the input ends in the middle",
         ),
         (
-            b"\x81\xa6values\x81\xa1x\xdd\xff\xff\xff\xff",
+            b"\x81\xa6values\x81\xa1x\xdd\x00\x00\xff\xff",
             16,
             "the input ends in the middle (\"x/0\")",
+        ),
+        (
+            b"\x81\xa6values\x81\xa1x\xdd\xff\xff\xff\xff",
+            13,
+            "too many values",
         ),
         (
             b"\x81\xa6values\x81\xa1x\x92\x01\x91\xc1",

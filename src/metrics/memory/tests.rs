@@ -121,7 +121,7 @@ fn a_session_takes_its_structures_and_its_share() {
 #[test]
 fn a_queue_that_is_dropped_gives_everything_back() {
     let memory = MonitorMemory::default();
-    let mut account = QueueAccount::new(Some(client(&memory)));
+    let mut account = QueueAccount::new(Some(client(&memory)), &MemoryBudget::new(0));
     account.note(3, 0);
     assert_eq!(memory.whole.metrics(0).active_buffers, 1);
     account.note(4, 70);

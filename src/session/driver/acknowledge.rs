@@ -41,13 +41,25 @@ impl Driver {
         }
     }
 
-    /// Keeps what a handler has collected, and puts before it what has to be sent again.
-    pub(super) fn keep_collected(&mut self, output: &mut Output, turn: &mut TurnContext<'_>) {
+    /// Keeps answers that are held back for one more turn, so that what is collected behind them finds the room that
+    /// they have left.
+    pub(super) fn keep_held(&mut self, output: &mut Output, turn: &mut TurnContext<'_>) {
+        if self.reliable.is_some() {
+            self.keep_or_stage(output, turn);
+        }
+    }
+
+    fn keep_or_stage(&mut self, output: &mut Output, turn: &mut TurnContext<'_>) {
         if self.shared.collecting() == Framing::Msgi {
             self.keep_sent(output);
         } else {
             self.stage(output, &mut turn.buffers.stages);
         }
+    }
+
+    /// Keeps what a handler has collected, and puts before it what has to be sent again.
+    pub(super) fn keep_collected(&mut self, output: &mut Output, turn: &mut TurnContext<'_>) {
+        self.keep_or_stage(output, turn);
         self.replay_some(output, turn);
     }
 
@@ -58,6 +70,14 @@ impl Driver {
             && self.shared.collecting() == Framing::Msgi
         {
             reliable.replay.keep_new(output);
+            reliable.publish();
+        }
+    }
+
+    /// Tells handles how much is not acknowledged.
+    #[inline]
+    pub(super) fn publish_unacknowledged(&self) {
+        if let Some(reliable) = &self.reliable {
             reliable.publish();
         }
     }

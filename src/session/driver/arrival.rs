@@ -21,7 +21,7 @@ use crate::session::shared::lock;
 impl Driver {
     /// Whether the link is read at all at the moment.
     pub(super) fn may_read(&self) -> bool {
-        if self.read_ended || self.link.is_none() || self.is_held_full() {
+        if self.read_ended || self.link.is_none() || self.is_held_full() || self.is_not_read() {
             return false;
         }
         match &self.phase {
@@ -41,16 +41,20 @@ impl Driver {
         if !self.may_read() || (self.shared.is_reading_paused() && !self.is_closing()) {
             return None;
         }
-        // While a handler is pending, little more is taken than may be held.
+        if self.is_paused_by_memory() {
+            self.paused_by_memory = true;
+            return None;
+        }
+        // While a handler is pending, or may have to wait, little more is taken than may be held.
         let room = if self.reliable.is_some() {
             READ_CHUNK
-        } else if self.running.is_some() || !self.backlog.is_empty() {
+        } else if self.running.is_some() || !self.backlog.is_empty() || self.meter.is_some() {
             HELD_LIMIT - self.backlog_bytes
         } else {
             READ_CHUNK
         };
         if let Some(received) = self.take_waiting().or_else(|| self.take_arrived()) {
-            return Some(self.take_in(received, room, turn, budget));
+            return Some(self.take_in(received, room, context, turn, budget));
         }
         let link = self.link.as_mut()?;
         let received = match link.poll_receive(context, turn.buffers, room) {
@@ -71,7 +75,7 @@ impl Driver {
         } else if self.liveness.mid_frame == 0 || received.frames.has_whole_message() {
             self.liveness.mid_frame = turn.now;
         }
-        Some(self.take_in(received, room, turn, budget))
+        Some(self.take_in(received, room, context, turn, budget))
     }
 
     /// Takes in what a read brought, or the rest of it.
@@ -79,6 +83,7 @@ impl Driver {
         &mut self,
         mut received: Received,
         room: usize,
+        context: &mut Context<'_>,
         turn: &mut TurnContext<'_>,
         budget: &mut usize,
     ) -> Inbound {
@@ -97,12 +102,17 @@ impl Driver {
             work = work.max(self.unstage(&mut received, room, turn));
         }
         *budget = budget.saturating_sub(work);
-        let frames = self.on_received(received, turn);
+        let frames = self.on_received(received, context, turn);
         self.count_refused();
         frames
     }
 
-    fn on_received(&mut self, received: Received, turn: &mut TurnContext<'_>) -> Inbound {
+    fn on_received(
+        &mut self,
+        received: Received,
+        context: &mut Context<'_>,
+        turn: &mut TurnContext<'_>,
+    ) -> Inbound {
         let Received {
             mut frames, then, ..
         } = received;
@@ -113,7 +123,12 @@ impl Driver {
                 // Nothing after hello is looked at until welcome is written.
                 self.hold(std::mem::take(&mut frames));
             } else if urgent {
+                let (count, bytes) = (frames.remaining(), frames.payload_len());
                 self.take_urgent(&mut frames, turn);
+                if self.meter.is_some() {
+                    let (count, bytes) = (count - frames.remaining(), bytes - frames.payload_len());
+                    self.note_control(context, count, bytes, turn.now);
+                }
             }
             if matches!(self.phase, Phase::Opening) {
                 self.on_no_welcome(&mut frames, turn);

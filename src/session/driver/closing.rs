@@ -709,7 +709,7 @@ impl Driver {
     }
 
     /// The link is let go. The session can no longer be found; whoever waits for it learns why.
-    fn end(&mut self, now: u64) {
+    pub(super) fn end(&mut self, now: u64) {
         let reason = match std::mem::replace(&mut self.phase, Phase::Ended) {
             Phase::Closing(closing) => closing.reason,
             Phase::Ended => return,

@@ -23,6 +23,10 @@ impl Driver {
         }
         // What a link receives without the session's doing is noted here only.
         self.note_memory();
+        self.check_memory();
+        if self.in_span(|driver| driver.check_identity(turn)) {
+            return turn.now;
+        }
         match &self.phase {
             Phase::Ended => return u64::MAX,
             Phase::Suspended(suspended) => {
@@ -46,7 +50,7 @@ impl Driver {
         if self.in_span(|driver| driver.check_identity(turn)) {
             return turn.now;
         }
-        if self.shared.is_reading_paused() || !self.may_read() {
+        if self.shared.is_reading_paused() || !self.may_read() || self.paused_by_memory {
             // What is not read cannot be missed. But a peer that takes nothing either is as good as dead.
             self.liveness.received = match self.blocked && !self.shared.is_reading_paused() {
                 true => self.liveness.received.max(self.written),

@@ -27,6 +27,7 @@ use crate::codec::control::{Control, Resume, Welcome};
 use crate::error::{CloseReason, ConnectError, ErrorCode};
 use crate::events::{self, shown};
 use crate::metrics::EventLevel;
+use crate::session::identity::Granted;
 use crate::session::inbound::Inbound;
 use crate::session::link::{Established, Received, Then};
 use crate::session::output::Output;
@@ -47,9 +48,7 @@ pub(crate) struct Handover {
     pub(crate) remote: Option<SocketAddr>,
     pub(crate) local: Option<SocketAddr>,
     established: Option<Arc<Established>>,
-    identity: Option<Arc<str>>,
-    /// When that expires, milliseconds of the hub's clock.
-    expires: Option<u64>,
+    granted: Granted,
     greeted: Option<Box<Greeted>>,
     wanted: Resume,
     welcome: Option<(Box<Welcome>, Bytes)>,
@@ -123,8 +122,7 @@ impl Driver {
             remote: self.shared.remote(),
             local: self.shared.local(),
             established: self.shared.established(),
-            identity: self.shared.identity(),
-            expires: self.shared.expires(),
+            granted: self.shared.granted(),
             greeted: self.greeted.take(),
             wanted,
             welcome: resuming.welcome.take(),
@@ -142,7 +140,7 @@ impl Driver {
         let id = wanted.session_id.parse().ok()?;
         let session = self.shared.hub().session(id)?;
         let is_right = session.shared.resumption()?.accepts(&wanted.resume_token)
-            && session.shared.has_identity_of(&self.shared);
+            && session.shared.has_identity_of(&self.shared.granted());
         is_right.then_some(session.shared)
     }
 
@@ -195,7 +193,7 @@ impl Driver {
             remote,
             local,
             established,
-            expires,
+            granted,
             greeted,
             wanted,
             welcome,
@@ -222,7 +220,7 @@ impl Driver {
         self.shared.set_transport(transport);
         self.shared.hub().recorder.totals.moved(before, transport);
         self.note_ends(established, remote, local);
-        self.shared.set_expires(expires);
+        self.forget_address();
         self.shared.set_framing(link.framing());
         *lock(&self.shared.extra().pipeline) = Arc::default();
         self.link = Some(link);
@@ -240,10 +238,12 @@ impl Driver {
         }));
         let (received, begun) = match (welcome, next) {
             (Some((welcome, payload)), _) => {
+                self.set_expires_in(welcome.expires_ms, turn.now);
                 let begun = self.go_on_as_client(&welcome, &payload);
                 (welcome.received.unwrap_or(0), begun)
             }
             (None, Some(token)) => {
+                self.shared.take_over(granted);
                 if let Some(reliable) = &self.reliable {
                     reliable.shared.rotate(&wanted.resume_token, token);
                 }
@@ -303,7 +303,7 @@ impl Driver {
             return Err(expired());
         };
         if !reliable.shared.accepts(&handover.wanted.resume_token)
-            || handover.identity != self.shared.identity()
+            || !self.shared.has_identity_of(&handover.granted)
         {
             return Err(expired());
         }
@@ -334,8 +334,8 @@ impl Driver {
             session_id: Some(self.shared.id().to_string()),
             heartbeat_ms: (heartbeat > 0).then_some(heartbeat),
             message_limit: Some(hub.limits.message_size as u64),
-            resumed: true,
             expires_ms: self.shared.expires_in(),
+            resumed: true,
             ..Welcome::default()
         };
         if let Some(reliable) = &self.reliable {

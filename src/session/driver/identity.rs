@@ -14,7 +14,7 @@ use super::{Driver, Phase, TurnContext, shielded};
 use crate::codec::control::{Control, Hello, Refresh};
 use crate::codec::msgi;
 use crate::codec::websocket::upgrade::request::UpgradeRequest;
-use crate::error::{ErrorCode, RequestError};
+use crate::error::{CloseReason, ErrorCode, RequestError};
 use crate::events;
 use crate::group::GroupName;
 use crate::handler::{Authentication, BoxFuture, Credentials, Guard, Purpose};
@@ -125,7 +125,11 @@ impl Driver {
 
     /// The authenticator has let the peer in.
     pub(super) fn grant(&self, granted: Authentication) -> Result<(), RequestError> {
-        let (identity, expires, data) = granted.into_parts();
+        let Authentication {
+            identity,
+            expires,
+            data,
+        } = granted;
         let clock = &self.shared.hub().clock;
         let expires = expires.map(|at| clock.millis(at));
         if expires.is_some_and(|at| at <= clock.now()) {
@@ -162,9 +166,10 @@ impl Driver {
         };
         let limited = match &self.decisions {
             Some(decisions) if decisions.refresh.is_some() => Some("another refresh is under way"),
-            Some(decisions) if decisions.refused_at > 0 => (now - decisions.refused_at
-                < REFUSED_PAUSE)
-                .then_some("the last refresh was refused a moment ago"),
+            Some(decisions) if decisions.refused_at > 0 => {
+                (now.saturating_sub(decisions.refused_at) < REFUSED_PAUSE)
+                    .then_some("the last refresh was refused a moment ago")
+            }
             _ => None,
         };
         if let Some(text) = limited {
@@ -393,6 +398,12 @@ impl Driver {
         let _ = shielded(|| drop(decisions));
     }
 
+    /// The link is gone. Whoever has asked asks again on the next one.
+    pub(super) fn forget_decisions(&mut self) {
+        self.drop_decisions();
+        self.shared.forget_refresh();
+    }
+
     fn on_panic_deciding(&mut self, now: u64) {
         self.drop_decisions();
         self.on_panic(now);
@@ -400,11 +411,20 @@ impl Driver {
 
     /// Ends the session when the identity has expired, and decisions that take too long. True when the session ends.
     pub(super) fn check_identity(&mut self, turn: &TurnContext<'_>) -> bool {
+        if self.is_closing() {
+            return false;
+        }
         let hub = Arc::clone(self.shared.hub());
         if hub.role == Role::Server && self.shared.expires().is_some_and(|at| at <= turn.now) {
             let session = self.shared.id().as_u64();
             events::identity_expired { session }.emit();
-            self.fail(ErrorCode::AuthenticationFailed, EXPIRED.into(), turn.now);
+            match self.link {
+                Some(_) => self.fail(ErrorCode::AuthenticationFailed, EXPIRED.into(), turn.now),
+                None => {
+                    let reason = CloseReason::with_code(ErrorCode::AuthenticationFailed, EXPIRED);
+                    self.end_without_link(reason, turn.now);
+                }
+            }
             self.shared.schedule();
             return true;
         }

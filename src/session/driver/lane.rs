@@ -79,6 +79,7 @@ impl Driver {
     }
 
     /// Runs what can run. Called inside [`current::enter`].
+    #[inline(always)]
     pub(super) fn run_lane(
         &mut self,
         context: &mut Context<'_>,
@@ -103,17 +104,22 @@ impl Driver {
                     }
                 }
             }
-            let inbound = match next.take() {
+            let mut is_fresh = true;
+            let mut inbound = match next.take() {
                 Some(inbound) => inbound,
-                None if !self.may_start() => break,
+                None if !self.may_start() || self.is_metered_out() => break,
                 None => match self.backlog.pop_front() {
                     Some(inbound) => {
                         self.backlog_bytes -= inbound.held_len();
+                        is_fresh = false;
                         inbound
                     }
                     None => break,
                 },
             };
+            if self.meter.is_some() && !self.admit(context, &mut inbound, is_fresh, turn) {
+                break;
+            }
             if let Some(rest) = self.start(inbound, turn) {
                 // It has to wait for a request to end.
                 self.backlog_bytes += rest.held_len();
@@ -360,6 +366,11 @@ impl Driver {
                 (FrameType::FAILURE, Message::binary(failure_payload(&error)))
             }
         };
+        self.send_answer(frame_type, id, message);
+    }
+
+    /// Sends an answer, which no policy may drop.
+    pub(super) fn send_answer(&self, frame_type: FrameType, id: u64, message: Message) {
         let mut message = Some(message);
         if current::send(&self.shared, frame_type, id, &mut message) != Direct::Taken
             && let Some(message) = message

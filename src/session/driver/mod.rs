@@ -19,6 +19,7 @@ mod goodbye;
 mod handover;
 mod identity;
 mod lane;
+mod metering;
 mod opening;
 mod resume;
 mod staging;
@@ -49,6 +50,7 @@ use super::{Session, State, current};
 use crate::codec::{FrameType, Framing};
 use crate::error::{CloseReason, ConnectError, ErrorCode};
 use crate::events::{self, shown};
+use crate::limits::Meter;
 use crate::metrics::{EventLevel, Held, Note, WorkerRecorder};
 use crate::worker::{BroadcastFrames, Delivery, Place};
 
@@ -178,6 +180,10 @@ pub(crate) struct Driver {
     opened: Option<Box<Opened>>,
     /// The hello that welcome is about, while a pipeline may be agreed on.
     greeted: Option<Box<Greeted>>,
+    /// What the session has received, when rates are limited.
+    meter: Option<Box<Meter>>,
+    /// Whether the session is not read because the process holds too much.
+    paused_by_memory: bool,
     /// The stages that messages go through, if there are any.
     staging: Option<Box<Staging>>,
     /// What is kept of a reliable session; `None` when it is an ordinary one.
@@ -214,6 +220,7 @@ impl Driver {
             shared.transport().scheme(),
             shared.remote(),
         );
+        let meter = shared.hub().rates.as_ref().map(|_| Box::default());
         Driver {
             shared,
             link: Some(link),
@@ -238,6 +245,8 @@ impl Driver {
             ping_sent: 0,
             opened,
             greeted: None,
+            meter,
+            paused_by_memory: false,
             staging: None,
             reliable: None,
             resuming: None,
@@ -347,6 +356,9 @@ impl Driver {
         if self.staging.is_some() {
             self.check_staging(turn.now);
         }
+        if self.meter.is_some() {
+            self.check_meter(context);
+        }
         let mut budget = TURN_BUDGET;
         let mut incoming = None;
         loop {
@@ -397,6 +409,9 @@ impl Driver {
         {
             self.close_local(reason, turn.now);
         }
+        if signals & signal::SHED != 0 {
+            self.on_shed(turn.now);
+        }
         if signals & signal::DRAIN != 0 {
             self.drain(turn);
         }
@@ -418,6 +433,9 @@ impl Driver {
             self.push_urgent(&mut output);
         }
         if incoming.is_some() || self.has_lane_work() {
+            if self.held_at > 0 {
+                self.keep_held(&mut output, turn);
+            }
             let before = output.remaining();
             let shared = Arc::clone(&self.shared);
             // Before welcome nothing leaves: what is sent then waits behind it.
@@ -504,6 +522,7 @@ impl Driver {
                 push_urgent(&mut self.urgent, framing, &mut output);
                 if self.staging.is_some() || self.reliable.is_some() {
                     self.stage(&mut output, &mut turn.buffers.stages);
+                    self.publish_unacknowledged();
                 }
             }
             // A link that was blocked may have to pass on what it took.

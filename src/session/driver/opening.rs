@@ -191,10 +191,11 @@ impl Driver {
         self.open(turn.now);
     }
 
-    /// A client that offers stages sends no messages before it knows which of them are used.
+    /// A client that offers stages or a reliable session sends no messages before it knows what was agreed on.
     fn refuse_early_messages(&mut self, now: u64) {
         self.read_ended = true;
-        let text = "a message was sent before welcome has said how messages are encoded";
+        let text =
+            "a message was sent before welcome has said how messages are encoded and counted";
         self.fail_protocol(ProtocolError::invalid(text), now);
     }
 
@@ -244,12 +245,14 @@ impl Driver {
         if let Some(client_id) = hello.client_id.clone().filter(|id| !id.is_empty()) {
             let _ = self.shared.extra().client_id.set(client_id);
         }
-        let purpose = match self.is_resume_wanted() {
+        let purpose = match self.is_resume() {
             true => Purpose::Resume,
             false => Purpose::Open,
         };
-        if !self.authenticate(&mut hello, purpose) && !self.wants_resume() && self.welcome(turn.now)
-        {
+        if self.authenticate(&mut hello, purpose) {
+            return;
+        }
+        if !self.wants_resume() && self.welcome(turn.now) {
             self.open(turn.now);
         }
     }

@@ -69,12 +69,6 @@ impl Driver {
         Ok(())
     }
 
-    /// Whether the peer wants a session back.
-    pub(super) fn is_resume_wanted(&self) -> bool {
-        let resuming = self.resuming.as_ref();
-        resuming.is_some_and(|resuming| resuming.wanted.is_some())
-    }
-
     /// Whether the peer wants a session back. The link is handed over then, as soon as that can be.
     pub(super) fn wants_resume(&mut self) -> bool {
         match &mut self.resuming {
@@ -84,6 +78,12 @@ impl Driver {
             }
             _ => false,
         }
+    }
+
+    /// Whether the peer asks for a session that it has had.
+    pub(super) fn is_resume(&self) -> bool {
+        let resuming = self.resuming.as_ref();
+        resuming.is_some_and(|resuming| resuming.wanted.is_some())
     }
 
     pub(super) fn is_handing_over(&self) -> bool {
@@ -245,6 +245,7 @@ impl Driver {
         self.congested = false;
         self.liveness.mid_frame = 0;
         self.shared.forget_control();
+        self.forget_decisions();
         if let Some(reliable) = &mut self.reliable {
             reliable.replaying = None;
             reliable.acknowledge_again();

@@ -224,6 +224,7 @@ impl Driver {
                 output.place(framing, frame);
             }
             output.recycle_values(frames);
+            output.set_staged();
             return;
         };
         let most = self.shared.message_limit() + OVERHEAD_MAX + SALT;
@@ -282,6 +283,7 @@ impl Driver {
             }
         }
         output.recycle_values(frames);
+        output.set_staged();
         staging.pipeline.flush_stats();
         scratch.shrink();
         for (frame_type, id, failure) in refused {
@@ -436,10 +438,11 @@ impl Driver {
         }
     }
 
-    /// Whether a peer has sent messages before the welcome that says how to read them.
+    /// Whether a peer has sent messages before the welcome that says how to read and count them.
     pub(super) fn has_early_messages(&self, frames: &Inbound) -> bool {
         let is_agreed = self.staging.as_ref().is_some_and(|known| known.is_agreed);
-        is_agreed && frames.has_any(is_staged)
+        (is_agreed && frames.has_any(is_staged))
+            || (self.reliable.is_some() && frames.has_any(is_application))
     }
 
     /// Sends frames that were held, and that nothing was agreed about, past the stages that look on.

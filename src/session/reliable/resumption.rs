@@ -199,11 +199,11 @@ mod tests {
 
     #[test]
     fn a_token_is_good_until_the_client_is_known_to_have_the_next() {
-        let first = ResumeToken::random().unwrap();
+        let first = ResumeToken::random().expect("random numbers");
         let keys = Resumption::with_token(first);
         assert!(keys.accepts(&first.to_text()));
         assert!(!keys.accepts("") && !keys.accepts(&first.to_text()[..31]));
-        let second = ResumeToken::random().unwrap();
+        let second = ResumeToken::random().expect("random numbers");
         keys.rotate(&first.to_text(), second);
         assert!(keys.accepts(&first.to_text()), "welcome may have been lost");
         assert!(keys.accepts(&second.to_text()));
@@ -212,7 +212,7 @@ mod tests {
         // Resumed again and again with the previous one, as when no welcome arrives.
         let mut last = second;
         for _ in 0..3 {
-            last = ResumeToken::random().unwrap();
+            last = ResumeToken::random().expect("random numbers");
             keys.rotate(&second.to_text(), last);
             assert!(keys.accepts(&second.to_text()) && keys.accepts(&last.to_text()));
         }
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn no_token_is_shown() {
-        let token = ResumeToken::random().unwrap();
+        let token = ResumeToken::random().expect("random numbers");
         let shown = format!("{:?}", Resumption::with_token(token));
         assert!(!shown.contains(&token.to_text()));
         let ticket = Ticket {

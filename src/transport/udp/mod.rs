@@ -6,13 +6,11 @@
 //! - [`socket`]: the system's side: batches, offloads, groups.
 //! - [`peer`]: what waits for a session, and what its peer may be sent.
 //! - [`link`]: a peer, or a client's server, as the session core sees it.
-//! - [`admission`]: which unknown addresses may begin a session.
 //!
 //! An address proves nothing: whoever sends can write down any. So little is kept of an unknown one, nothing
 //! is answered that is not a message of a session, and until something has come from an address after
 //! something was sent there, no more goes there than came.
 
-mod admission;
 mod link;
 mod peer;
 mod socket;
@@ -30,7 +28,6 @@ use std::task::{Context, Poll, Waker};
 use tokio::time::Instant;
 use tracing::field::display;
 
-use self::admission::Admission;
 use self::link::UdpLink;
 pub(crate) use self::peer::Counters;
 use self::peer::{Arrivals, Fate, Opening, Peer, Queue, count};
@@ -40,6 +37,7 @@ use crate::codec::Framing;
 use crate::config::UdpOptions;
 use crate::endpoint::CodecKind;
 use crate::events::{self, shown};
+use crate::limits::Admission;
 use crate::session::Transport;
 use crate::session::link::Link;
 use crate::session::shared::{PeerInfo, lock};

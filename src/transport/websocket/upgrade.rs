@@ -265,6 +265,7 @@ impl Upgrading {
         }
         let status = match code {
             ErrorCode::ConnectionTimeout => 408,
+            ErrorCode::RateLimited => 429,
             _ => 503,
         };
         Bytes::from(response_refuse(status, text, &[]))

@@ -166,6 +166,7 @@ async fn upgrade(url: &str) -> io::Result<Wire> {
                 401 => ErrorCode::AuthenticationFailed,
                 403 => ErrorCode::AccessDenied,
                 408 => ErrorCode::ConnectionTimeout,
+                429 => ErrorCode::RateLimited,
                 503 => ErrorCode::TooManyConnections,
                 other => panic!("refused with {other}: {body}"),
             };

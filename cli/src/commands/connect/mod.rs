@@ -12,6 +12,7 @@ mod talk;
 
 use std::convert::Infallible;
 use std::io::{self, IsTerminal};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -64,8 +65,10 @@ pub(crate) fn run(args: ConnectArgs, output: Output) -> Result<ExitStatus, Failu
     };
     let arrived = Arc::new(Notify::new());
     let refused = Arc::new(OnceLock::new());
+    let unacknowledged = Arc::new(AtomicBool::new(false));
     let receiver = Receiver {
         refused: Arc::clone(&refused),
+        unacknowledged: Arc::clone(&unacknowledged),
         printer: printer.clone(),
         talk,
         url: args.url.to_string(),
@@ -96,6 +99,9 @@ pub(crate) fn run(args: ConnectArgs, output: Output) -> Result<ExitStatus, Failu
     drop(runtime);
     let written = writer.join().unwrap_or(Ok(()));
     match (status, written) {
+        (Ok(ExitStatus::Done), Ok(())) if unacknowledged.load(Ordering::Relaxed) => {
+            Ok(ExitStatus::Failed)
+        }
         (Ok(status), Ok(())) => match refused.get() {
             // Whether it was dropped, or came while the connection was being closed.
             Some(text) if status == ExitStatus::Done => Err(Failure::new(

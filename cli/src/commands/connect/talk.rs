@@ -1,5 +1,6 @@
 //! What the server says, and what is said about the connection.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use network_system::{
@@ -91,6 +92,8 @@ pub(super) struct Receiver {
     pub(super) arrived: Arc<Notify>,
     /// Why a message did not get through the pipeline, for the first that did not.
     pub(super) refused: Arc<OnceLock<String>>,
+    /// Whether a reliable session has ended without having acknowledged all.
+    pub(super) unacknowledged: Arc<AtomicBool>,
 }
 
 impl Handler for Receiver {
@@ -113,7 +116,15 @@ impl Handler for Receiver {
         }
     }
 
-    async fn on_disconnect(&self, _: &Session, reason: &CloseReason) {
+    async fn on_disconnect(&self, session: &Session, reason: &CloseReason) {
+        let count = session.take_unacknowledged().len();
+        if count > 0 {
+            self.unacknowledged.store(true, Ordering::Relaxed);
+            let s = if count == 1 { "" } else { "s" };
+            let text = format!("{count} message{s} not acknowledged, handled or not: {reason}");
+            let code = reason.code().unwrap_or(ErrorCode::ConnectionClosed);
+            self.talk.refused(code, &text);
+        }
         if reason.closed_by() != ClosedBy::Local && !reason.is_orderly() {
             self.talk
                 .note("disconnected", &format!("disconnected: {reason}"));

@@ -39,12 +39,13 @@ impl Progress {
             format!(" ({:.1} allocated)", mib(bytes))
         });
         let line = format!(
-            "{:>5} s of {} s: {:.1} MiB{allocated}, {} sessions, {} descriptors, {} tasks, {:.1} MiB queued, \
+            "{:>5} s of {} s: {:.1} MiB{allocated}, {} sessions ({} suspended), {} descriptors, {} tasks, {:.1} MiB queued, \
              {} connections, {} messages; clients {:.1} MiB, {} tasks; {}",
             self.begun.elapsed().as_secs(),
             self.duration.as_secs(),
             mib(process.resident_bytes),
             sample.sessions,
+            sample.suspended,
             process.descriptors,
             process.tasks,
             mib(sample.queued_bytes),

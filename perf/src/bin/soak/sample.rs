@@ -21,6 +21,11 @@ pub(crate) struct Process {
 pub(crate) struct Sample {
     pub(crate) process: Process,
     pub(crate) sessions: u64,
+    /// Those of them that have no connection.
+    pub(crate) suspended: u64,
+    /// How often one has got another connection, and how many were given up.
+    pub(crate) resumed: u64,
+    pub(crate) expired: u64,
     pub(crate) groups: u64,
     /// Bytes that wait in outboxes.
     pub(crate) queued_bytes: u64,
@@ -78,6 +83,9 @@ impl Sample {
         json!({
             "process": self.process.to_json(),
             "sessions": self.sessions,
+            "suspended": self.suspended,
+            "resumed": self.resumed,
+            "expired": self.expired,
             "groups": self.groups,
             "queued_bytes": self.queued_bytes,
             "session_buffer_bytes": self.session_buffer_bytes,
@@ -92,6 +100,9 @@ impl Sample {
         Some(Sample {
             process: Process::from_json(&value["process"])?,
             sessions: value["sessions"].as_u64()?,
+            suspended: value["suspended"].as_u64()?,
+            resumed: value["resumed"].as_u64()?,
+            expired: value["expired"].as_u64()?,
             groups: value["groups"].as_u64()?,
             queued_bytes: value["queued_bytes"].as_u64()?,
             session_buffer_bytes: value["session_buffer_bytes"].as_u64()?,
@@ -125,6 +136,9 @@ mod tests {
                 tasks: 5,
             },
             sessions: 6,
+            suspended: 14,
+            resumed: 15,
+            expired: 16,
             groups: 7,
             queued_bytes: 8,
             session_buffer_bytes: 9,

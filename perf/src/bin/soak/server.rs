@@ -105,6 +105,9 @@ fn sample(server: &Server, monitor: &PerformanceMonitor) -> Sample {
     Sample {
         process: Process::own(memory.allocated_bytes),
         sessions: server.session_count() as u64,
+        suspended: stats.suspended as u64,
+        resumed: stats.resumed,
+        expired: stats.expired,
         groups: server.groups().len() as u64,
         queued_bytes: memory.queued_bytes,
         session_buffer_bytes: memory.session_buffer_bytes,

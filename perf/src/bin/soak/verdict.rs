@@ -13,6 +13,9 @@ use crate::sample::{Process, Sample};
 /// What a figure may grow by in all before its slope counts: less is noise of allocators.
 const GROWTH_KIB: f64 = 2_048.0;
 
+/// Over a shorter time memory grows because everything is used for the first time.
+const LEAST_MINUTES: f64 = 1.0;
+
 /// The most points between which slopes are counted.
 const POINTS: usize = 600;
 
@@ -66,7 +69,8 @@ impl Trend {
     }
 
     fn is_leak(self, thresholds: &Thresholds) -> bool {
-        self.kib_per_minute > thresholds.memory_kib_per_minute
+        self.minutes >= LEAST_MINUTES
+            && self.kib_per_minute > thresholds.memory_kib_per_minute
             && self.kib_per_minute * self.minutes > GROWTH_KIB
     }
 }
@@ -142,6 +146,7 @@ impl Evidence {
             ("server, descriptors", base.descriptors, after.descriptors),
             ("server, tasks", base.tasks, after.tasks),
             ("server, sessions", self.base.sessions, self.after.sessions),
+            ("server, suspended sessions", 0, self.after.suspended),
             ("server, groups", self.base.groups, self.after.groups),
             ("server, queued bytes", 0, self.after.queued_bytes),
             (
@@ -206,6 +211,9 @@ pub(crate) fn judge(evidence: &Evidence, thresholds: &Thresholds) -> Vec<String>
         })
         .collect();
     faults.extend(evidence.leftovers());
+    if evidence.after.resumed == 0 {
+        faults.push("no session was resumed".to_owned());
+    }
     let counts = &evidence.counts;
     match counts.faults.load(Relaxed) {
         0 => {}
@@ -216,7 +224,7 @@ pub(crate) fn judge(evidence: &Evidence, thresholds: &Thresholds) -> Vec<String>
     }
     // A load that does nothing proves nothing. Nothing may be lost, and a short run may end no slow reader.
     for (name, count) in counts.parts() {
-        if count == 0 && !matches!(name, "lost by cuts" | "slow readers ended") {
+        if count == 0 && !matches!(name, "lost with sessions" | "slow readers ended") {
             faults.push(format!("the load has no {name}"));
         }
     }
@@ -235,6 +243,14 @@ pub(crate) fn to_text(evidence: &Evidence, faults: &[String], seed: u64) -> Stri
     for (name, count) in evidence.counts.parts() {
         let _ = writeln!(text, "{name:<20} {count}");
     }
+    let Sample {
+        resumed, expired, ..
+    } = evidence.after;
+    let _ = writeln!(
+        text,
+        "{:<20} {resumed}, {expired} given up",
+        "sessions resumed"
+    );
     let (after, base) = (&evidence.after.process, &evidence.base.process);
     let kib = |bytes: u64| bytes / 1024;
     for (name, trend) in evidence.trends() {
@@ -355,6 +371,8 @@ mod tests {
         let long = points(36_000, |at| 50e6 + at as f64 * 1_048_576.0 / 60.0);
         let trend = Trend::of(&long).expect("a trend");
         assert!((trend.kib_per_minute - 1_024.0).abs() < 1.0, "{trend:?}");
+        let short = points(50, |at| 50e6 + at as f64 * 1e6);
+        assert!(!Trend::of(&short).expect("a trend").is_leak(&THRESHOLDS));
         assert_eq!(Trend::of(&[]), None);
         assert_eq!(Trend::of(&[(0.0, 1.0)]), None);
     }
@@ -374,13 +392,14 @@ mod tests {
             count.store(1, Relaxed);
         }
         let (base, process) = (Sample::default(), Process::default());
+        let after = Sample { resumed: 1, ..base };
         Evidence {
             warm_up: 1.0,
             base,
             own_base: process,
             samples: (0..10).map(|at| (at.into(), base)).collect(),
             own_samples: (0..10).map(|at| (at.into(), process)).collect(),
-            after: base,
+            after,
             own_after: process,
             counts: Arc::new(counts),
             stopped: Stopped::default(),
@@ -405,6 +424,8 @@ mod tests {
         judged(|it| it.own_after.tasks = 5, "clients, tasks");
         judged(|it| it.stopped.process.tasks = 1, "when stopped");
         judged(|it| it.counts.fault("wrong".to_owned()), "wrong");
+        judged(|it| it.after.suspended = 1, "suspended");
+        judged(|it| it.after.resumed = 0, "resumed");
         judged(|it| it.counts.cuts.store(0, Relaxed), "no cuts");
     }
 }

@@ -86,6 +86,11 @@ impl Replay {
         if run.is_empty() {
             return;
         }
+        if let Some(frames) = output.unrecorded_plain() {
+            self.keep_run(run, frames.into());
+            drop(large);
+            return output.set_recorded();
+        }
         let mut large = large.peekable();
         let (mut from, mut at, mut frames) = (0, 0, 0);
         while let Some((frame_type, len)) = head(&run[at..]) {

@@ -45,7 +45,7 @@ pub(crate) struct Counts {
     pub(crate) received: AtomicU64,
     pub(crate) slow_readers_ended: AtomicU64,
     pub(crate) cuts: AtomicU64,
-    /// Messages that a cut connection has cost.
+    /// Messages that were lost with their session, because it was away for too long.
     pub(crate) gaps: AtomicU64,
     pub(crate) bad_peers: AtomicU64,
     pub(crate) joins: AtomicU64,
@@ -81,7 +81,7 @@ impl Counts {
             ("received", self.received.load(Relaxed)),
             ("slow readers ended", self.slow_readers_ended.load(Relaxed)),
             ("cuts", self.cuts.load(Relaxed)),
-            ("lost by cuts", self.gaps.load(Relaxed)),
+            ("lost with sessions", self.gaps.load(Relaxed)),
             ("bad peers", self.bad_peers.load(Relaxed)),
             ("joins", self.joins.load(Relaxed)),
         ]

@@ -15,7 +15,7 @@ use crate::random::Random;
 
 /// Messages on their way at a time.
 const WINDOW: u64 = 16;
-/// What has not come back within this time is lost.
+/// What has not come back within this time was lost with its session.
 const PATIENCE: Duration = Duration::from_secs(8);
 
 pub(super) async fn run(world: Arc<World>, mut random: Random) {
@@ -65,6 +65,7 @@ pub(super) async fn run(world: Arc<World>, mut random: Random) {
 
 async fn talk(world: &World, client: &Client, messages: &mut MessageStream, random: &mut Random) {
     let (mut sent, mut expected) = (0, 0);
+    let mut known = client.session().map(|session| session.id());
     for _ in 0..random.within(50, 2_000) {
         if !world.is_on() || client.state().is_ended() {
             return;
@@ -77,24 +78,31 @@ async fn talk(world: &World, client: &Client, messages: &mut MessageStream, rand
             sent += 1;
         }
         let next = tokio::time::timeout(PATIENCE, messages.next()).await;
-        let number = match next {
+        let number = match &next {
             Ok(Some(message)) => number_of(message.payload()),
             Ok(None) => return,
-            // All of them are lost.
             Err(_) => Some(sent),
         };
+        // Only the end of a session loses something.
+        let now = client.session().map(|session| session.id());
+        let is_another = std::mem::replace(&mut known, now) != now;
         match number {
-            Some(number) if (expected..=sent).contains(&number) => {
+            Some(number) if number == expected => {}
+            Some(number) if (expected..=sent).contains(&number) && is_another => {
                 world.counts.gaps.fetch_add(number - expected, Relaxed);
-                world.counts.echoes.fetch_add(1, Relaxed);
-                expected = (number + 1).min(sent);
+            }
+            Some(_) if next.is_err() && world.is_on() => {
+                let text = format!("resume, nothing within {PATIENCE:?}: {:?}", client.state());
+                return world.counts.fault(text);
             }
             Some(number) => {
-                let text = format!("resume, message {number} again or unsent, {expected} expected");
+                let text = format!("resume, message {number} of {sent}, {expected} expected");
                 return world.counts.fault(text);
             }
             None => return world.counts.fault("resume, another message".to_owned()),
         }
+        world.counts.echoes.fetch_add(1, Relaxed);
+        expected = number.map_or(sent, |number| (number + 1).min(sent));
         world.rest(random.within(0, 10)).await;
     }
 }

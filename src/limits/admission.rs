@@ -1,62 +1,36 @@
-//! Which unknown addresses may open a session, decided before anything is kept of them.
+//! Which addresses may open a session, decided before anything is kept of them.
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::address::network;
+use super::gcra::Pace;
 
 /// Cells of the table of addresses. Addresses that share one share its rate; which do, nobody outside can
 /// know.
 const CELLS: usize = 4_096;
 
-const SECOND: u64 = 1_000_000_000;
-
-/// A rate as the generic cell rate algorithm has it: one number says how far what was let in is ahead of
-/// time. Up to one second's worth may come at once.
-#[derive(Clone, Copy, Debug)]
-struct Rate {
-    /// Nanoseconds that each one takes; 0 for no limit.
-    interval: u64,
-}
-
-impl Rate {
-    fn per_second(count: u32) -> Self {
-        let interval = match count {
-            0 => 0,
-            count => (SECOND / u64::from(count)).max(1),
-        };
-        Rate { interval }
-    }
-
-    /// Whether one more is let in at `now`; `ahead` is until when what was let in before lasts.
-    fn takes(self, ahead: &mut u64, now: u64) -> bool {
-        if self.interval == 0 {
-            return true;
-        }
-        let from = now.max(*ahead);
-        if from + self.interval - now > SECOND.max(self.interval) {
-            return false;
-        }
-        *ahead = from + self.interval;
-        true
-    }
-}
+/// In which time as many may come at once as come in it otherwise.
+const BURST: Duration = Duration::from_secs(1);
 
 /// Limits how often sessions begin: in all, and for each address. Its memory does not depend on how many
 /// addresses there are.
 #[derive(Debug)]
-pub(super) struct Admission {
-    each: Rate,
-    all: Rate,
+pub(crate) struct Admission {
+    each: Option<Pace>,
+    all: Option<Pace>,
     hasher: RandomState,
     cells: Vec<u64>,
     total: u64,
 }
 
 impl Admission {
-    /// So many new sessions a second in all, and for each address; 0 for no limit.
-    pub(super) fn new(all: u32, each: u32) -> Self {
+    /// So many new sessions a second in all, and for each address; 0 for no limit. As many may come at once.
+    pub(crate) fn new(all: u32, each: u32) -> Self {
         Admission {
-            each: Rate::per_second(each),
-            all: Rate::per_second(all),
+            each: Pace::new(each.into(), BURST),
+            all: Pace::new(all.into(), BURST),
             hasher: RandomState::new(),
             cells: if each == 0 {
                 Vec::new()
@@ -68,31 +42,34 @@ impl Admission {
     }
 
     /// Whether a session from `ip` may begin `now`, in nanoseconds.
-    pub(super) fn admits(&mut self, ip: IpAddr, now: u64) -> bool {
+    pub(crate) fn admits(&mut self, ip: IpAddr, now: u64) -> bool {
         if !self.cells.is_empty() {
             let cell = self.hasher.hash_one(network(ip)) as usize % CELLS;
             // First, so that one address that asks too often takes nothing from the others.
-            if !self.each.takes(&mut self.cells[cell], now) {
+            if !takes(self.each, &mut self.cells[cell], now) {
                 return false;
             }
         }
-        self.all.takes(&mut self.total, now)
+        takes(self.all, &mut self.total, now)
     }
 }
 
-/// What counts as one address: whoever has one of IPv6 has its /64 network.
-fn network(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
-        ip => ip,
+/// Whether one more is let in at `now`; `ahead` is until when what was let in before lasts.
+fn takes(pace: Option<Pace>, ahead: &mut u64, now: u64) -> bool {
+    let Some(pace) = pace else { return true };
+    let let_in = pace.room(*ahead, now) > 0;
+    if let_in {
+        *ahead = pace.after(*ahead, 1, now);
     }
+    let_in
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     use super::*;
+    use crate::limits::gcra::SECOND;
 
     fn v4(last: u32) -> IpAddr {
         Ipv4Addr::from_bits(0x7f00_0000 + last).into()
