@@ -309,3 +309,39 @@ fn a_break_at_any_byte_loses_nothing_of_a_reliable_session() {
 fn a_break_at_any_byte_loses_nothing_of_a_reliable_session_over_websocket() {
     cut_everywhere("ws://10.0.0.1:1", true);
 }
+
+#[test]
+fn a_break_at_any_byte_of_the_resumption_loses_nothing_either() {
+    let began = std::time::Instant::now();
+    for url in ["tcp://10.0.0.1:1", "ws://10.0.0.1:1"] {
+        // In the middle, where the other side has taken some of what is not acknowledged.
+        let first = Cut {
+            connection: 0,
+            side: 0,
+            at: 1_500,
+            how: Break::Reset,
+        };
+        let all: Vec<Vec<Cut>> = (0..=OPENING)
+            .flat_map(|at| [(at, 0), (at, 1)])
+            .map(|(at, side)| {
+                let how = BREAKS[at as usize % BREAKS.len()];
+                let connection = 1;
+                vec![
+                    first,
+                    Cut {
+                        connection,
+                        side,
+                        at,
+                        how,
+                    },
+                ]
+            })
+            .collect();
+        play_all(url, true, &all);
+        eprintln!(
+            "{url}: {} cuts of the resumption, {:.1} s",
+            all.len(),
+            began.elapsed().as_secs_f64()
+        );
+    }
+}
