@@ -3,6 +3,11 @@
 //! `SIMULATION_SEED=7 cargo test --test simulation` plays one seed, `SIMULATION_TRACE=1` with all that happens in it,
 //! `SIMULATION_SEEDS=10000` plays so many.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "what is not there is a failure, and a seed that fails says how to play it again"
+)]
 #![allow(unreachable_pub, reason = "a test binary is nobody's interface")]
 
 mod flow;

@@ -369,11 +369,7 @@ fn what_cannot_be_read_is_an_error_with_its_place() {
             16,
             "the input ends in the middle (\"x/0\")",
         ),
-        (
-            b"\x81\xa6values\xdf\xff\xff\xff\xff",
-            13,
-            "too many values",
-        ),
+        (b"\x81\xa6values\xdf\xff\xff\xff\xff", 13, "too many values"),
         (
             b"\x81\xa6values\x81\xa1x\x92\x01\x91\xc1",
             14,
