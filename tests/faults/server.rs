@@ -49,7 +49,6 @@ impl ServerProcess {
             .args([
                 "--exact",
                 "server::server_process",
-                "--ignored",
                 "--nocapture",
             ])
             .env(LISTEN, listen)
@@ -146,9 +145,8 @@ impl Drop for Log {
     }
 }
 
-/// The process of [`ServerProcess`], and nothing to be run by itself.
+/// The process of [`ServerProcess`]. Nothing happens when it is run by itself.
 #[test]
-#[ignore = "other tests start it"]
 fn server_process() {
     let Ok(listen) = std::env::var(LISTEN) else {
         return;
