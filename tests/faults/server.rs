@@ -46,11 +46,7 @@ impl ServerProcess {
                 &descriptors.to_string(),
             ])
             .arg(program)
-            .args([
-                "--exact",
-                "server::server_process",
-                "--nocapture",
-            ])
+            .args(["--exact", "server::server_process", "--nocapture"])
             .env(LISTEN, listen)
             .env(LOG, log)
             .stdin(Stdio::piped())
