@@ -27,7 +27,7 @@ NUMBERS = ('id', 'connected_seconds', 'idle_seconds', 'messages_received', 'mess
            'dropped', 'queued_messages', 'queued_bytes', 'buffer_bytes', 'round_trip_us', 'groups')
 TEXTS = ('client_id', 'identity', 'transport', 'remote')
 HOSTILE = ['<img src=x onerror="window.harmed=1">', '<script>window.harmed=2</script>', 'user\u202egnp.exe', '\u0000\u001b[31mred\u0007',
-           'x' * 65536, '"><svg/onload=window.harmed=3>', '\ud83d\ude00' * 100, 'a\u0300' * 400, '&lt;b&gt;', "javascript:window.harmed=4",
+           'x' * 65536, '"><svg/onload=window.harmed=3>', '\U0001f600' * 64, 'a\u0300' * 400, '&lt;b&gt;', "javascript:window.harmed=4",
            '\u034f' * 40, '\u3164\u2800', 'tag\U000e0041', '   ']
 COLUMNS = ('at', 'messages_received', 'messages_sent', 'bytes_received', 'bytes_sent', 'connections', 'opened', 'closed', 'errors', 'dropped',
            'lost', 'queued_bytes', 'buffer_bytes', 'resident_bytes', 'handler_p50_us', 'handler_p95_us', 'handler_p99_us', 'handler_max_us',

@@ -71,8 +71,8 @@ class Mock:
 class Netsys:
     """The program, with real sessions."""
 
-    # What the library takes as a client's name.
-    hostile = [name for name in mock.HOSTILE if len(name) <= 200]
+    # What the library takes as a client's name: at most 256 bytes.
+    hostile = [name for name in mock.HOSTILE if len(name.encode()) <= 256]
     program = None
 
     def __init__(self, sessions=0, token=None, guarded=False, hostile=()):
