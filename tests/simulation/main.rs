@@ -3,7 +3,13 @@
 //! `SIMULATION_SEED=7 cargo test --test simulation` plays one seed, `SIMULATION_TRACE=1` with all that happens in it,
 //! `SIMULATION_SEEDS=10000` plays so many.
 
-#![allow(unreachable_pub, reason = "a test binary is nobody's interface")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test that cannot go on fails, and a seed that does says how it is played again"
+)]
+#![allow(missing_docs, reason = "a test's name is its documentation")]
+#![allow(unreachable_pub, reason = "nothing is public in a test binary")]
 
 mod flow;
 mod network;
