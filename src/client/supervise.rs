@@ -245,6 +245,11 @@ impl Supervisor {
                 Some((group, answer))
             })
             .collect();
+        if let Some(resumption) = session.shared.resumption()
+            && inner.reconnect.is_enabled()
+        {
+            resumption.set_next();
+        }
         inner.offline.attach(session);
         inner.set_state(ClientState::Connected);
         rejoins
@@ -626,6 +631,9 @@ impl Supervisor {
             }
         }
         if let Some(session) = &session {
+            if let Some(resumption) = session.shared.resumption() {
+                resumption.forget_next();
+            }
             inner.offline.detach(session);
             if let Some(reason) = session.close_reason() {
                 *lock(&inner.reason) = Some(reason);

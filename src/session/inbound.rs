@@ -376,6 +376,8 @@ impl Inbound {
             rest.plain_at = at;
             rest.plain = self.plain.saturating_sub(count);
             self.plain -= rest.plain;
+            // Plain frames reach to the end of their buffer.
+            self.message = Message::binary(self.data().slice(..at));
         }
         // Frames that are plain come before all others, and mostly there are no others.
         let listed = self.next + count.saturating_sub(self.plain);

@@ -225,7 +225,8 @@ async fn a_thousand_clients_lose_nothing_when_their_server_is_restarted_in_order
             "client {index}: {missing:?}, {unknown:?}"
         );
     }
-    assert!(back.within < Duration::from_secs(5), "{back:?}");
+    // Within 5 s where nothing else runs, which the line above says; here others may have the cores.
+    assert!(back.within < PATIENCE / 2, "{back:?}");
     // Each once, and nobody in vain. They come back over the time for which they were asked.
     assert!(
         back.attempts <= 3 * count as u64 && back.peak <= 2 * count as u64,

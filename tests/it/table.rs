@@ -67,6 +67,7 @@ fn generate() -> String {
         crate::codecs::TESTS,
         crate::memory::TESTS,
         crate::metrics::TESTS,
+        crate::reliable::TESTS,
     ];
     for (module, test, capability) in lists.into_iter().flatten() {
         let module = module.rsplit("::").next().expect("a module");

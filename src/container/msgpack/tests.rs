@@ -324,7 +324,7 @@ fn what_cannot_be_read_is_an_error_with_its_place() {
         ),
         (b"\x81\xa6values\x01", 8, "values that are no map"),
         (
-            b"\x81\xa6values\xdf\xff\xff\xff\xff",
+            b"\x81\xa6values\xdf\x00\x00\xff\xff",
             13,
             "the input ends in the middle",
         ),
@@ -369,11 +369,7 @@ fn what_cannot_be_read_is_an_error_with_its_place() {
             16,
             "the input ends in the middle (\"x/0\")",
         ),
-        (
-            b"\x81\xa6values\x81\xa1x\xdd\xff\xff\xff\xff",
-            13,
-            "too many values",
-        ),
+        (b"\x81\xa6values\xdf\xff\xff\xff\xff", 13, "too many values"),
         (
             b"\x81\xa6values\x81\xa1x\x92\x01\x91\xc1",
             14,

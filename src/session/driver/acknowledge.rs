@@ -13,7 +13,6 @@ use crate::session::inbound::Inbound;
 use crate::session::output::{Frame, Output};
 use crate::session::reliable::replay::Kept;
 use crate::session::reliable::{Room, is_application};
-use crate::session::shared::Shared;
 
 /// Bytes of kept frames that are encoded for a new link at a time.
 const REPLAY_CHUNK: usize = 256 * 1024;
@@ -144,7 +143,7 @@ impl Driver {
             return;
         };
         if let Some(received) = reliable.ack(handled, turn.now) {
-            push_ack_frame(&self.shared, output, received);
+            push_ack_frame(self.shared.collecting(), output, received);
         } else if let Some(due) = reliable.next_ack(handled, turn.now) {
             turn.ack_due = due;
         }
@@ -157,7 +156,8 @@ impl Driver {
             && reliable.has_unacknowledged_arrivals(handled)
         {
             let received = reliable.acknowledge(handled);
-            push_ack_frame(&self.shared, output, received);
+            // It leaves with the last word, behind which nothing goes through stages any more.
+            push_ack_frame(self.shared.framing(), output, received);
         }
     }
 
@@ -190,9 +190,9 @@ impl Driver {
     }
 }
 
-fn push_ack_frame(shared: &Shared, output: &mut Output, received: u64) {
+fn push_ack_frame(framing: Framing, output: &mut Output, received: u64) {
     let payload = Control::Ack { received }.to_bytes();
-    output.push(shared.collecting(), FrameType::CONTROL, false, 0, payload);
+    output.push(framing, FrameType::CONTROL, false, 0, payload);
 }
 
 // Receiving

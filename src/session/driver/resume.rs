@@ -287,17 +287,27 @@ impl Driver {
         };
         let mut unsent = reliable.shared.take_unsent();
         unsent.extend(self.shared.take_queued_messages());
+        let is_carried = reliable.shared.has_next() && !self.draining && !self.is_left();
         let rest = Rest {
             sent: reliable.replay.messages(),
             unsent,
+            is_carried,
         };
         let totals = &self.shared.hub().recorder.totals;
         let unknown = rest.sent.len() as u64;
         totals.unacknowledged.fetch_add(unknown, Ordering::Relaxed);
-        let lost = rest.unsent.len();
+        let lost = if is_carried { 0 } else { rest.unsent.len() };
         reliable.shared.set_rest(rest);
         reliable.shared.set_ticket(None);
         lost
+    }
+
+    /// Whether the application on this side ends the session. The queue's own policy asks in the same way.
+    fn is_left(&self) -> bool {
+        self.shared
+            .extra_if_any()
+            .and_then(|extra| extra.close_request.get())
+            .is_some_and(|reason| reason.code() != Some(ErrorCode::SlowConsumer))
     }
 
     /// The peer ends the session, and acknowledges nothing more: a client keeps what it has not sent for its next
@@ -310,6 +320,7 @@ impl Driver {
             reliable.shared.set_rest(Rest {
                 sent: Vec::new(),
                 unsent: messages,
+                is_carried: true,
             });
         }
     }

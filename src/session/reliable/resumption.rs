@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use aws_lc_rs::constant_time;
 
@@ -85,6 +85,8 @@ pub(crate) struct Resumption {
     resumes: AtomicU32,
     /// After the end: what was not acknowledged, and what was never sent.
     rest: Mutex<Rest>,
+    /// Whether a client's next session takes what this one has never sent.
+    has_next: AtomicBool,
     /// Frames of the batch in work that the handler has not asked for.
     pub(crate) left_in_batch: AtomicU64,
 }
@@ -96,6 +98,8 @@ pub(crate) struct Rest {
     pub(crate) sent: Vec<Message>,
     /// Never sent.
     pub(crate) unsent: Vec<Message>,
+    /// Whether those are for a client's next session.
+    pub(crate) is_carried: bool,
 }
 
 impl Resumption {
@@ -180,11 +184,29 @@ impl Resumption {
         *lock(&self.rest) = rest;
     }
 
-    /// All of it, in the order in which it was sent.
+    /// All of it that no other session takes, in the order in which it was sent.
     pub(crate) fn take_rest(&self) -> Vec<Message> {
-        let Rest { mut sent, unsent } = std::mem::take(&mut *lock(&self.rest));
-        sent.extend(unsent);
-        sent
+        let mut rest = lock(&self.rest);
+        let mut messages = std::mem::take(&mut rest.sent);
+        if !rest.is_carried {
+            messages.append(&mut rest.unsent);
+        }
+        messages
+    }
+
+    /// What is never sent here is for the client's next session.
+    pub(crate) fn set_next(&self) {
+        self.has_next.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn has_next(&self) -> bool {
+        self.has_next.load(Ordering::Acquire)
+    }
+
+    /// There is no next session after all.
+    pub(crate) fn forget_next(&self) {
+        self.has_next.store(false, Ordering::Release);
+        lock(&self.rest).is_carried = false;
     }
 
     /// What was never sent and so can be sent on another session.

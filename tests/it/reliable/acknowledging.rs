@@ -195,7 +195,8 @@ async fn acknowledgements_overtake_what_is_queued() {
             nothing(builder)
                 .reliable(reliability(|reliability| reliability.window = 64 << 20))
                 .limits(crate::support::limits(|limits| {
-                    limits.outbox_bytes = 64 << 20
+                    limits.outbox_bytes = 64 << 20;
+                    limits.outbox_messages = 1 << 20
                 }))
         })
         .await;
@@ -206,7 +207,11 @@ async fn acknowledgements_overtake_what_is_queued() {
         for _ in 0..total {
             session.send(vec![1; 1_014]).await.unwrap();
         }
+        // The link takes no more, and what comes is still read.
+        settle().await;
         send_data(&mut peer, 256, 10).await;
+        crate::support::eventually("all is read", || session.stats().messages_received == 256)
+            .await;
         let mut before = 0;
         loop {
             let frame = peer.receive().await.unwrap();

@@ -1,17 +1,19 @@
-//! Reliable sessions: what is sent arrives once, in order, whatever happens to connections.
+//! Clients of the library: against servers of it, over connections that are cut, and against plain ones.
 
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
+use network_system::pipeline::{Compression, Encryption};
 use network_system::{
-    Client, ClientBuilder, Message, ReconnectPolicy, Reliability, ServerBuilder, Session,
+    Client, ClientBuilder, ClientState, ErrorCode, Message, ReconnectPolicy, Reliability,
+    ServerBuilder, Session, WorkerThreads,
 };
+use serde_json::{Value, json};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::support::{Over, eventually, within};
-
-const MS: Duration = Duration::from_millis(1);
+use super::{MS, ack, acked, next_data};
+use crate::support::{Frame, Over, Peer, eventually, kind, number_of, numbered, within};
 
 /// A way to a server that can be cut.
 struct Way {
@@ -21,9 +23,10 @@ struct Way {
 
 impl Way {
     async fn to(url: &str) -> Way {
-        let target = url.strip_prefix("tcp://").unwrap().to_owned();
+        let (scheme, target) = url.split_once("://").unwrap();
+        let target = target.trim_end_matches('/').to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("tcp://{}", listener.local_addr().unwrap());
+        let url = format!("{scheme}://{}", listener.local_addr().unwrap());
         let (cut, cuts) = watch::channel(0);
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
@@ -52,11 +55,243 @@ impl Way {
     }
 }
 
-fn client(url: &str) -> ClientBuilder {
-    Client::builder()
-        .endpoint(url)
+fn reliable(builder: ClientBuilder) -> ClientBuilder {
+    builder
         .reconnect(ReconnectPolicy::new().base(MS).cap(20 * MS))
         .reliable(Reliability::default())
+}
+
+fn client(url: &str) -> ClientBuilder {
+    reliable(Client::builder().endpoint(url))
+}
+
+/// A plain server: it takes one connection after the other.
+struct Plain {
+    listener: TcpListener,
+    url: String,
+}
+
+impl Plain {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("tcp://{}", listener.local_addr().unwrap());
+        Plain { listener, url }
+    }
+
+    /// The next connection, and its hello.
+    async fn accept(&self) -> (Peer, Value) {
+        let (stream, _) = within("a connection", self.listener.accept())
+            .await
+            .unwrap();
+        let mut peer = Peer::of(stream);
+        let hello = peer.expect(kind::CONTROL).await.json();
+        assert_eq!(hello["op"], "hello");
+        (peer, hello)
+    }
+}
+
+fn welcome(fields: Value) -> String {
+    let mut welcome = json!({
+        "op": "welcome", "version": 1, "session_id": "seven", "reliable": true,
+        "window": 1_024, "resume_token": "11".repeat(16), "resume_ms": 30_000, "received": 0,
+    });
+    let fields = fields.as_object().unwrap().clone();
+    welcome.as_object_mut().unwrap().extend(fields);
+    welcome.to_string()
+}
+
+type Rest = Arc<Mutex<Vec<(Option<ErrorCode>, Vec<u64>)>>>;
+
+/// Notes what was not acknowledged when a session ended.
+fn noting(builder: ClientBuilder) -> (ClientBuilder, Rest) {
+    let rest = Rest::default();
+    let noted = Arc::clone(&rest);
+    let builder = builder.on_disconnect(move |session: Session, reason| {
+        let unknown = session.take_unacknowledged();
+        let numbers = unknown.iter().map(|message| number_of(message.payload()));
+        noted
+            .lock()
+            .unwrap()
+            .push((reason.code(), numbers.collect()));
+        async {}
+    });
+    (builder, rest)
+}
+
+#[tokio::test]
+async fn a_client_asks_for_its_session_and_acknowledges_at_once() {
+    let plain = Plain::start().await;
+    let (builder, rest) = noting(client(&plain.url));
+    let client = builder.on_message(|_, _| async {}).build().unwrap();
+    let connecting = tokio::spawn({
+        let client = client.clone();
+        async move { client.connect().await }
+    });
+    let (mut peer, hello) = plain.accept().await;
+    assert_eq!(
+        (&hello["reliable"], &hello["window"]),
+        (&json!(true), &json!(1_048_576))
+    );
+    assert!(hello["resume"].is_null());
+    peer.control(welcome(json!({}))).await;
+    within("connect", connecting).await.unwrap().unwrap();
+    let session = client.session().unwrap();
+    for number in 0..10 {
+        client.send(numbered(number, 300)).await.unwrap();
+    }
+    for number in 0..3 {
+        assert_eq!(number_of(&next_data(&mut peer).await), number);
+    }
+    peer.data("a").await;
+    peer.data("b").await;
+    super::ack_of(&mut peer, 2).await;
+    peer.data("c").await;
+    peer.ping_pong(b"seen").await;
+    drop(peer);
+    // The first connection is lost before there is a welcome.
+    let (peer, hello) = plain.accept().await;
+    assert_eq!(hello["resume"]["session_id"], "seven");
+    assert_eq!(hello["resume"]["resume_token"], "11".repeat(16));
+    assert_eq!(hello["resume"]["received"], 3);
+    assert_eq!(client.state(), ClientState::Reconnecting);
+    drop(peer);
+    let (mut peer, hello) = plain.accept().await;
+    assert_eq!(hello["resume"]["resume_token"], "11".repeat(16));
+    let next = json!({"resumed": true, "received": 2, "resume_token": "22".repeat(16)});
+    peer.control(welcome(next)).await;
+    let first = peer.receive().await.unwrap();
+    assert_eq!(acked(&first), Some(3), "the client acknowledges at once");
+    // What was missing, and what fits behind it.
+    ack(&mut peer, 2).await;
+    for number in 2..5 {
+        assert_eq!(number_of(&next_data(&mut peer).await), number);
+    }
+    assert!(peer.is_quiet_for(30 * MS).await);
+    drop(peer);
+    let (mut peer, hello) = plain.accept().await;
+    assert_eq!(hello["resume"]["resume_token"], "22".repeat(16));
+    let next = json!({"resumed": true, "received": 5, "resume_token": "33".repeat(16)});
+    peer.control(welcome(next)).await;
+    let mut taken = 5;
+    while taken < 10 {
+        ack(&mut peer, taken).await;
+        assert_eq!(number_of(&next_data(&mut peer).await), taken);
+        taken += 1;
+    }
+    ack(&mut peer, 10).await;
+    assert_eq!(session.stats().resumes, 2);
+    assert_eq!(client.session().unwrap().id(), session.id());
+    let stopping = tokio::spawn(async move { client.stop().await });
+    assert_eq!(super::next(&mut peer).await.kind, kind::DISCONNECT);
+    peer.send(Frame::new(kind::DISCONNECT, "")).await;
+    peer.shutdown().await;
+    assert_eq!(within("stop", stopping).await.unwrap().unsent, 0);
+    assert_eq!(rest.lock().unwrap().len(), 1);
+    assert!(rest.lock().unwrap()[0].1.is_empty());
+}
+
+#[tokio::test]
+async fn when_the_session_is_gone_its_fate_is_told_and_the_next_one_takes_what_was_never_sent() {
+    let plain = Plain::start().await;
+    let (builder, rest) = noting(client(&plain.url));
+    let client = builder.build().unwrap();
+    let connecting = tokio::spawn({
+        let client = client.clone();
+        async move { client.connect().await }
+    });
+    let (mut peer, _) = plain.accept().await;
+    peer.control(welcome(json!({}))).await;
+    within("connect", connecting).await.unwrap().unwrap();
+    for number in 0..10 {
+        client.send(numbered(number, 300)).await.unwrap();
+    }
+    for number in 0..3 {
+        assert_eq!(number_of(&next_data(&mut peer).await), number);
+    }
+    ack(&mut peer, 1).await;
+    assert_eq!(number_of(&next_data(&mut peer).await), 3);
+    drop(peer);
+    let (mut peer, hello) = plain.accept().await;
+    assert!(hello["resume"].is_object());
+    // Sent while there is no connection.
+    client.send(numbered(10, 300)).await.unwrap();
+    let expired = ErrorCode::SessionExpired.as_i32().to_be_bytes();
+    peer.send(Frame::new(kind::ERROR, expired.to_vec())).await;
+    peer.shutdown().await;
+    let (mut peer, hello) = plain.accept().await;
+    assert!(hello["resume"].is_null(), "afresh: {hello}");
+    peer.control(welcome(json!({"session_id": "eight", "window": 1 << 20})))
+        .await;
+    for number in 4..11 {
+        assert_eq!(number_of(&next_data(&mut peer).await), number, "in order");
+    }
+    let told = rest.lock().unwrap().clone();
+    assert_eq!(told, [(Some(ErrorCode::SessionExpired), vec![1, 2, 3])]);
+    client.stop_within(std::time::Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_is_refused_if_it_is_required_and_else_not() {
+    for required in [true, false] {
+        let plain = Plain::start().await;
+        let client = Client::builder()
+            .endpoint(&plain.url)
+            .reliable(super::reliability(|reliability| {
+                reliability.required = required
+            }))
+            .build()
+            .unwrap();
+        let connecting = tokio::spawn({
+            let client = client.clone();
+            async move { client.connect().await }
+        });
+        let (mut peer, _) = plain.accept().await;
+        peer.control(r#"{"op":"welcome","version":1,"reliable":false}"#)
+            .await;
+        let result = within("connect", connecting).await.unwrap();
+        match required {
+            true => assert_eq!(result.unwrap_err().code(), ErrorCode::NotSupported),
+            false => {
+                result.unwrap();
+                assert!(!client.session().unwrap().is_reliable());
+            }
+        }
+        client.stop_within(std::time::Duration::ZERO).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_lies_about_counts_ends_the_session() {
+    for (received, expected) in [
+        (2, ErrorCode::InvalidSession),
+        (0, ErrorCode::SessionExpired),
+    ] {
+        let plain = Plain::start().await;
+        let (builder, rest) = noting(client(&plain.url));
+        let client = builder.build().unwrap();
+        let connecting = tokio::spawn({
+            let client = client.clone();
+            async move { client.connect().await }
+        });
+        let (mut peer, _) = plain.accept().await;
+        peer.control(welcome(json!({}))).await;
+        within("connect", connecting).await.unwrap().unwrap();
+        client.send(numbered(0, 20)).await.unwrap();
+        next_data(&mut peer).await;
+        ack(&mut peer, 1).await;
+        peer.ping_pong(b"seen").await;
+        drop(peer);
+        let (mut peer, _) = plain.accept().await;
+        let lie = json!({"resumed": true, "received": received, "resume_token": "22".repeat(16)});
+        peer.control(welcome(lie)).await;
+        eventually("it is told", || !rest.lock().unwrap().is_empty()).await;
+        assert_eq!(rest.lock().unwrap()[0].0, Some(expected));
+        drop(peer);
+        let (mut peer, hello) = plain.accept().await;
+        assert!(hello["resume"].is_null());
+        peer.control(welcome(json!({}))).await;
+        client.stop_within(std::time::Duration::ZERO).await;
+    }
 }
 
 fn server(over: Over) -> ServerBuilder {
@@ -65,7 +300,28 @@ fn server(over: Over) -> ServerBuilder {
 
 #[tokio::test]
 async fn messages_both_ways_arrive_once_and_in_order_while_connections_are_cut() {
-    let net = server(Over::Tcp)
+    for over in [Over::Tcp, Over::Tls, Over::Ws, Over::Wss] {
+        for threads in [WorkerThreads::Runtime, WorkerThreads::Dedicated] {
+            for has_stages in [false, true] {
+                cut_and_go_on(over, threads, has_stages).await;
+            }
+        }
+    }
+}
+
+async fn cut_and_go_on(over: Over, threads: WorkerThreads, has_stages: bool) {
+    let stages = || {
+        let keys = crate::pipeline::keys(1, 4);
+        crate::pipeline::requiring(vec![
+            Compression::lz4().threshold(32).into(),
+            Encryption::aes_256_gcm(&keys).into(),
+        ])
+    };
+    let mut net = server(over).worker_threads(threads);
+    if has_stages {
+        net = net.pipeline(stages());
+    }
+    let net = net
         .on_message(|session: Session, message: Message| async move {
             session.send(message).await.unwrap();
         })
@@ -73,18 +329,25 @@ async fn messages_both_ways_arrive_once_and_in_order_while_connections_are_cut()
         .unwrap();
     net.start().await.unwrap();
     let way = Way::to(&net.urls()[0]).await;
-    let client = client(&way.url).build().unwrap();
+    let mut builder = reliable(over.client(&way.url));
+    if has_stages {
+        builder = builder.pipeline(stages());
+    }
+    let client = builder.build().unwrap();
     let mut messages = client.messages().unwrap();
     within("connect", client.connect()).await.unwrap();
     let session = client.session().unwrap();
     assert!(session.is_reliable());
-    let count = 3_000;
+    let count = 1_500;
     let sender = {
         let client = client.clone();
         tokio::spawn(async move {
             for number in 0..count {
-                client.send(format!("{number}")).await.unwrap();
-                if number % 300 == 299 {
+                client
+                    .send(format!("{number} {}", "x".repeat(number % 300)))
+                    .await
+                    .unwrap();
+                if number % 200 == 199 {
                     way.cut();
                     tokio::time::sleep(5 * MS).await;
                 }
@@ -94,10 +357,13 @@ async fn messages_both_ways_arrive_once_and_in_order_while_connections_are_cut()
     };
     for number in 0..count {
         let message = within("an echo", messages.next()).await.unwrap();
-        assert_eq!(message.as_text(), Some(&*format!("{number}")));
+        assert_eq!(
+            message.as_text(),
+            Some(&*format!("{number} {}", "x".repeat(number % 300)))
+        );
     }
     let way = sender.await.unwrap();
-    assert!(session.stats().resumes >= 5, "{:?}", session.stats());
+    assert!(session.stats().resumes >= 2, "{:?}", session.stats());
     assert_eq!(net.stats().total_connections, 1);
     eventually("all is acknowledged", || {
         session.stats().unacknowledged_messages == 0

@@ -4,6 +4,10 @@
 
 mod acknowledging;
 mod agreement;
+mod client;
+mod ending;
+mod hostile;
+mod resuming;
 mod window;
 
 use std::time::Duration;
@@ -11,6 +15,7 @@ use std::time::Duration;
 use network_system::{ErrorCode, Reliability, ServerBuilder};
 use serde_json::{Value, json};
 
+pub use self::resuming::TESTS;
 use crate::support::{Frame, Net, Over, Peer, kind, serve, within};
 
 /// What carries connections.
