@@ -10,6 +10,7 @@ use crate::codec::websocket::head::{self, HEAD_MAX, Head, Opcode, apply_mask, ne
 use crate::codec::websocket::mapping;
 use crate::codec::{FrameType, Framing, length, msgi};
 use crate::message::SHARE_THRESHOLD;
+use crate::session::reliable::wire_len;
 
 /// How many slices one vectored write hands over. The system's limit is 1,024; past some tens the gain
 /// is below what the longer array costs.
@@ -34,6 +35,11 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
+    /// Its length as MSGI, whatever the link makes of it.
+    fn wire_len(&self) -> usize {
+        wire_len(self.frame_type, self.payload.len())
+    }
+
     pub(crate) fn new(frame_type: FrameType, text: bool, id: u64, payload: Bytes) -> Self {
         Frame {
             frame_type,
@@ -116,7 +122,7 @@ impl Output {
     /// Appends a frame that was counted before, as [`push`](Self::push) does.
     pub(crate) fn place(&mut self, framing: Framing, frame: Frame) {
         if framing.is_values() {
-            self.apart += frame.payload.len() + msgi::HEADER;
+            self.apart += frame.wire_len();
             self.frames.push_back(frame);
             return;
         }
@@ -143,8 +149,7 @@ impl Output {
             0 => std::mem::take(&mut self.frames),
             staged => self.frames.split_off(staged),
         };
-        let bytes = frames.iter().map(|frame| frame.payload.len());
-        self.apart -= bytes.sum::<usize>() + frames.len() * msgi::HEADER;
+        self.apart -= frames.iter().map(Frame::wire_len).sum::<usize>();
         frames
     }
 
@@ -556,7 +561,7 @@ impl Output {
     pub(crate) fn pop_frame(&mut self) -> Option<Frame> {
         let frame = self.frames.pop_front()?;
         self.staged = self.staged.saturating_sub(1);
-        self.apart -= frame.payload.len() + msgi::HEADER;
+        self.apart -= frame.wire_len();
         Some(frame)
     }
 
