@@ -6,9 +6,10 @@
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,
-    reason = "what is not there is a failure, and a seed that fails says how to play it again"
+    reason = "a test that cannot go on fails, and a seed that does says how it is played again"
 )]
-#![allow(unreachable_pub, reason = "a test binary is nobody's interface")]
+#![allow(missing_docs, reason = "a test's name is its documentation")]
+#![allow(unreachable_pub, reason = "nothing is public in a test binary")]
 
 mod flow;
 mod network;

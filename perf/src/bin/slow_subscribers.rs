@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use network_system::{
-    Client, Handler, Limits, MemoryBudget, Message, QueuePolicy, Server, Session, SocketOptions,
-    Timeouts,
+    Client, Handler, Limits, MemoryBudget, Message, QueuePolicy, ReconnectPolicy, Server, Session,
+    SocketOptions, Timeouts,
 };
 use network_system_perf::args::Args;
 use serde_json::json;
@@ -102,6 +102,7 @@ async fn subscribe(url: &str, got: &Arc<Got>, budget: &MemoryBudget) -> Result<C
         .endpoint(url)
         .memory_budget(budget)
         .socket(small_buffers())
+        .reconnect(ReconnectPolicy::disabled())
         .handler(Reading(Arc::clone(got)))
         .build()
         .map_err(|error| error.to_string())?;
