@@ -1,22 +1,26 @@
 //! The configuration of a client.
 
+mod balance;
+mod check;
+
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use balance::Balance;
+use check::{check_hello, check_proxy, check_queue, check_reliable};
+
 use super::aim::Target;
-use super::backoff::{Jitter, Random};
 use super::offline::Offline;
 use super::resilient::Guard;
 use super::resolve::{Resolver, SystemResolver};
 use super::stream::{Inbox, StreamService};
 use super::token::{self, Token};
 use super::{Client, ClientState, Inner, OnStateChange, ReconnectPolicy};
-use crate::balance::{AttemptBudget, Ejection, Endpoints, EndpointsBuilder, Strategy};
-use crate::codec::control::CLIENT_ID_MAX;
+use crate::balance::{AttemptBudget, Ejection, Endpoints, Strategy};
 use crate::config::{Limits, QueuePolicy, Reliability, SocketOptions, Timeouts, UdpOptions};
-use crate::endpoint::{Address, CodecKind, Endpoint};
+use crate::endpoint::Endpoint;
 use crate::error::{CloseReason, ConfigError, ErrorCode, RequestError};
 use crate::executor::{Execution, Executor};
 use crate::handler::{Closures, Handler, HandlerService, Service};
@@ -33,7 +37,7 @@ use crate::transport::proxy::Proxy;
 use crate::transport::simulated::Simulated;
 use crate::transport::udp::UdpConfig;
 use crate::transport::{ClientOptions, LinkConfig};
-use crate::websocket::{Speak, WebSocketClient};
+use crate::websocket::WebSocketClient;
 
 /// What is queued while there is no connection, unless the builder says otherwise.
 const OFFLINE_BYTES: usize = 1024 * 1024;
@@ -596,164 +600,4 @@ impl fmt::Debug for ClientBuilder {
 
 fn invalid(text: &'static str) -> ConfigError {
     ConfigError::new(ErrorCode::InvalidConfiguration, text)
-}
-
-fn check_queue(bytes: usize, policy: QueuePolicy) -> Result<(), ConfigError> {
-    if bytes > OFFLINE_BYTES_MAX {
-        return Err(ConfigError::option("offline_queue", bytes, "at most 1 GiB"));
-    }
-    if policy == QueuePolicy::Disconnect {
-        let expected = "wait, drop-newest or drop-oldest: there is no connection to end";
-        return Err(ConfigError::option(
-            "offline_queue",
-            policy.name(),
-            expected,
-        ));
-    }
-    Ok(())
-}
-
-/// How endpoints are chosen, as far as it was said.
-#[derive(Default)]
-struct Balance {
-    strategy: Option<Strategy>,
-    ejection: Option<Ejection>,
-    budget: Option<AttemptBudget>,
-    key: Option<Vec<u8>>,
-    re_resolve: Option<Duration>,
-}
-
-impl Balance {
-    fn key(&mut self, client_id: Option<&str>) -> Vec<u8> {
-        let given = self.key.take().or_else(|| client_id.map(Into::into));
-        // Not all to the same endpoint.
-        given.unwrap_or_else(|| Jitter::from_system().next_u64().to_be_bytes().into())
-    }
-
-    fn re_resolve(&self, reliable: bool) -> Result<Option<Duration>, ConfigError> {
-        let (least, most) = (Duration::from_secs(1), Duration::from_secs(365 * 24 * 3600));
-        match self.re_resolve {
-            Some(_) if reliable => Err(ConfigError::new(
-                ErrorCode::NotSupported,
-                "re_resolve: a reliable session lives on its server and cannot be moved",
-            )),
-            Some(every) if !(least..=most).contains(&every) => {
-                let value = format!("{every:?}");
-                Err(ConfigError::option("re_resolve", value, "1 s to a year"))
-            }
-            every => Ok(every),
-        }
-    }
-
-    /// The client's own set, or the shared one.
-    fn endpoints(
-        self,
-        own: Vec<Endpoint>,
-        shared: Option<Endpoints>,
-    ) -> Result<Endpoints, ConfigError> {
-        match shared {
-            Some(_) if !own.is_empty() => Err(invalid(
-                "endpoints: a shared set takes the place of the client's own endpoints",
-            )),
-            Some(_)
-                if self.strategy.is_some() || self.ejection.is_some() || self.budget.is_some() =>
-            {
-                Err(invalid(
-                    "endpoints: a shared set brings its own strategy, ejection and budget",
-                ))
-            }
-            Some(shared) => Ok(shared),
-            None if own.is_empty() => Err(invalid(
-                "endpoint: a client needs at least one, such as tcp://127.0.0.1:8080",
-            )),
-            None => own
-                .into_iter()
-                .fold(Endpoints::builder(), EndpointsBuilder::add_endpoint)
-                .strategy(self.strategy.unwrap_or_default())
-                .ejection(self.ejection.unwrap_or_default())
-                .attempt_budget(self.budget.unwrap_or_default())
-                .build(),
-        }
-    }
-}
-
-impl Inner {
-    /// Whether this client can use an endpoint: what [`ClientBuilder::build`] checks, for those that came later.
-    pub(super) fn fits(&self, endpoint: &Endpoint) -> bool {
-        let endpoints = std::slice::from_ref(endpoint);
-        let (hub, options) = (&self.hub, &self.options);
-        check_proxy(endpoints, options.proxy.is_some()).is_ok()
-            && check_hello(
-                endpoints,
-                self.client_id.as_deref(),
-                None,
-                self.token.is_any(),
-            )
-            .is_ok()
-            && (hub.reliability.is_none() || check_reliable(endpoints, &options.websocket).is_ok())
-            && (options.tls.is_some() || alpn_of(endpoint).is_none())
-            && hub
-                .pipeline
-                .as_ref()
-                .is_none_or(|pipeline| pipeline.check_endpoint(endpoint).is_ok())
-    }
-}
-
-fn check_proxy(endpoints: &[Endpoint], proxied: bool) -> Result<(), ConfigError> {
-    let udp = |endpoint: &&Endpoint| matches!(endpoint.address(), Address::Udp { .. });
-    match endpoints.iter().find(udp) {
-        Some(udp) if proxied => Err(ConfigError::new(
-            ErrorCode::NotSupported,
-            format!("proxy: cannot carry `{udp}`, and going past the proxy was not asked for"),
-        )),
-        _ => Ok(()),
-    }
-}
-
-fn is_websocket(endpoint: &Endpoint) -> bool {
-    matches!(
-        endpoint.address(),
-        Address::WebSocket { .. } | Address::WebSocketUnix { .. }
-    )
-}
-
-/// Reliable sessions need frames of the protocol's own, and a link that keeps their order.
-fn check_reliable(endpoints: &[Endpoint], websocket: &WebSocketClient) -> Result<(), ConfigError> {
-    let cannot = |endpoint: &&Endpoint| {
-        matches!(endpoint.address(), Address::Udp { .. })
-            || !matches!(endpoint.codec(), None | Some(CodecKind::Msgi))
-            || (is_websocket(endpoint) && websocket.speak == Speak::Plain)
-    };
-    match endpoints.iter().find(cannot) {
-        None => Ok(()),
-        Some(endpoint) => Err(ConfigError::new(
-            ErrorCode::NotSupported,
-            format!("reliable: there are no acknowledgements over `{endpoint}`"),
-        )),
-    }
-}
-
-/// What is said in hello needs a hello.
-fn check_hello(
-    endpoints: &[Endpoint],
-    client_id: Option<&str>,
-    token: Option<&str>,
-    token_source: bool,
-) -> Result<(), ConfigError> {
-    let silent = endpoints
-        .iter()
-        .any(|endpoint| !matches!(endpoint.codec(), None | Some(CodecKind::Msgi)));
-    if silent && (client_id.is_some() || token.is_some() || token_source) {
-        return Err(invalid(
-            "client_id, token: need hello, which the codecs raw, lines and length do not have",
-        ));
-    }
-    if let Some(len) = client_id
-        .map(str::len)
-        .filter(|len| !(1..=CLIENT_ID_MAX).contains(len))
-    {
-        let value = format_args!("{len} bytes");
-        return Err(ConfigError::option("client_id", value, "1 to 256 bytes"));
-    }
-    token.map_or(Ok(()), token::check)
 }
