@@ -181,7 +181,8 @@ impl Hub {
             self.pipeline = self.pipeline.take().map(Pipeline::counted_apart);
         }
         let pipeline = self.pipeline.clone();
-        self.recorder = Recorder::new(self.role, name, self.clock, monitor, pipeline);
+        let budget = self.budget.clone();
+        self.recorder = Recorder::new(self.role, name, self.clock, monitor, pipeline, budget);
         self
     }
 
@@ -251,10 +252,12 @@ impl Hub {
         let oldest = {
             let mut suspended = lock(&self.suspended);
             suspended.insert(place, session.clone());
-            match suspended.len() > most {
+            let oldest = match suspended.len() > most {
                 true => suspended.pop_first(),
                 false => None,
-            }
+            };
+            self.note_suspended(suspended.len());
+            oldest
         };
         if let Some((_, oldest)) = oldest {
             let text = "too many sessions wait for a connection";
@@ -265,7 +268,16 @@ impl Hub {
     }
 
     pub(crate) fn unsuspend(&self, place: u64) {
-        lock(&self.suspended).remove(&place);
+        let mut suspended = lock(&self.suspended);
+        if suspended.remove(&place).is_some() {
+            self.note_suspended(suspended.len());
+        }
+    }
+
+    /// Called with the list locked, so that the count is that of the last change.
+    fn note_suspended(&self, count: usize) {
+        let noted = &self.recorder.totals.suspended;
+        noted.store(count as u64, Ordering::Relaxed);
     }
 
     /// Sessions without a link.

@@ -16,6 +16,23 @@ pub(crate) struct Size(pub(crate) u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span(pub(crate) Duration);
 
+/// What may come in a second. 0 is any number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PerSecond {
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
+}
+
+impl PerSecond {
+    /// The most that the library keeps a rate of.
+    const MESSAGES_MAX: u64 = 1_000_000_000;
+    const BYTES_MAX: u64 = 1024 * GIB;
+
+    pub(crate) fn is_unlimited(self) -> bool {
+        self == PerSecond::default()
+    }
+}
+
 /// Cuts a text into its number and its unit.
 fn split(text: &str) -> Option<(u64, String)> {
     let text = text.trim();
@@ -57,6 +74,51 @@ impl fmt::Display for Size {
             }
         }
         write!(f, "{bytes}")
+    }
+}
+
+impl FromStr for PerSecond {
+    type Err = String;
+
+    /// `1000msg`, `10MiB`, both with a comma between them, each with `/s` or without; `0` for no limit.
+    fn from_str(text: &str) -> Result<Self, String> {
+        const EXPECTED: &str = "expected messages, bytes or both in a second, such as 1000msg, 10MiB or \
+            1000msg,10MiB, or 0 for no limit";
+        let mut rate = PerSecond::default();
+        if text.trim() == "0" {
+            return Ok(rate);
+        }
+        for part in text.split(',') {
+            let part = part.trim().to_ascii_lowercase();
+            let part = part.strip_suffix("/s").unwrap_or(&part);
+            let (number, unit) = split(part).ok_or_else(|| EXPECTED.to_owned())?;
+            let (kind, value, target, most) = match unit.as_str() {
+                "msg" => {
+                    let most = (PerSecond::MESSAGES_MAX, "1000000000msg");
+                    ("messages", number, &mut rate.messages, most)
+                }
+                "" => {
+                    return Err(format!(
+                        "it does not say of what: {number}msg are messages and {number}B are bytes in a second"
+                    ));
+                }
+                _ => {
+                    let bytes: Size = part.parse().map_err(|_| EXPECTED.to_owned())?;
+                    let most = (PerSecond::BYTES_MAX, "1024GiB");
+                    ("bytes", bytes.0, &mut rate.bytes, most)
+                }
+            };
+            if value == 0 {
+                return Err("expected more than 0, or 0 alone for no limit".to_owned());
+            }
+            if value > most.0 {
+                return Err(format!("expected at most {}", most.1));
+            }
+            if std::mem::replace(target, value) != 0 {
+                return Err(format!("{kind} are given twice"));
+            }
+        }
+        Ok(rate)
     }
 }
 
@@ -122,6 +184,43 @@ mod tests {
         }
         for text in ["", "KiB", "1KB", "1.5M", "-1", "99999999999G"] {
             assert!(text.parse::<Size>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn rates_say_of_what() {
+        for (text, messages, bytes) in [
+            ("1000msg", 1_000, 0),
+            ("10MiB", 0, 10 * MIB),
+            ("1000msg,10MiB", 1_000, 10 * MIB),
+            ("64k/s, 5 msg/s", 5, 65_536),
+            ("100B", 0, 100),
+            ("1000000000msg,1024GiB", 1_000_000_000, 1024 * GIB),
+            ("0", 0, 0),
+        ] {
+            let rate = PerSecond { messages, bytes };
+            assert_eq!(text.parse(), Ok(rate), "{text}");
+        }
+        for (text, word) in [
+            ("", "1000msg,10MiB"),
+            ("msg", "1000msg,10MiB"),
+            ("-5msg", "1000msg,10MiB"),
+            ("1.5msg", "1000msg,10MiB"),
+            ("5 apples", "1000msg,10MiB"),
+            ("10MiB/m", "1000msg,10MiB"),
+            ("5msg,", "1000msg,10MiB"),
+            ("1000", "1000msg are messages"),
+            ("0msg", "0 alone"),
+            ("5msg,0B", "0 alone"),
+            ("5msg,6msg", "messages are given twice"),
+            ("1K,1M", "bytes are given twice"),
+            ("1000000001msg", "at most 1000000000msg"),
+            ("1025GiB", "at most 1024GiB"),
+            ("99999999999999999999msg", "1000msg,10MiB"),
+            ("18446744073709551615GiB", "1000msg,10MiB"),
+        ] {
+            let error = text.parse::<PerSecond>().expect_err(text);
+            assert!(error.contains(word), "{text}: {error}");
         }
     }
 

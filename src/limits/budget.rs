@@ -137,6 +137,11 @@ impl MemoryBudget {
         self.inner.shed.load(Relaxed)
     }
 
+    /// Whether both are the same budget.
+    pub(crate) fn is(&self, other: &MemoryBudget) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     /// Whether sessions are to be shed.
     #[inline]
     pub(crate) fn is_tight(&self) -> bool {

@@ -62,6 +62,13 @@ pub(super) struct Counts {
     pub(super) lost: u64,
     pub(super) rate_limited: u64,
     pub(super) shed: u64,
+    /// How often a session had to wait because of a rate.
+    pub(super) throttled: u64,
+    /// Reliable sessions that have no link at the moment.
+    pub(super) suspended: u64,
+    pub(super) resumed: u64,
+    pub(super) expired: u64,
+    pub(super) unacknowledged: u64,
     errors: ByCode,
     pub(super) stages: Vec<StageStats>,
     /// When a message was last sent or received.
@@ -77,6 +84,11 @@ impl Counts {
             lost: totals.lost.load(Relaxed),
             rate_limited: totals.rate_limited.load(Relaxed),
             shed: totals.shed.load(Relaxed),
+            throttled: totals.throttled.load(Relaxed),
+            suspended: totals.suspended.load(Relaxed),
+            resumed: totals.resumed.load(Relaxed),
+            expired: totals.expired.load(Relaxed),
+            unacknowledged: totals.unacknowledged.load(Relaxed),
             stages: recorder.stages(),
             ..Counts::default()
         };
@@ -114,6 +126,11 @@ impl Counts {
         self.lost += other.lost;
         self.rate_limited += other.rate_limited;
         self.shed += other.shed;
+        self.throttled += other.throttled;
+        self.suspended += other.suspended;
+        self.resumed += other.resumed;
+        self.expired += other.expired;
+        self.unacknowledged += other.unacknowledged;
         self.last = self.last.max(other.last);
         for stage in &other.stages {
             match self
@@ -131,7 +148,7 @@ impl Counts {
         }
     }
 
-    /// What was counted after `before`. Connections that are open are.
+    /// What was counted after `before`. Connections that are open, and sessions that are suspended, are.
     pub(super) fn since(mut self, before: &Counts) -> Self {
         for (count, before) in self.transports.iter_mut().zip(&before.transports) {
             count.since(before);
@@ -144,6 +161,10 @@ impl Counts {
         self.lost = self.lost.saturating_sub(before.lost);
         self.rate_limited = self.rate_limited.saturating_sub(before.rate_limited);
         self.shed = self.shed.saturating_sub(before.shed);
+        self.throttled = self.throttled.saturating_sub(before.throttled);
+        self.resumed = self.resumed.saturating_sub(before.resumed);
+        self.expired = self.expired.saturating_sub(before.expired);
+        self.unacknowledged = self.unacknowledged.saturating_sub(before.unacknowledged);
         self.last = self.last.filter(|_| self.last > before.last);
         for stage in &mut self.stages {
             let known = before.stages.iter().find(|known| known.name == stage.name);
@@ -231,6 +252,7 @@ impl Work {
         for transport in &mut self.counts.transports {
             transport.active = 0;
         }
+        self.counts.suspended = 0;
         self
     }
 

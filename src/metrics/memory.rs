@@ -254,9 +254,6 @@ impl MonitorMemory {
         metrics.allocated_bytes_peak = allocated.map(|allocated| allocated.peak);
         metrics.allocations = allocated.map(|allocated| allocated.allocations);
         metrics.resident_bytes = process::resident();
-        let budget = MemoryBudget::process();
-        metrics.budget_bytes = budget.used() as u64;
-        metrics.budget_limit_bytes = budget.limit() as u64;
         metrics
     }
 

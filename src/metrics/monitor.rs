@@ -16,6 +16,7 @@ use super::recent::{Note, RecentEvents, Ring};
 use super::recorded::{Recorded, RecordedCounts};
 use super::recorder::{Recorder, nanos};
 use super::snapshot::{MemberMetrics, MemoryMetrics, PerformanceMetrics, Role};
+use crate::limits::MemoryBudget;
 use crate::session::shared::lock;
 
 /// How many names of servers and clients that are gone are told apart.
@@ -179,12 +180,25 @@ impl PerformanceMonitor {
         let registry = lock(&self.inner.registry);
         let live = registry.live.iter();
         let sessions = live.map(|live| live.recorder.totals.all_open()).sum();
+        let budget = registry.budget(|_| true);
         drop(registry);
-        self.memory_with(sessions, &self.inner.recorded.read())
+        self.memory_with(sessions, budget, &self.inner.recorded.read())
     }
 
-    fn memory_with(&self, sessions: u64, recorded: &RecordedCounts) -> MemoryMetrics {
+    fn memory_with(
+        &self,
+        sessions: u64,
+        budget: BudgetSum,
+        recorded: &RecordedCounts,
+    ) -> MemoryMetrics {
+        // What nobody has counts for all the same.
+        let budget = match budget.limit {
+            0 => BudgetSum::of([&MemoryBudget::process()]),
+            _ => budget,
+        };
         MemoryMetrics {
+            budget_bytes: budget.used,
+            budget_limit_bytes: budget.limit,
             recorded_bytes: recorded.memory,
             recorded_bytes_peak: recorded.memory_peak,
             ..self.inner.memory.metrics(sessions)
@@ -318,14 +332,18 @@ impl PerformanceMonitor {
             sum.add(member);
         }
         let of_member = |(key, work): (&Key, &Work)| {
-            let memory = self.inner.memory.of_member(key, work.counts.sum().active);
+            let mut memory = self.inner.memory.of_member(key, work.counts.sum().active);
+            let budget = registry.budget(|live| live.key() == *key);
+            memory.budget_bytes = budget.used;
+            memory.budget_limit_bytes = budget.limit;
             (key.clone(), memory)
         };
         let member_memory = members.iter().map(of_member).collect();
         let recorded = self.inner.recorded.read();
         self.inner.recorded.times.add_to(&mut sum.times.recorded);
         let mut traffic = sum.counts.sum();
-        let memory = self.memory_with(traffic.active, &recorded);
+        let budget = registry.budget(|_| true);
+        let memory = self.memory_with(traffic.active, budget, &recorded);
         traffic.add(&recorded.traffic);
         let sample = Sample {
             connections: traffic.opened,
@@ -380,7 +398,12 @@ impl Observed {
             messages_dropped: sum.dropped,
             messages_lost: sum.lost,
             messages_rate_limited: sum.rate_limited,
+            sessions_throttled: sum.throttled,
             sessions_shed: sum.shed,
+            sessions_suspended: sum.suspended,
+            sessions_resumed: sum.resumed,
+            sessions_expired: sum.expired,
+            messages_unacknowledged: sum.unacknowledged,
             memory: self.memory,
             uptime: self.uptime,
             last_update: self
@@ -409,7 +432,12 @@ impl Observed {
             messages_dropped: counts.dropped,
             messages_lost: counts.lost,
             messages_rate_limited: counts.rate_limited,
+            sessions_throttled: counts.throttled,
             sessions_shed: counts.shed,
+            sessions_suspended: counts.suspended,
+            sessions_resumed: counts.resumed,
+            sessions_expired: counts.expired,
+            messages_unacknowledged: counts.unacknowledged,
             memory: self.member_memory.get(key).copied().unwrap_or_default(),
         }
     }
@@ -422,6 +450,36 @@ impl Registry {
             key.1 = OTHER.to_owned();
         }
         self.gone.entry(key).or_default().add(work);
+    }
+
+    /// The budgets of those that are chosen, each once.
+    fn budget(&self, chosen: impl Fn(&Live) -> bool) -> BudgetSum {
+        let chosen = self.live.iter().filter(|live| chosen(live));
+        let mut known: Vec<&MemoryBudget> = Vec::new();
+        for budget in chosen.filter_map(|live| live.recorder.budget()) {
+            if !known.iter().any(|other| other.is(budget)) {
+                known.push(budget);
+            }
+        }
+        BudgetSum::of(known)
+    }
+}
+
+/// What budgets of memory count and allow together.
+#[derive(Clone, Copy, Debug, Default)]
+struct BudgetSum {
+    used: u64,
+    limit: u64,
+}
+
+impl BudgetSum {
+    fn of<'a>(budgets: impl IntoIterator<Item = &'a MemoryBudget>) -> Self {
+        let mut sum = BudgetSum::default();
+        for budget in budgets {
+            sum.used += budget.used() as u64;
+            sum.limit = sum.limit.saturating_add(budget.limit() as u64);
+        }
+        sum
     }
 }
 

@@ -85,6 +85,7 @@ impl Text {
         self.connections(observed)?;
         self.traffic(observed)?;
         self.losses(observed)?;
+        self.reliable(observed)?;
         self.errors(observed)?;
         self.stages(observed)?;
         self.times(observed)?;
@@ -196,10 +197,43 @@ impl Text {
             |work| work.counts.rate_limited,
         )?;
         self.members(
+            "network_system_sessions_throttled_total",
+            "How often a session had to wait because of a rate.",
+            observed,
+            |work| work.counts.throttled,
+        )?;
+        self.members(
             "network_system_sessions_shed_total",
             "Sessions that were closed because the memory for queues was used up.",
             observed,
             |work| work.counts.shed,
+        )
+    }
+
+    fn reliable(&mut self, observed: &Observed) -> fmt::Result {
+        let name = "network_system_sessions_suspended";
+        let help = "Reliable sessions that have no connection at the moment.";
+        self.family(name, "gauge", help)?;
+        for (key, work) in &observed.members {
+            self.sample(name, &member(key), work.counts.suspended)?;
+        }
+        self.members(
+            "network_system_sessions_resumed_total",
+            "How often reliable sessions went on with another connection.",
+            observed,
+            |work| work.counts.resumed,
+        )?;
+        self.members(
+            "network_system_sessions_expired_total",
+            "Reliable sessions that were given up because nobody came back for them.",
+            observed,
+            |work| work.counts.expired,
+        )?;
+        self.members(
+            "network_system_messages_unacknowledged_total",
+            "Messages of reliable sessions that were sent and not acknowledged when their session ended.",
+            observed,
+            |work| work.counts.unacknowledged,
         )
     }
 
@@ -381,12 +415,12 @@ impl Text {
             ),
             (
                 "network_system_memory_budget_used_bytes",
-                "Bytes that the memory budget of the process counts.",
+                "Bytes that the budgets of memory count.",
                 Some(memory.budget_bytes),
             ),
             (
                 "network_system_memory_budget_limit_bytes",
-                "What the memory budget of the process allows.",
+                "What the budgets of memory allow.",
                 Some(memory.budget_limit_bytes),
             ),
             (

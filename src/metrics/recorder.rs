@@ -13,6 +13,7 @@ use super::monitor::PerformanceMonitor;
 use super::recent::Note;
 use crate::error::ErrorCode;
 use crate::hub::Clock;
+use crate::limits::MemoryBudget;
 use crate::pipeline::{Pipeline, StageStats};
 use crate::session::Transport;
 use crate::session::shared::lock;
@@ -47,6 +48,8 @@ pub(crate) struct Totals {
     /// Sessions that went on with another link, by how they came to another transport.
     pub(crate) resumed: AtomicU64,
     moved: AtomicU64,
+    /// Reliable sessions that have no link at the moment.
+    pub(crate) suspended: AtomicU64,
     /// Sessions that had lost their link and were given up.
     pub(crate) expired: AtomicU64,
     /// Messages of reliable sessions that were sent and not acknowledged when their session ended.
@@ -208,6 +211,8 @@ pub(crate) struct Recorder {
     pub(crate) totals: Totals,
     workers: Mutex<Vec<Arc<WorkerRecorder>>>,
     pipeline: Option<Pipeline>,
+    /// What counts the memory of its sessions.
+    budget: Option<MemoryBudget>,
     /// Who wants to know.
     monitored: Option<Monitored>,
 }
@@ -230,11 +235,13 @@ impl Recorder {
         clock: Clock,
         monitor: Option<PerformanceMonitor>,
         pipeline: Option<Pipeline>,
+        budget: MemoryBudget,
     ) -> Arc<Self> {
         let recorder = Arc::new(Recorder {
             role,
             clock,
             pipeline,
+            budget: Some(budget),
             monitored: monitor.map(|monitor| Monitored {
                 memory: monitor.member_memory(role, &name),
                 monitor,
@@ -265,6 +272,11 @@ impl Recorder {
 
     pub(super) fn role(&self) -> Role {
         self.role
+    }
+
+    /// What counts the memory of its sessions.
+    pub(super) fn budget(&self) -> Option<&MemoryBudget> {
+        self.budget.as_ref()
     }
 
     /// What the stages of its pipeline have done.

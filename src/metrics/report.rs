@@ -48,6 +48,19 @@ fn write(out: &mut String, metrics: &PerformanceMetrics) -> fmt::Result {
         metrics.messages_lost,
         Bytes(metrics.bytes_per_second as u64).to_string()
     )?;
+    writeln!(
+        out,
+        "limits       {:>12} waits for rates {:>6} rate limited {:>10} sessions shed",
+        metrics.sessions_throttled, metrics.messages_rate_limited, metrics.sessions_shed
+    )?;
+    writeln!(
+        out,
+        "reliable     {:>12} suspended {:>9} resumed {:>9} expired {:>9} unacknowledged",
+        metrics.sessions_suspended,
+        metrics.sessions_resumed,
+        metrics.sessions_expired,
+        metrics.messages_unacknowledged
+    )?;
     writeln!(out)?;
     latencies(
         out,

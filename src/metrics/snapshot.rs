@@ -75,8 +75,18 @@ pub struct PerformanceMetrics {
     pub messages_lost: u64,
     /// Messages that were not let in because of a [`Rate`](crate::Rate).
     pub messages_rate_limited: u64,
+    /// How often a session had to wait because of a [`Rate`](crate::Rate).
+    pub sessions_throttled: u64,
     /// Sessions that were closed because a [`MemoryBudget`](crate::MemoryBudget) was used up.
     pub sessions_shed: u64,
+    /// Reliable sessions that have no connection at the moment. They count among the open ones.
+    pub sessions_suspended: u64,
+    /// How often reliable sessions went on with another connection.
+    pub sessions_resumed: u64,
+    /// Reliable sessions that were given up because nobody came back for them.
+    pub sessions_expired: u64,
+    /// Messages of reliable sessions that were sent and not acknowledged when their session ended.
+    pub messages_unacknowledged: u64,
     /// Memory in buffers and queues.
     pub memory: MemoryMetrics,
     /// For how long this has been counted: since the monitor was made or reset.
@@ -230,10 +240,10 @@ pub struct MemoryMetrics {
     /// and its entries in the lists of its worker and server). What the link itself consists of (socket, TLS
     /// state, compressors), and what the application keeps, is not in it. 0 without sessions.
     pub bytes_per_session: u64,
-    /// Bytes that the [`MemoryBudget`](crate::MemoryBudget) of the process counts: of all servers and clients that have
-    /// no budget of their own, watched or not.
+    /// Bytes that the [`MemoryBudget`](crate::MemoryBudget)s of these servers and clients count, each budget once. One
+    /// that is shared with others counts theirs too, watched or not. Without servers and clients, that of the process.
     pub budget_bytes: u64,
-    /// What that budget allows.
+    /// What these budgets allow.
     pub budget_limit_bytes: u64,
     /// What the application recorded last as its use of memory, in bytes.
     pub recorded_bytes: u64,
@@ -278,8 +288,18 @@ pub struct MemberMetrics {
     pub messages_lost: u64,
     /// Messages that were not let in because of a [`Rate`](crate::Rate).
     pub messages_rate_limited: u64,
+    /// How often a session had to wait because of a [`Rate`](crate::Rate).
+    pub sessions_throttled: u64,
     /// Sessions that were closed because a [`MemoryBudget`](crate::MemoryBudget) was used up.
     pub sessions_shed: u64,
+    /// Reliable sessions that have no connection at the moment. They count among the open ones.
+    pub sessions_suspended: u64,
+    /// How often reliable sessions went on with another connection.
+    pub sessions_resumed: u64,
+    /// Reliable sessions that were given up because nobody came back for them.
+    pub sessions_expired: u64,
+    /// Messages of reliable sessions that were sent and not acknowledged when their session ended.
+    pub messages_unacknowledged: u64,
     /// Memory in its buffers and queues. What is about the process is only in the sum.
     pub memory: MemoryMetrics,
 }

@@ -9,6 +9,7 @@ use super::snapshot::ErrorKind;
 use super::*;
 use crate::ErrorCode;
 use crate::hub::Clock;
+use crate::limits::MemoryBudget;
 use crate::session::Transport;
 
 fn recorder(monitor: &PerformanceMonitor, role: Role, name: &str) -> std::sync::Arc<Recorder> {
@@ -18,6 +19,7 @@ fn recorder(monitor: &PerformanceMonitor, role: Role, name: &str) -> std::sync::
         Clock::default(),
         Some(monitor.clone()),
         None,
+        MemoryBudget::process(),
     )
 }
 
@@ -388,7 +390,14 @@ fn what_is_gone_stays_and_what_has_one_name_is_one() {
 
 #[test]
 fn nothing_is_timed_without_a_monitor() {
-    let recorder = Recorder::new(Role::Server, "s".into(), Clock::default(), None, None);
+    let recorder = Recorder::new(
+        Role::Server,
+        "s".into(),
+        Clock::default(),
+        None,
+        None,
+        MemoryBudget::process(),
+    );
     assert!(!recorder.takes_times());
     assert!(recorder.worker(0).handler_times().is_none());
     recorder.ping_answered(Duration::from_millis(1));

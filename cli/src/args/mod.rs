@@ -13,6 +13,7 @@ mod dashboard;
 mod key;
 mod listen;
 mod pipeline;
+mod rates;
 mod reliable;
 mod report;
 mod serve;
@@ -30,6 +31,7 @@ pub(crate) use self::dashboard::{AdminToken, DashboardArgs, DashboardPlace, Dash
 pub(crate) use self::key::KeyArgs;
 pub(crate) use self::listen::{Descriptor, Listen, Which};
 pub(crate) use self::pipeline::{Fate, PipelineArgs, Require, StageName};
+pub(crate) use self::rates::RateArgs;
 pub(crate) use self::reliable::ReliableArgs;
 pub(crate) use self::report::ReportArgs;
 pub(crate) use self::serve::{ClientAuthMode, HandlerName, ServeArgs};

@@ -18,6 +18,7 @@ use network_system::{
 use super::dashboard::DashboardArgs;
 use super::listen::{Listen, listen};
 use super::pipeline::PipelineArgs;
+use super::rates::RateArgs;
 use super::reliable::ReliableArgs;
 use super::values::{
     Toggle, allowed_origin, count, multicast_group, network, rate, tls_version, when_full, workers,
@@ -26,7 +27,7 @@ use crate::units::{Size, Span};
 
 const SERVE_EXAMPLES: &str = "\
 Sizes are bytes or have K, M or G (powers of 1024): 64KiB, 1m. Durations have a unit: 500ms, 30s, 2m.
-0 switches a limit off.
+0 switches a limit off. A rate is what may come in a second: 100msg, 1MiB or both, 100msg,1MiB.
 
 A configuration file has the same options as keys, without the dashes; the command line wins over it:
   listen = [\"tcp://127.0.0.1:7600\", \"unix:///run/netsys.sock\"]
@@ -59,6 +60,7 @@ Examples:
   netsys serve --listen tcp://127.0.0.1:0 --listen unix:///tmp/netsys.sock --json
   netsys serve --dashboard 0.0.0.0:7680 --dashboard-token-file token --dashboard-host status.example.org
   netsys serve --listen tcp://0.0.0.0:7600 --reliable --resume-timeout 5m --goaway 1s
+  netsys serve --session-rate 100msg,1MiB --ip-rate 1000msg --handshakes-per-second-per-ip 20
   netsys serve --config /etc/netsys.toml --max-connections 0";
 
 /// Runs a server until it is told to stop
@@ -209,6 +211,9 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "N", default_value_t = Limits::default().groups_per_session,
         value_parser = count, help_heading = "Limits")]
     pub(crate) groups_per_session: usize,
+
+    #[command(flatten)]
+    pub(crate) rates: RateArgs,
 
     /// A session that sends nothing for this long ends
     #[arg(long, value_name = "DURATION", default_value_t = Span(Timeouts::default().idle),

@@ -8,7 +8,9 @@ use std::time::Duration;
 use clap::ValueEnum;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use network_system::tls::TlsVersion;
-use network_system::{Address, Endpoint, MulticastGroup, MulticastInterface, Network, QueuePolicy};
+use network_system::{
+    Address, Endpoint, MulticastGroup, MulticastInterface, Network, QueuePolicy, RatePolicy,
+};
 
 use crate::units::Span;
 
@@ -177,6 +179,10 @@ pub(super) fn some_time(text: &str) -> Result<Span, String> {
 
 pub(super) fn when_full() -> impl TypedValueParser<Value = QueuePolicy> {
     PossibleValuesParser::new(QueuePolicy::NAMES).try_map(|name| QueuePolicy::from_str(&name))
+}
+
+pub(super) fn when_rate_exceeded() -> impl TypedValueParser<Value = RatePolicy> {
+    PossibleValuesParser::new(RatePolicy::NAMES).try_map(|name| RatePolicy::from_str(&name))
 }
 
 pub(super) fn count(text: &str) -> Result<usize, String> {

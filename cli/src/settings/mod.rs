@@ -4,12 +4,14 @@
 //! stand before those of the user; so its values are parsed, and refused, by the same definitions.
 //!
 //! - [`serve`]: what a server works with; [`dashboard`]: what it shows of itself; [`client`]: what the clients of `connect` and `bench` do;
-//!   [`pipeline`]: stages, [`keys`]: their keys, and [`reliable`]: sessions that outlive their connection, for both.
+//!   [`pipeline`]: stages, [`keys`]: their keys, and [`reliable`]: sessions that outlive their connection, for both;
+//!   [`rates`]: how much a server takes in a second and how much it holds.
 
 mod client;
 mod dashboard;
 mod keys;
 mod pipeline;
+mod rates;
 mod reliable;
 mod serve;
 

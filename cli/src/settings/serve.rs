@@ -6,13 +6,13 @@ use std::time::Duration;
 use network_system::tls::{ClientAuth, TlsAuthorities, TlsIdentity, TlsVersion};
 use network_system::websocket::{Deflate, WebSocketServer};
 use network_system::{
-    Address, Endpoint, Host, Limits, ProxyProtocol, Reliability, SocketOptions, Timeouts,
-    UdpOptions,
+    Address, Endpoint, Host, Limits, MemoryBudget, ProxyProtocol, Reliability, SocketOptions,
+    Timeouts, UdpOptions,
 };
 
 use super::{
-    A_YEAR, MESSAGE_SIZE_MAX, PipelineSettings, ShowSettings, has_hello, out_of_range, reliable,
-    unlimited, within_a_year,
+    A_YEAR, MESSAGE_SIZE_MAX, PipelineSettings, ShowSettings, has_hello, out_of_range, rates,
+    reliable, unlimited, within_a_year,
 };
 use crate::args::{ClientAuthMode, HandlerName, Listen, ServeArgs, cores};
 use crate::exit::{ExitStatus, Failure};
@@ -25,6 +25,8 @@ pub(crate) struct ServeSettings {
     pub(crate) groups: bool,
     pub(crate) token: Option<String>,
     pub(crate) limits: Limits,
+    /// `None` for that of the process.
+    pub(crate) memory_budget: Option<MemoryBudget>,
     pub(crate) timeouts: Timeouts,
     pub(crate) socket: SocketOptions,
     pub(crate) websocket: WebSocketServer,
@@ -79,6 +81,9 @@ impl ServeSettings {
         limits.outbox_messages = unlimited(args.outbox_messages);
         limits.when_full = args.when_full;
         limits.groups_per_session = unlimited(args.groups_per_session);
+        let endpoints = listen.iter().map(Listen::endpoint);
+        rates::apply(&args.rates, &mut limits, reliable.is_some(), endpoints)?;
+        let memory_budget = rates::budget(&args.rates)?;
 
         let mut timeouts = Timeouts::default();
         for (name, value) in [
@@ -140,6 +145,7 @@ impl ServeSettings {
             groups: args.groups.is_on(),
             token: args.token,
             limits,
+            memory_budget,
             timeouts,
             socket,
             websocket,

@@ -92,10 +92,16 @@ async fn serve(
         }
     }
     let sessions = server.session_count();
+    let suspended = server.stats().suspended;
     let s = if sessions == 1 { "" } else { "s" };
     output.note(
-        &json!({ "event": "draining", "sessions": sessions }),
-        &format!("draining {sessions} session{s}; a second signal cuts them off"),
+        &json!({ "event": "draining", "sessions": sessions, "suspended": suspended }),
+        &match suspended {
+            0 => format!("draining {sessions} session{s}; a second signal cuts them off"),
+            _ => format!(
+                "draining {sessions} session{s}, {suspended} of them suspended; a second signal cuts them off"
+            ),
+        },
     );
     let mut interrupted = false;
     let mut stop = std::pin::pin!(server.stop());
@@ -137,6 +143,9 @@ fn build(
             true => WorkerThreads::Pinned,
             false => WorkerThreads::Runtime,
         });
+    if let Some(budget) = &settings.memory_budget {
+        builder = builder.memory_budget(budget);
+    }
     for place in places {
         builder = match place {
             Place::Unbound(endpoint) => builder.listen_on(endpoint),
@@ -201,15 +210,33 @@ fn tell_end(
         "bytes_received": stats.bytes_received,
         "bytes_sent": stats.bytes_sent,
         "dropped": stats.dropped,
+        "rate_limited": stats.rate_limited,
+        "throttled": stats.throttled,
+        "shed": stats.shed,
+        "resumed": stats.resumed,
+        "expired": stats.expired,
+        "unacknowledged": stats.unacknowledged,
         "errors": stats.errors,
     });
     if let Some(monitor) = monitor {
         event["handler_time"] = json!(monitor.metrics().handler_time);
     }
-    let text = format!(
+    let mut text = format!(
         "drained {drained}, aborted {aborted}; {} connections, {} messages in, {} out",
         stats.total_connections, stats.messages_received, stats.messages_sent
     );
+    // What most servers never see is told where it was.
+    let troubles = [
+        (stats.rate_limited, "messages rate limited"),
+        (stats.throttled, "waits for a rate"),
+        (stats.shed, "sessions shed"),
+        (stats.resumed, "resumes"),
+        (stats.expired, "sessions expired"),
+        (stats.unacknowledged, "messages not acknowledged"),
+    ];
+    for (count, what) in troubles.into_iter().filter(|(count, _)| *count > 0) {
+        text.push_str(&format!(", {count} {what}"));
+    }
     output.note(&event, &text);
 }
 
