@@ -30,8 +30,13 @@ const SECTIONS = [
     ["Queued", (s) => `${exact(s.queued_messages)} messages, ${bytesExact(s.queued_bytes)}`],
     ["Buffers", (s) => bytesExact(s.buffer_bytes)],
     ["Dropped", (s) => exact(s.dropped)],
+    ["Rate limited", (s) => (s.rate_limited ? exact(s.rate_limited) : undefined)],
     ["Errors", (s) => exact(s.errors)],
     ["Round trip", (s) => micros(s.round_trip_us)],
+  ]],
+  ["Reliable session", [
+    ["Unacknowledged", (s) => (s.reliable ? `${exact(s.unacknowledged_messages)} messages, ${bytesExact(s.unacknowledged_bytes)}` : undefined)],
+    ["Resumed", (s) => (s.reliable ? `${exact(s.resumes)} times` : undefined)],
   ]],
   ["TLS", [
     ["Version", (s) => s.tls?.version],

@@ -2,8 +2,24 @@
 
 import { get } from "./api.js";
 import { byId, debounced, element, setText } from "./dom.js";
-import { bytes, bytesExact, count, exact, foreign, foreignTitle } from "./format.js";
+import { bytes, bytesExact, count, duration, exact, foreign, foreignTitle } from "./format.js";
 import { PAGE, Pager, Rows, head, setCell } from "./table.js";
+
+const many = (value, unit) => (value ? `${exact(value)}${unit}` : "no limit");
+
+/** A rate in words. */
+function perSecond(rate) {
+  if (!rate) return "no limit";
+  const parts = [];
+  if (rate.messages_per_second) parts.push(`${exact(rate.messages_per_second)} messages/s`);
+  if (rate.bytes_per_second) parts.push(`${bytesExact(rate.bytes_per_second)}/s`);
+  return `${parts.join(", ")}, beyond that ${foreign(rate.when_exceeded, 32)}`;
+}
+
+/** What is kept for sessions without a connection. */
+function reliable(kept) {
+  return kept ? `window ${bytesExact(kept.window)}, kept for ${duration(kept.resume_seconds)}` : "none";
+}
 
 export class Groups {
   #rows;
@@ -91,6 +107,13 @@ export class Listeners {
       ["Size of a message", bytesExact(limits.message_size)],
       ["Queue of a session", `${bytesExact(limits.outbox_bytes)}, ${exact(limits.outbox_messages)} messages`],
       ["When it is full", foreign(limits.when_full, 32)],
+      ["Rate of a session", perSecond(limits.session_rate)],
+      ["Rate of an address", perSecond(limits.ip_rate)],
+      ["Rate of the server", perSecond(limits.server_rate)],
+      ["Connections accepted", many(limits.handshakes_per_second, "/s")],
+      ["From one address", many(limits.handshakes_per_second_per_ip, "/s")],
+      ["Memory for queues", limits.memory_budget ? bytesExact(limits.memory_budget) : "no limit"],
+      ["Reliable sessions", reliable(limits.reliable)],
     ];
     byId("limits").replaceChildren(...lines.map(([name, value]) => element("div", {}, element("dt", { textContent: name }), element("dd", { textContent: value }))));
   }

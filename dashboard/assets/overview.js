@@ -6,6 +6,9 @@ import { byteRate, bytes, count, duration, exact, foreign, foreignTitle, micros,
 /** A percentile stays for so long when nothing more is timed. */
 const LATENCY_SECONDS = 10;
 
+/** Messages that somebody does not get: by a full queue, by the end of a session, by a rate. */
+const DROPS = ["dropped", "lost", "rate_limited"];
+
 export class Overview {
   #status = null;
   #receivedAt = 0;
@@ -52,7 +55,9 @@ export class Overview {
   /** There are new samples. */
   tiles(history) {
     const limit = this.#status?.limits?.max_connections;
-    tile("connections", exact(history.last("connections")), limit ? `of ${exact(limit)}, ${changes(history)}` : changes(history));
+    const suspended = history.last("suspended");
+    const some = suspended ? `${exact(suspended)} suspended` : limit ? `of ${exact(limit)}` : "";
+    tile("connections", exact(history.last("connections")), some ? `${some}, ${changes(history)}` : changes(history));
     tile("messages-in", rate(history.last("messages_received")), byteRate(history.last("bytes_received")));
     tile("messages-out", rate(history.last("messages_sent")), byteRate(history.last("bytes_sent")));
     const p99 = history.lastOf("handler_p99_us", LATENCY_SECONDS);
@@ -60,8 +65,8 @@ export class Overview {
     tile("queued", bytes(history.last("queued_bytes")), "in all sessions");
     const resident = history.last("resident_bytes");
     tile("memory", bytes(resident ?? history.last("buffer_bytes")), resident === null ? "in buffers" : `${bytes(history.last("buffer_bytes"))} in buffers`);
-    const dropped = (history.last("dropped") ?? 0) + (history.last("lost") ?? 0);
-    tile("drops", rate(dropped), `${count(history.sum("dropped") + history.sum("lost"))} in 15 min`, dropped > 0);
+    const dropped = DROPS.reduce((sum, name) => sum + (history.last(name) ?? 0), 0);
+    tile("drops", rate(dropped), `${count(DROPS.reduce((sum, name) => sum + history.sum(name), 0))} in 15 min`, dropped > 0);
     const errors = history.last("errors");
     tile("errors", rate(errors), `${count(history.sum("errors"))} in 15 min`, errors > 0);
   }

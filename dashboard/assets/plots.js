@@ -35,7 +35,7 @@ const PLOTS = [
   },
   {
     id: "connections", title: "Connections", format: exact, least: 10,
-    series: [{ key: "connections", label: "now", color: 3, fill: true }],
+    series: [{ key: "connections", label: "now", color: 3, fill: true }, { key: "suspended", label: "suspended", color: 4, dash: [5, 3], optional: true }],
   },
   {
     id: "queues", title: "Queues and buffers", format: bytes, least: 1024, binary: true,
@@ -43,7 +43,16 @@ const PLOTS = [
   },
   {
     id: "trouble", title: "Drops and errors per second", format: rate, least: 5,
-    series: [{ key: "errors", label: "errors", color: 4 }, { key: "dropped", label: "dropped", color: 2, dash: [5, 3] }, { key: "lost", label: "lost", color: 5, dash: [2, 3] }],
+    series: [
+      { key: "errors", label: "errors", color: 4 },
+      { key: "dropped", label: "dropped", color: 2, dash: [5, 3] },
+      { key: "lost", label: "lost", color: 5, dash: [2, 3] },
+      { key: "rate_limited", label: "rate limited", color: 1, optional: true },
+      { key: "throttled", label: "waits for a rate", color: 1, dash: [2, 3], optional: true },
+      { key: "shed", label: "sessions shed", color: 3, optional: true },
+      { key: "expired", label: "sessions expired", color: 3, dash: [5, 3], optional: true },
+      { key: "unacknowledged", label: "unacknowledged", color: 5, optional: true },
+    ],
   },
 ];
 

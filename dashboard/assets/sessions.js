@@ -5,6 +5,7 @@ import { announce, byId, debounced, element, setText } from "./dom.js";
 import { bytes, count, duration, exact, foreign, foreignTitle, micros } from "./format.js";
 import { PAGE, Pager, Rows, setCell } from "./table.js";
 
+const STATES = ["connecting", "connected", "suspended", "disconnecting"];
 const TRANSPORTS = ["tcp", "tls", "unix", "ws", "wss", "udp", "mem"];
 
 /** Field, title, how it is shown; the class is the width. Numbers sort from the largest at first. */
@@ -36,6 +37,7 @@ export class Sessions {
   #descending = false;
   #filter = "";
   #transport = "";
+  #state = "";
   #group = "";
   #current = null;
 
@@ -50,6 +52,7 @@ export class Sessions {
     this.#rows = new Rows(table, { columns: COLUMNS.length, make: (id) => this.#make(id), fill: (row, session) => this.#fill(row, session) });
     this.#pager = new Pager(byId("sessions-pager"), "Sessions", this.#changed);
     for (const name of TRANSPORTS) byId("sessions-transport").append(element("option", { value: name, textContent: name }));
+    for (const name of STATES) byId("sessions-state").append(element("option", { value: name, textContent: name }));
     this.#listen(open);
   }
 
@@ -61,7 +64,7 @@ export class Sessions {
   /** Asks for the page that is chosen, and shows it. */
   async refresh(signal) {
     const answer = await get("sessions", {
-      sort: this.#sort, order: this.#descending ? "desc" : "asc", filter: this.#filter, transport: this.#transport, group: this.#group,
+      sort: this.#sort, order: this.#descending ? "desc" : "asc", filter: this.#filter, transport: this.#transport, state: this.#state, group: this.#group,
       offset: this.#pager.offset, limit: PAGE,
     }, { signal });
     if (this.#pager.show(answer, answer.sessions.length)) {
@@ -185,6 +188,11 @@ export class Sessions {
     filter.addEventListener("change", filtered);
     byId("sessions-transport").addEventListener("change", (event) => {
       this.#transport = event.target.value;
+      this.#pager.offset = 0;
+      this.#changed();
+    });
+    byId("sessions-state").addEventListener("change", (event) => {
+      this.#state = event.target.value;
       this.#pager.offset = 0;
       this.#changed();
     });

@@ -61,6 +61,13 @@ columns! {
     errors: Rate,
     dropped: Rate,
     lost: Rate,
+    rate_limited: Rate,
+    throttled: Rate,
+    shed: Rate,
+    suspended: u64,
+    resumed: Rate,
+    expired: Rate,
+    unacknowledged: Rate,
     queued_bytes: u64,
     buffer_bytes: u64,
     resident_bytes: Option<u64>,
@@ -100,6 +107,12 @@ struct Counts {
     errors: u64,
     dropped: u64,
     lost: u64,
+    rate_limited: u64,
+    throttled: u64,
+    shed: u64,
+    resumed: u64,
+    expired: u64,
+    unacknowledged: u64,
 }
 
 impl Counts {
@@ -116,6 +129,12 @@ impl Counts {
             errors: metrics.errors.by_code.values().sum(),
             dropped: metrics.messages_dropped,
             lost: metrics.messages_lost,
+            rate_limited: metrics.messages_rate_limited,
+            throttled: metrics.sessions_throttled,
+            shed: metrics.sessions_shed,
+            resumed: metrics.sessions_resumed,
+            expired: metrics.sessions_expired,
+            unacknowledged: metrics.messages_unacknowledged,
         }
     }
 }
@@ -165,6 +184,13 @@ impl History {
             errors: rate(counts.errors, before.errors),
             dropped: rate(counts.dropped, before.dropped),
             lost: rate(counts.lost, before.lost),
+            rate_limited: rate(counts.rate_limited, before.rate_limited),
+            throttled: rate(counts.throttled, before.throttled),
+            shed: rate(counts.shed, before.shed),
+            suspended: metrics.sessions_suspended,
+            resumed: rate(counts.resumed, before.resumed),
+            expired: rate(counts.expired, before.expired),
+            unacknowledged: rate(counts.unacknowledged, before.unacknowledged),
             queued_bytes: metrics.memory.queued_bytes,
             buffer_bytes: metrics.memory.session_buffer_bytes,
             resident_bytes: metrics.memory.resident_bytes,

@@ -21,12 +21,12 @@ pub use stats::{BroadcastReport, ListenerStats, ServerStats, StopReport, UdpStat
 
 use self::listen::Listen;
 use self::stats::Listening;
-use crate::config::{Limits, SocketOptions, WorkerThreads};
+use crate::config::{Limits, Reliability, SocketOptions, WorkerThreads};
 use crate::error::{CloseReason, ErrorCode, SendError, ServerError};
 use crate::events;
 use crate::group::{GroupName, GroupStats};
 use crate::hub::Hub;
-use crate::limits::Handshakes;
+use crate::limits::{Handshakes, MemoryBudget};
 use crate::message::{MessageKind, Outgoing};
 use crate::metrics::{EventLevel, Note};
 use crate::session::shared::lock;
@@ -349,6 +349,16 @@ impl Server {
     /// The limits that it was built with.
     pub fn limits(&self) -> &Limits {
         &self.inner.hub.limits
+    }
+
+    /// What counts the memory in its queues and buffers: the budget that it was built with, or that of the process.
+    pub fn memory_budget(&self) -> &MemoryBudget {
+        &self.inner.hub.budget
+    }
+
+    /// What it keeps for reliable sessions; `None` when it has none.
+    pub fn reliability(&self) -> Option<&Reliability> {
+        self.inner.hub.reliability.as_ref()
     }
 
     // Sessions

@@ -108,6 +108,7 @@ pub(crate) enum SortKey {
     Identity,
     Transport,
     Remote,
+    State,
     ConnectedSeconds,
     IdleSeconds,
     MessagesReceived,
@@ -116,10 +117,13 @@ pub(crate) enum SortKey {
     BytesSent,
     Errors,
     Dropped,
+    RateLimited,
     QueuedMessages,
     QueuedBytes,
     BufferBytes,
     RoundTripUs,
+    Resumes,
+    UnacknowledgedBytes,
     Groups,
 }
 
@@ -131,6 +135,7 @@ impl SortKey {
             SortKey::Identity => "identity",
             SortKey::Transport => "transport",
             SortKey::Remote => "remote",
+            SortKey::State => "state",
             SortKey::ConnectedSeconds => "connected_seconds",
             SortKey::IdleSeconds => "idle_seconds",
             SortKey::MessagesReceived => "messages_received",
@@ -139,10 +144,13 @@ impl SortKey {
             SortKey::BytesSent => "bytes_sent",
             SortKey::Errors => "errors",
             SortKey::Dropped => "dropped",
+            SortKey::RateLimited => "rate_limited",
             SortKey::QueuedMessages => "queued_messages",
             SortKey::QueuedBytes => "queued_bytes",
             SortKey::BufferBytes => "buffer_bytes",
             SortKey::RoundTripUs => "round_trip_us",
+            SortKey::Resumes => "resumes",
+            SortKey::UnacknowledgedBytes => "unacknowledged_bytes",
             SortKey::Groups => "groups",
         }
     }

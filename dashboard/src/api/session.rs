@@ -39,10 +39,15 @@ pub(crate) struct Summary {
     bytes_sent: u64,
     errors: u64,
     dropped: u64,
+    rate_limited: u64,
     queued_messages: usize,
     queued_bytes: usize,
     buffer_bytes: usize,
     round_trip_us: Option<f64>,
+    reliable: bool,
+    resumes: u32,
+    unacknowledged_messages: u64,
+    unacknowledged_bytes: u64,
     /// How many there are; the details have their names.
     groups: Groups,
 }
@@ -100,10 +105,15 @@ impl Summary {
             bytes_sent: stats.bytes_sent,
             errors: stats.errors,
             dropped: stats.dropped,
+            rate_limited: stats.rate_limited,
             queued_messages: stats.queued_messages,
             queued_bytes: stats.queued_bytes,
             buffer_bytes: stats.buffered_bytes,
             round_trip_us: stats.round_trip.map(|time| time.as_secs_f64() * 1e6),
+            reliable: session.is_reliable(),
+            resumes: stats.resumes,
+            unacknowledged_messages: stats.unacknowledged_messages,
+            unacknowledged_bytes: stats.unacknowledged_bytes,
             groups: Groups::Count(session.groups().len()),
         }
     }
@@ -155,6 +165,16 @@ pub(crate) async fn detail(
     };
     Ok(answer::json(StatusCode::OK, &detail))
 }
+
+/// The words for states.
+pub(crate) const STATES: [&str; 6] = [
+    "connecting",
+    "connected",
+    "suspended",
+    "disconnecting",
+    "disconnected",
+    "error",
+];
 
 /// A state as a word.
 pub(crate) fn state(state: SessionState) -> &'static str {

@@ -21,7 +21,7 @@ use crate::site::Shared;
 /// Peers choose their client ids. In the table they are cut to so many characters.
 pub(crate) const LISTED_CHARS: usize = 256;
 
-const SORT_KEYS: [&str; 19] = [
+const SORT_KEYS: [&str; 24] = [
     "id",
     "client_id",
     "identity",
@@ -36,10 +36,15 @@ const SORT_KEYS: [&str; 19] = [
     "bytes_sent",
     "errors",
     "dropped",
+    "rate_limited",
     "queued_messages",
     "queued_bytes",
     "buffer_bytes",
     "round_trip_us",
+    "reliable",
+    "resumes",
+    "unacknowledged_messages",
+    "unacknowledged_bytes",
     "groups",
 ];
 
@@ -64,6 +69,8 @@ pub(crate) async fn list(
         .collect();
     let transport = parameters.choice("transport", &schemes)?;
     let transport = transport.map(|at| Transport::ALL[at]);
+    let state = parameters.choice("state", &session::STATES)?;
+    let state = state.map(|at| session::STATES[at]);
     let group = match parameters.text("group") {
         None => None,
         Some(name) => {
@@ -78,6 +85,9 @@ pub(crate) async fn list(
         let total = sessions.len();
         if let Some(transport) = transport {
             sessions.retain(|session| session.transport() == transport);
+        }
+        if let Some(state) = state {
+            sessions.retain(|session| session::state(session.state()) == state);
         }
         if let Some(group) = group {
             let members: HashSet<SessionId> = inner.server.members(&group).into_iter().collect();
@@ -156,6 +166,7 @@ impl Key {
             "remote" => session
                 .remote_addr()
                 .map_or(Key::Nothing, |addr| Key::Text(addr.to_string())),
+            "reliable" => number(session.is_reliable().into()),
             "groups" => number(session.groups().len() as u64),
             "state" => text(Some(session::state(session.state()))),
             "connected_seconds" => Key::Number(seconds(session.connected_at())),
@@ -169,6 +180,10 @@ impl Key {
                     "bytes_sent" => number(stats.bytes_sent),
                     "errors" => number(stats.errors),
                     "dropped" => number(stats.dropped),
+                    "rate_limited" => number(stats.rate_limited),
+                    "resumes" => number(stats.resumes.into()),
+                    "unacknowledged_messages" => number(stats.unacknowledged_messages),
+                    "unacknowledged_bytes" => number(stats.unacknowledged_bytes),
                     "queued_messages" => number(stats.queued_messages as u64),
                     "queued_bytes" => number(stats.queued_bytes as u64),
                     "buffer_bytes" => number(stats.buffered_bytes as u64),

@@ -4,6 +4,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use network_system::{Rate, Reliability};
 use serde::Serialize;
 
 use super::now_millis;
@@ -32,6 +33,50 @@ struct Limits {
     outbox_bytes: usize,
     outbox_messages: usize,
     when_full: &'static str,
+    session_rate: Option<RateLimit>,
+    ip_rate: Option<RateLimit>,
+    server_rate: Option<RateLimit>,
+    handshakes_per_second: u32,
+    handshakes_per_second_per_ip: u32,
+    memory_budget: Option<usize>,
+    reliable: Option<Reliable>,
+}
+
+/// 0 for any number.
+#[derive(Serialize)]
+struct RateLimit {
+    messages_per_second: u64,
+    bytes_per_second: u64,
+    burst_seconds: f64,
+    when_exceeded: &'static str,
+}
+
+impl RateLimit {
+    fn of(rate: Rate) -> Self {
+        RateLimit {
+            messages_per_second: rate.messages_per_second,
+            bytes_per_second: rate.bytes_per_second,
+            burst_seconds: rate.burst.as_secs_f64(),
+            when_exceeded: rate.when_exceeded.name(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Reliable {
+    window: usize,
+    resume_seconds: f64,
+    suspended_sessions: usize,
+}
+
+impl Reliable {
+    fn of(reliability: &Reliability) -> Self {
+        Reliable {
+            window: reliability.window,
+            resume_seconds: reliability.resume.as_secs_f64(),
+            suspended_sessions: reliability.suspended_sessions,
+        }
+    }
 }
 
 fn state(site: &Site) -> &'static str {
@@ -70,6 +115,13 @@ pub(crate) async fn status(
             outbox_bytes: limits.outbox_bytes,
             outbox_messages: limits.outbox_messages,
             when_full: limits.when_full.name(),
+            session_rate: limits.session_rate.map(RateLimit::of),
+            ip_rate: limits.ip_rate.map(RateLimit::of),
+            server_rate: limits.server_rate.map(RateLimit::of),
+            handshakes_per_second: limits.handshakes_per_second,
+            handshakes_per_second_per_ip: limits.handshakes_per_second_per_ip,
+            memory_budget: Some(server.memory_budget().limit()).filter(|&limit| limit < usize::MAX),
+            reliable: server.reliability().map(Reliable::of),
         },
     };
     Ok(answer::json(StatusCode::OK, &status))

@@ -136,10 +136,15 @@ pub(super) struct Session {
     pub(super) bytes_sent: u64,
     pub(super) errors: u64,
     pub(super) dropped: u64,
+    pub(super) rate_limited: u64,
     pub(super) queued_messages: u64,
     pub(super) queued_bytes: u64,
     pub(super) buffer_bytes: u64,
     pub(super) round_trip_us: Option<f64>,
+    pub(super) reliable: bool,
+    pub(super) resumes: u64,
+    pub(super) unacknowledged_messages: u64,
+    pub(super) unacknowledged_bytes: u64,
     pub(super) groups: u64,
 }
 

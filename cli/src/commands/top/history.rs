@@ -20,6 +20,13 @@ pub(super) enum Series {
     Errors,
     Dropped,
     Lost,
+    RateLimited,
+    Throttled,
+    Shed,
+    Suspended,
+    Resumed,
+    Expired,
+    Unacknowledged,
     QueuedBytes,
     BufferBytes,
     ResidentBytes,
@@ -34,7 +41,7 @@ pub(super) enum Series {
 }
 
 impl Series {
-    pub(super) const ALL: [(Series, &'static str); 21] = [
+    pub(super) const ALL: [(Series, &'static str); 28] = [
         (Series::MessagesReceived, "messages_received"),
         (Series::MessagesSent, "messages_sent"),
         (Series::BytesReceived, "bytes_received"),
@@ -45,6 +52,13 @@ impl Series {
         (Series::Errors, "errors"),
         (Series::Dropped, "dropped"),
         (Series::Lost, "lost"),
+        (Series::RateLimited, "rate_limited"),
+        (Series::Throttled, "throttled"),
+        (Series::Shed, "shed"),
+        (Series::Suspended, "suspended"),
+        (Series::Resumed, "resumed"),
+        (Series::Expired, "expired"),
+        (Series::Unacknowledged, "unacknowledged"),
         (Series::QueuedBytes, "queued_bytes"),
         (Series::BufferBytes, "buffer_bytes"),
         (Series::ResidentBytes, "resident_bytes"),

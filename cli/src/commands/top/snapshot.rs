@@ -191,5 +191,24 @@ pub(super) fn facts(history: &History) -> Vec<(&'static str, String)> {
                 number(Series::Errors)
             ),
         ),
+        (
+            "limits",
+            format!(
+                "rate limited {}/s, waits {}/s, shed {}/s",
+                number(Series::RateLimited),
+                number(Series::Throttled),
+                number(Series::Shed)
+            ),
+        ),
+        (
+            "reliable",
+            format!(
+                "suspended {}, resumed {}/s, expired {}/s, unacknowledged {}/s",
+                number(Series::Suspended),
+                number(Series::Resumed),
+                number(Series::Expired),
+                number(Series::Unacknowledged)
+            ),
+        ),
     ]
 }

@@ -66,19 +66,19 @@ pub(super) const SESSIONS: &[Column<Session>] = &[
     })
     .growing()
     .by(SortKey::ClientId),
-    Column::text("IDENTITY", 12, 12, |row: &Session| {
+    Column::text("IDENTITY", 12, 13, |row: &Session| {
         or_dash(row.identity.as_ref())
     })
     .growing()
     .by(SortKey::Identity),
-    Column::text("VIA", 5, 8, |row: &Session| row.transport.to_string()).by(SortKey::Transport),
+    Column::text("VIA", 5, 9, |row: &Session| row.transport.to_string()).by(SortKey::Transport),
     Column::text("REMOTE", 21, 6, |row: &Session| {
         or_dash(row.remote.as_ref())
     })
     .growing()
     .by(SortKey::Remote),
-    Column::text("STATE", 12, 13, |row: &Session| row.state.to_string()),
-    Column::number("AGE", 7, 9, |row: &Session| span(row.connected_seconds))
+    Column::text("STATE", 9, 8, |row: &Session| row.state.to_string()).by(SortKey::State),
+    Column::number("AGE", 7, 10, |row: &Session| span(row.connected_seconds))
         .by(SortKey::ConnectedSeconds),
     Column::number("IDLE", 7, 5, |row: &Session| span(row.idle_seconds)).by(SortKey::IdleSeconds),
     Column::number("IN", 9, 2, |row: &Session| {
@@ -87,11 +87,11 @@ pub(super) const SESSIONS: &[Column<Session>] = &[
     .by(SortKey::MessagesReceived),
     Column::number("OUT", 9, 3, |row: &Session| count(row.messages_sent as f64))
         .by(SortKey::MessagesSent),
-    Column::number("BYTES IN", 9, 10, |row: &Session| {
+    Column::number("BYTES IN", 9, 11, |row: &Session| {
         bytes(row.bytes_received as f64)
     })
     .by(SortKey::BytesReceived),
-    Column::number("BYTES OUT", 9, 11, |row: &Session| {
+    Column::number("BYTES OUT", 9, 12, |row: &Session| {
         bytes(row.bytes_sent as f64)
     })
     .by(SortKey::BytesSent),
@@ -111,6 +111,20 @@ pub(super) const SESSIONS: &[Column<Session>] = &[
     Column::number("DROPS", 7, 14, |row: &Session| count(row.dropped as f64)).by(SortKey::Dropped),
     Column::number("ERRORS", 7, 16, |row: &Session| count(row.errors as f64)).by(SortKey::Errors),
     Column::number("GROUPS", 6, 18, |row: &Session| count(row.groups as f64)).by(SortKey::Groups),
+    Column::number("UNACKED", 9, 19, |row: &Session| match row.reliable {
+        true => bytes(row.unacknowledged_bytes as f64),
+        false => "-".to_owned(),
+    })
+    .by(SortKey::UnacknowledgedBytes),
+    Column::number("RESUMES", 7, 20, |row: &Session| match row.reliable {
+        true => count(row.resumes as f64),
+        false => "-".to_owned(),
+    })
+    .by(SortKey::Resumes),
+    Column::number("LIMITED", 7, 21, |row: &Session| {
+        count(row.rate_limited as f64)
+    })
+    .by(SortKey::RateLimited),
 ];
 
 pub(super) const GROUPS: &[Column<Group>] = &[

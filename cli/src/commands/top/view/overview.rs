@@ -23,7 +23,7 @@ struct Panel {
     title: fn(&History, usize) -> String,
 }
 
-const PANELS: [Panel; 10] = [
+const PANELS: [Panel; 12] = [
     Panel {
         series: Series::MessagesReceived,
         title: |history, _| {
@@ -102,6 +102,27 @@ const PANELS: [Panel; 10] = [
     Panel {
         series: Series::Errors,
         title: |history, _| format!("errors {}/s", number(history, Series::Errors)),
+    },
+    Panel {
+        series: Series::Suspended,
+        title: |history, _| {
+            format!(
+                "suspended {}  +{} -{} /s",
+                number(history, Series::Suspended),
+                number(history, Series::Resumed),
+                number(history, Series::Expired)
+            )
+        },
+    },
+    Panel {
+        series: Series::RateLimited,
+        title: |history, _| {
+            format!(
+                "rate limited {}/s  waits {}/s",
+                number(history, Series::RateLimited),
+                number(history, Series::Throttled)
+            )
+        },
     },
 ];
 

@@ -7,7 +7,7 @@ use ratatui::text::Line;
 use ratatui::widgets::Paragraph;
 
 use super::super::app::App;
-use super::super::data::Event;
+use super::super::data::{Event, Session};
 use super::super::listing::Listing;
 use super::super::poll::View;
 use super::super::table::{Column, EVENTS, Fitted, GROUPS, LISTENERS, SESSIONS, cells};
@@ -22,11 +22,15 @@ pub(super) fn draw(app: &mut App, frame: &mut Frame<'_>, area: Rect) {
         View::Overview => {}
         View::Sessions => {
             let sorted = Some((app.sort, app.descending));
+            let style = |session: &Session| match session.state.as_str() {
+                "suspended" => theme.warning(),
+                _ => Style::new(),
+            };
             table(
                 SESSIONS,
                 &mut app.sessions,
                 sorted,
-                |_| Style::new(),
+                style,
                 theme,
                 frame,
                 area,
