@@ -143,7 +143,7 @@ export class Plots {
     if (chart.width !== width) chart.setSize({ width, height: HEIGHT });
     plot.definition.series.forEach((series, i) => {
       if (!series.optional || !plot.items[i].hidden) return;
-      if (this.#history.column(series.key).some((value) => value !== null)) {
+      if (this.#history.column(series.key).some((value) => value > 0)) {
         plot.items[i].hidden = false;
         plot.items[i].setAttribute("aria-pressed", "true");
         chart.setSeries(i + 1, { show: true });

@@ -24,13 +24,14 @@ CSP = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' 
        "form-action 'none'; frame-ancestors 'none'")
 KEPT_SAMPLES, KEPT_EVENTS = 900, 512
 NUMBERS = ('id', 'connected_seconds', 'idle_seconds', 'messages_received', 'messages_sent', 'bytes_received', 'bytes_sent', 'errors',
-           'dropped', 'queued_messages', 'queued_bytes', 'buffer_bytes', 'round_trip_us', 'groups')
-TEXTS = ('client_id', 'identity', 'transport', 'remote')
+           'dropped', 'rate_limited', 'queued_messages', 'queued_bytes', 'buffer_bytes', 'round_trip_us', 'reliable', 'resumes',
+           'unacknowledged_messages', 'unacknowledged_bytes', 'groups')
+TEXTS = ('client_id', 'identity', 'transport', 'remote', 'state')
 HOSTILE = ['<img src=x onerror="window.harmed=1">', '<script>window.harmed=2</script>', 'user\u202egnp.exe', '\u0000\u001b[31mred\u0007',
            'x' * 65536, '"><svg/onload=window.harmed=3>', '\U0001f600' * 64, 'a\u0300' * 400, '&lt;b&gt;', "javascript:window.harmed=4",
            '\u034f' * 40, '\u3164\u2800', 'tag\U000e0041', '   ']
 COLUMNS = ('at', 'messages_received', 'messages_sent', 'bytes_received', 'bytes_sent', 'connections', 'opened', 'closed', 'errors', 'dropped',
-           'lost', 'queued_bytes', 'buffer_bytes', 'resident_bytes', 'handler_p50_us', 'handler_p95_us', 'handler_p99_us', 'handler_max_us',
+           'lost', 'rate_limited', 'throttled', 'shed', 'suspended', 'resumed', 'expired', 'unacknowledged', 'queued_bytes', 'buffer_bytes', 'resident_bytes', 'handler_p50_us', 'handler_p95_us', 'handler_p99_us', 'handler_max_us',
            'ping_p50_us', 'ping_p99_us', 'request_p50_us', 'request_p99_us')
 
 
@@ -70,9 +71,11 @@ class Facts:
         self.sessions[number] = {
             'id': number, 'client_id': client_id, 'identity': f'user{number % 90}' if number % 3 == 0 else None,
             'transport': ('tcp', 'tls', 'ws', 'udp', 'mem')[number % 5], 'remote': f'10.0.{number // 250 % 250}.{number % 250}:{40000 + number % 20000}',
-            'state': 'draining' if number % 97 == 0 else 'connected', 'connected_seconds': pick.random() * 40000, 'idle_seconds': pick.random() * 30,
+            'state': 'disconnecting' if number % 97 == 0 else 'suspended' if number % 37 == 0 else 'connected', 'connected_seconds': pick.random() * 40000, 'idle_seconds': pick.random() * 30,
             'messages_received': pick.randrange(1_000_000), 'messages_sent': pick.randrange(1_000_000), 'bytes_received': pick.randrange(10**9),
             'bytes_sent': pick.randrange(10**9), 'errors': int(pick.random() < .05), 'dropped': pick.randrange(50) if pick.random() < .03 else 0,
+            'rate_limited': 0, 'reliable': number % 37 == 0, 'resumes': number // 37 if number % 37 == 0 else 0,
+            'unacknowledged_messages': 3 if number % 37 == 0 else 0, 'unacknowledged_bytes': 192 if number % 37 == 0 else 0,
             'queued_messages': pick.randrange(3), 'queued_bytes': pick.randrange(4000), 'buffer_bytes': pick.randrange(9000),
             'round_trip_us': None if number % 11 == 0 else 40 + pick.random() * 400, 'groups': number % 4,
         }
@@ -96,7 +99,8 @@ class Facts:
             'at': int(at * 1000), 'messages_received': 182_000 * wave, 'messages_sent': 171_000 * wave, 'bytes_received': 11_900_000 * wave,
             'bytes_sent': 9_800_000 * wave, 'connections': len(self.sessions) - int(30 * math.sin(at / 200)), 'opened': self.random.randrange(8),
             'closed': self.random.randrange(8), 'errors': self.random.randrange(4) if burst else 0, 'dropped': self.random.randrange(900) if burst else 0,
-            'lost': 0, 'queued_bytes': int(40_000 * wave + (900_000 if burst else 0)), 'buffer_bytes': int(9_000_000 * wave),
+            'lost': 0, 'rate_limited': 0, 'throttled': 0, 'shed': 0, 'suspended': sum(session['state'] == 'suspended' for session in self.sessions.values()),
+            'resumed': self.random.randrange(2), 'expired': 0, 'unacknowledged': 0, 'queued_bytes': int(40_000 * wave + (900_000 if burst else 0)), 'buffer_bytes': int(9_000_000 * wave),
             'resident_bytes': int(150_000_000 + 9_000_000 * wave), 'handler_p50_us': handler, 'handler_p95_us': 4.1 * handler,
             'handler_p99_us': (90 if burst else 14) * handler, 'handler_max_us': 200 * handler, 'ping_p50_us': 61 * wave, 'ping_p99_us': 190 * wave,
             'request_p50_us': None, 'request_p99_us': None,
@@ -117,7 +121,10 @@ class Facts:
     def status(self, admin):
         return {'name': self.name, 'version': '0.1.0', 'state': self.state, 'at': int(time.time() * 1000), 'started_at': int(self.began * 1000),
                 'uptime_seconds': time.time() - self.began + 10_000, 'admin': admin, 'read_only': self.token is None,
-                'limits': {'max_connections': 20_000, 'message_size': 1 << 20, 'outbox_bytes': 1 << 20, 'outbox_messages': 1024, 'when_full': 'wait'}}
+                'limits': {'max_connections': 20_000, 'message_size': 1 << 20, 'outbox_bytes': 1 << 20, 'outbox_messages': 1024, 'when_full': 'wait',
+                           'session_rate': {'messages_per_second': 100, 'bytes_per_second': 1 << 20, 'burst_seconds': 1.0, 'when_exceeded': 'wait'},
+                           'ip_rate': None, 'server_rate': None, 'handshakes_per_second': 500, 'handshakes_per_second_per_ip': 0, 'memory_budget': 1 << 30,
+                           'reliable': {'window': 1 << 20, 'resume_seconds': 30.0, 'suspended_sessions': 10_000}}}
 
     def history(self, query):
         since = max(0, int(query.get('since', 0)) - self.first_sample)
@@ -130,9 +137,10 @@ class Facts:
         if sort not in NUMBERS + TEXTS or order not in ('asc', 'desc'):
             raise Refused(400, f'cannot sort by {sort} {order}')
         text, transport, group = query.get('filter', '').lower(), query.get('transport', ''), query.get('group', '')
+        state = query.get('state', '')
         parts = ('client_id', 'identity', 'remote', 'id', 'transport')
         found = [session for session in self.sessions.values()
-                 if (not transport or session['transport'] == transport) and (not group or session['groups'] > int(group.split('-')[-1]))
+                 if (not transport or session['transport'] == transport) and (not state or session['state'] == state) and (not group or session['groups'] > int(group.split('-')[-1]))
                  and (not text or any(text in str(session[part] or '').lower() for part in parts))]
         least = -1 if sort in NUMBERS else ''
         found.sort(key=lambda session: least if session[sort] is None else session[sort], reverse=order == 'desc')

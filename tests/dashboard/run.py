@@ -160,7 +160,7 @@ class Checks:
         with self.page() as (page, server):
             page.click('#tab-listeners')
             page.wait('document.querySelector("#listeners-table tbody th")?.textContent.startsWith("tcp://")')
-            page.wait('document.querySelectorAll("#limits dd").length === 4')
+            page.wait('document.querySelectorAll("#limits dd").length === 11')
             page.click('#tab-events')
             page.wait('document.querySelectorAll("#events-table tbody tr:not(.empty)").length > 0')
             assert page.run('document.querySelectorAll("#events-table tbody tr").length') <= 100
@@ -237,6 +237,23 @@ class Checks:
             page.wait(f'{number} === "1–50 of 120"')
             page.run('const one = document.querySelector("#sessions-transport"); one.value = "tcp"; one.dispatchEvent(new Event("change"))')
             page.wait('[...document.querySelectorAll("#sessions-table tbody tr")].every((row) => row.children[2].textContent === "tcp")')
+
+    def shows_suspended_sessions_as_such(self):
+        with self.page(sessions=30) as (page, server):
+            server.suspend('gone-for-a-while')
+            page.wait('document.querySelector("#note-connections").textContent.startsWith("1 suspended")')
+            page.run('const one = document.querySelector("#sessions-state"); one.value = "suspended"; one.dispatchEvent(new Event("change"))')
+            page.wait('document.querySelectorAll("#sessions-table tbody tr:not(.empty)").length === 1')
+            assert self.rows(page, 1)[0].endswith('suspended') and self.rows(page, 2)[0].startswith('gone-for-a-while'), self.rows(page, 1)
+            page.click('#sessions-table tbody tr th button')
+            page.wait('document.querySelector("#details").open && /1 messages/.test(document.querySelector("#details").textContent)')
+            details = page.text('#details')
+            assert 'Reliable session' in details and 'suspended' in details and '0 times' in details, details
+            page.press('Escape')
+            page.click('#tab-listeners')
+            page.wait('/Rate of a session/.test(document.querySelector("#limits").textContent)')
+            limits = page.text('#limits')
+            assert 'messages/s' in limits and 'kept for' in limits, limits
 
     def refreshing_disturbs_nobody(self):
         with self.page(1000, 700) as (page, server):

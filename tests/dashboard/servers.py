@@ -19,9 +19,9 @@ CONTROL, DATA = 0x20, 0x10
 class Peer:
     """A client in so few lines: its hello, and then what arrives."""
 
-    def __init__(self, address, client_id):
+    def __init__(self, address, client_id, **hello):
         self.socket = socket.create_connection(address)
-        self.send(CONTROL, json.dumps({'op': 'hello', 'client_id': client_id}).encode())
+        self.send(CONTROL, json.dumps({'op': 'hello', 'client_id': client_id, **hello}).encode())
         self.rest = b''
 
     def send(self, kind, payload):
@@ -61,6 +61,11 @@ class Mock:
     def restart(self):
         self.server = mock.Server(self.facts, self.port)
 
+    def suspend(self, client_id):
+        with self.facts.lock:
+            session = self.facts.sessions[self.facts.add(client_id)]
+            session.update(state='suspended', reliable=True, resumes=0, unacknowledged_messages=1, unacknowledged_bytes=15)
+
     def check_message(self, number, text):
         assert (number, 'messages', {'text': text}) in self.facts.posts, self.facts.posts
 
@@ -87,7 +92,8 @@ class Netsys:
             peer.receive(CONTROL)
 
     def start(self):
-        command = [self.program, '--quiet', 'serve', '--listen', 'tcp://127.0.0.1:0', '--max-connections', '20000', '--idle-timeout', '1h', '--heartbeat', '1h',
+        command = [self.program, '--quiet', 'serve', '--listen', 'tcp://127.0.0.1:0', '--max-connections', '20000', '--idle-timeout', '1h', '--heartbeat', '1h', '--reliable', '--resume-timeout', '1h',
+                   '--session-rate', '1000000msg,1GiB',
                    '--dashboard', f'{self.host}:{self.port}']
         environment = dict(os.environ)
         environment.pop('NETSYS_DASHBOARD_TOKEN', None)
@@ -118,6 +124,14 @@ class Netsys:
 
     def restart(self):
         self.start()
+
+    def suspend(self, client_id):
+        peer = Peer(self.address, client_id, reliable=True)
+        peer.receive(CONTROL)
+        # Its echo is not acknowledged when the link is lost.
+        peer.send(DATA, b'hello')
+        peer.receive(DATA)
+        peer.socket.close()
 
     def peer(self, number):
         with urllib.request.urlopen(urllib.request.Request(f'{self.url}api/v1/sessions/{number}', headers={'Authorization': f'Bearer {self.token}'})) as answer:

@@ -15,6 +15,7 @@ mod container;
 #[cfg(unix)]
 mod dashboard;
 mod documents;
+mod limits;
 mod peer;
 mod pipeline;
 mod program;

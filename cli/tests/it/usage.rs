@@ -192,6 +192,87 @@ fn a_bad_option_is_named_and_what_is_valid_is_said() {
             &["--reliable", "--resume-timeout", "0"],
             &["--resume-timeout", "more than 0"],
         ),
+        (
+            &["--session-rate", "1000"],
+            &["--session-rate", "`1000`", "1000msg", "1000B"],
+        ),
+        (
+            &["--ip-rate", "fast"],
+            &["--ip-rate", "1000msg,10MiB", "0 for no limit"],
+        ),
+        (
+            &["--server-rate", "1msg,2msg"],
+            &["--server-rate", "messages are given twice"],
+        ),
+        (&["--server-rate", "0msg"], &["--server-rate", "0 alone"]),
+        (
+            &["--session-rate", "2000GiB"],
+            &["--session-rate", "at most 1024GiB"],
+        ),
+        (
+            &["--when-rate-exceeded", "drop"],
+            &[
+                "--when-rate-exceeded",
+                "means nothing without",
+                "--session-rate",
+            ],
+        ),
+        (
+            &["--when-rate-exceeded", "x"],
+            &["--when-rate-exceeded", "wait, drop or disconnect"],
+        ),
+        (
+            &["--rate-burst", "2s"],
+            &["--rate-burst", "means nothing without"],
+        ),
+        (
+            &["--session-rate", "5msg", "--rate-burst", "2h"],
+            &["--rate-burst", "10ms to 1h"],
+        ),
+        (
+            &[
+                "--session-rate",
+                "5msg",
+                "--when-rate-exceeded",
+                "drop",
+                "--reliable",
+            ],
+            &[
+                "--reliable",
+                "--when-rate-exceeded drop",
+                "wait or disconnect",
+            ],
+        ),
+        (
+            &["--handshakes-per-second", "-1"],
+            &["--handshakes-per-second", "whole number"],
+        ),
+        (
+            &[
+                "--handshakes-per-second",
+                "5",
+                "--listen",
+                "udp://127.0.0.1:0",
+            ],
+            &["--handshakes-per-second", "--udp-new-sessions"],
+        ),
+        (
+            &[
+                "--handshakes-per-second-per-ip",
+                "5",
+                "--listen",
+                "unix:///tmp/netsys-usage",
+            ],
+            &["--handshakes-per-second-per-ip", "IP addresses"],
+        ),
+        (
+            &["--ip-rate", "5msg", "--listen", "unix:///tmp/netsys-usage"],
+            &["--ip-rate", "IP addresses"],
+        ),
+        (
+            &["--memory-budget", "1"],
+            &["--memory-budget", "at least 64KiB"],
+        ),
         (&["--log", "loud"], &["--log", "`loud`", "warn"]),
         (
             &["--config", "/nonexistent.toml"],
@@ -331,6 +412,12 @@ fn a_bad_configuration_file_is_named_with_the_key() {
             &["handler", "`x`", "echo, broadcast, chat or sink"],
         ),
         ("reliable = \"maybe\"", &["reliable", "on or off"]),
+        ("session-rate = 1000", &["session-rate", "1000msg"]),
+        (
+            "when-rate-exceeded = \"never\"",
+            &["when-rate-exceeded", "wait, drop or disconnect"],
+        ),
+        ("memory-budget = \"much\"", &["memory-budget", "64KiB"]),
         ("resume-timeout = 5", &["resume-timeout", "500ms"]),
         ("nodelay = \"maybe\"", &["nodelay", "on or off"]),
         ("dashboard = \":80\"", &["dashboard", "off"]),

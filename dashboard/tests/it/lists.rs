@@ -329,3 +329,59 @@ async fn the_history_has_a_sample_a_second_of_what_happened() {
     let last = site.json(&format!("/api/v1/history?since={since}")).await;
     assert_eq!(last["first"], since);
 }
+
+/// A frame of the protocol.
+fn frame(kind: u16, payload: &[u8]) -> Vec<u8> {
+    let len = 10 + payload.len() as u32;
+    [
+        b"MSGI",
+        &len.to_be_bytes()[..],
+        &kind.to_be_bytes(),
+        payload,
+    ]
+    .concat()
+}
+
+#[tokio::test]
+async fn suspended_sessions_are_shown_as_such() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    const DATA: u16 = 0x10;
+    const CONTROL: u16 = 0x20;
+    let site = site_with(
+        |server| server.reliable(network_system::Reliability::default()),
+        |dashboard| dashboard.token(TOKEN),
+    )
+    .await;
+    let url = site.server.urls().remove(0);
+    let address = url.strip_prefix("tcp://").unwrap();
+    let mut peer = tokio::net::TcpStream::connect(address).await.unwrap();
+    let hello = br#"{"op":"hello","client_id":"away","reliable":true}"#;
+    peer.write_all(&frame(CONTROL, hello)).await.unwrap();
+    peer.write_all(&frame(DATA, b"hello")).await.unwrap();
+    let mut got = Vec::new();
+    // The echo is the last of what comes, and is never acknowledged.
+    while !got.ends_with(b"hello") {
+        assert_ne!(peer.read_buf(&mut got).await.unwrap(), 0);
+    }
+    drop(peer);
+    until("it is suspended", || site.server.stats().suspended == 1).await;
+
+    let _other = site.client("here").await;
+    let all = site.json("/api/v1/sessions?sort=state&order=desc").await;
+    assert_eq!(texts(&all, "sessions", "client_id"), ["away", "here"]);
+    let found = site.json("/api/v1/sessions?state=suspended").await;
+    assert_eq!((&found["total"], &found["matched"]), (&2.into(), &1.into()));
+    let away = &found["sessions"][0];
+    assert_eq!(away["state"], "suspended");
+    assert_eq!(
+        (&away["reliable"], &away["resumes"]),
+        (&true.into(), &0.into())
+    );
+    assert_eq!(away["unacknowledged_messages"], 1);
+    assert!(away["unacknowledged_bytes"].as_u64() >= Some(5));
+    let metrics = site.json("/api/v1/metrics").await;
+    assert_eq!(metrics["sessions_suspended"], 1);
+    assert_eq!(metrics["members"][0]["sessions_suspended"], 1);
+    let status = site.json("/api/v1/status").await;
+    assert_eq!(status["limits"]["reliable"]["resume_seconds"], 30.0);
+}

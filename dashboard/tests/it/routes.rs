@@ -129,7 +129,7 @@ async fn unknown_parameters_and_bad_values_say_what_is_allowed() {
     for (path, expected) in [
         (
             "/api/v1/sessions?colour=red",
-            "there is no parameter colour; there are sort, order, filter, transport, group, offset, limit",
+            "there is no parameter colour; there are sort, order, filter, transport, state, group, offset, limit",
         ),
         (
             "/api/v1/status?x=1",
