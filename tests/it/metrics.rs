@@ -7,7 +7,7 @@ use std::time::Duration;
 use network_system::metrics::{PerformanceMonitor, Role};
 use network_system::pipeline::{Compression, Pipeline};
 use network_system::{
-    Client, ErrorCode, Message, QueuePolicy, ReconnectPolicy, Server, ServerBuilder,
+    Client, ErrorCode, MemoryBudget, Message, QueuePolicy, ReconnectPolicy, Server, ServerBuilder,
 };
 use serde_json::Value;
 
@@ -529,4 +529,79 @@ fn a_server_that_is_never_started_leaves_nothing_behind() {
     assert_eq!(monitor.metrics().members.len(), 1);
     drop(server);
     assert_eq!(monitor.metrics().total_connections, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn reliable_sessions_are_counted_through_suspension_resume_and_expiry() {
+    use crate::reliable::{begin, lose, next_data, resume, serve_reliable};
+    let monitor = PerformanceMonitor::new();
+    let net = serve_reliable(Over::Mem, |builder| echo(builder).monitor(&monitor)).await;
+    let counted = || {
+        let metrics = monitor.metrics();
+        let member = &metrics.members[0];
+        let of_member = (
+            member.sessions_suspended,
+            member.sessions_resumed,
+            member.sessions_expired,
+            member.messages_unacknowledged,
+        );
+        let of_all = (
+            metrics.sessions_suspended,
+            metrics.sessions_resumed,
+            metrics.sessions_expired,
+            metrics.messages_unacknowledged,
+        );
+        assert_eq!(of_member, of_all);
+        of_all
+    };
+    let (mut peer, ticket) = begin(&net.url).await;
+    peer.send(Frame::new(kind::DATA, "never acknowledged"))
+        .await;
+    assert_eq!(next_data(&mut peer).await, b"never acknowledged");
+    assert_eq!(counted(), (0, 0, 0, 0));
+    lose(&net, peer).await;
+    assert_eq!(counted(), (1, 0, 0, 0));
+    assert_eq!(
+        monitor.metrics().active_connections,
+        1,
+        "it is open all the time"
+    );
+    // What has been counted starts again; what there is stays.
+    monitor.reset();
+    assert_eq!(counted(), (1, 0, 0, 0));
+    let (peer, _, _) = resume(&net.url, &ticket, 0).await;
+    assert_eq!(counted(), (0, 1, 0, 0));
+    lose(&net, peer).await;
+    let session = net.server.sessions().remove(0);
+    within("it expires", session.closed()).await;
+    eventually("it is counted", || counted() == (0, 1, 1, 1)).await;
+    net.stop().await;
+}
+
+#[test]
+fn budgets_of_memory_are_those_of_the_servers_and_each_counts_once() {
+    let monitor = PerformanceMonitor::new();
+    let process = MemoryBudget::process().limit() as u64;
+    assert_eq!(monitor.memory().budget_limit_bytes, process);
+    let (small, large) = (MemoryBudget::new(1 << 20), MemoryBudget::new(1 << 30));
+    let server = |name: &str, budget: &MemoryBudget| {
+        let builder = Server::builder().listen(format!("mem://budget-{name}"));
+        let builder = builder.name(name).monitor(&monitor).memory_budget(budget);
+        builder.build().unwrap()
+    };
+    let one = server("one", &small);
+    assert_eq!(one.memory_budget().limit(), 1 << 20);
+    assert_eq!(monitor.memory().budget_limit_bytes, 1 << 20);
+    let _same = server("same", &small);
+    let _other = server("other", &large);
+    let metrics = monitor.metrics();
+    assert_eq!(metrics.memory.budget_limit_bytes, (1 << 20) + (1 << 30));
+    let limit = |name| {
+        let member = metrics.member(Role::Server, name).unwrap();
+        member.memory.budget_limit_bytes
+    };
+    assert_eq!(
+        (limit("one"), limit("same"), limit("other")),
+        (1 << 20, 1 << 20, 1 << 30)
+    );
 }
