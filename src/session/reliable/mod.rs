@@ -250,3 +250,6 @@ pub(crate) fn wire_len(frame_type: FrameType, payload: usize) -> usize {
     let id = if frame_type.has_id() { msgi::ID } else { 0 };
     msgi::HEADER + id + payload
 }
+
+#[cfg(test)]
+mod tests;
