@@ -366,7 +366,11 @@ impl Pair {
     /// On a link that lasts, all arrives and is acknowledged.
     fn finish(&mut self) {
         self.resume(false);
-        while self.sides.iter().any(|side| side.freed < side.sent.len() as u64) {
+        while self
+            .sides
+            .iter()
+            .any(|side| side.freed < side.sent.len() as u64)
+        {
             let before = self.sides.each_ref().map(|side| side.freed);
             for round in 0..4 {
                 self.now += 100 * (round % 2);
