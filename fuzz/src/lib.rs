@@ -10,6 +10,7 @@ mod input;
 pub mod lines_length;
 pub mod msgi_frame;
 pub mod pipeline_decode;
+pub mod reliable_resumes;
 pub mod session_ops;
 pub mod websocket;
 
@@ -28,6 +29,7 @@ pub const TARGETS: &[Target] = &[
     ("lines_length", lines_length::run),
     ("msgi_frame", msgi_frame::run),
     ("pipeline_decode", pipeline_decode::run),
+    ("reliable_resumes", reliable_resumes::run),
     ("session_ops", session_ops::run),
     ("websocket", websocket::run),
 ];

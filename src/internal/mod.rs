@@ -5,6 +5,7 @@ mod bench;
 mod bytes_in;
 mod core;
 mod pipeline;
+mod reliable;
 pub mod simulation;
 mod websocket;
 
@@ -12,6 +13,7 @@ pub use self::bench::{Decode, Encode, Queue, encode_for_many};
 pub use self::bytes_in::{Control, Ending, ReceivedStream, receive};
 pub use self::core::Core;
 pub use self::pipeline::StageLink;
+pub use self::reliable::ReliableSide;
 pub use self::websocket::{
     WebSocketDecode, WebSocketDeflate, WebSocketEnding, WebSocketOptions, is_websocket_control,
     push_websocket_frame, push_websocket_message, read_websocket_upgrade, receive_websocket,

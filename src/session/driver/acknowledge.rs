@@ -12,7 +12,7 @@ use crate::error::ErrorCode;
 use crate::session::inbound::Inbound;
 use crate::session::output::{Frame, Output};
 use crate::session::reliable::replay::Kept;
-use crate::session::reliable::{Room, is_application};
+use crate::session::reliable::{Claim, Room, is_application};
 
 /// Bytes of kept frames that are encoded for a new link at a time.
 const REPLAY_CHUNK: usize = 256 * 1024;
@@ -35,7 +35,7 @@ impl Driver {
             Some(_) if self.write_failed => false,
             Some(reliable) => {
                 // Room that is too small for the next frame is none: the acknowledgement to come wakes the session.
-                reliable.replaying.is_some() || self.shared.can_drain(reliable.room())
+                reliable.is_replaying() || self.shared.can_drain(reliable.room())
             }
         }
     }
@@ -102,12 +102,12 @@ impl Driver {
         let Some(reliable) = &mut self.reliable else {
             return;
         };
-        let Some(first) = reliable.replaying else {
+        if !reliable.is_replaying() {
             return;
-        };
+        }
         let mut frames = VecDeque::new();
         let mut left = REPLAY_CHUNK.saturating_sub(output.remaining());
-        let next = reliable.replay.visit_from(first, |kept| {
+        reliable.replay(|kept| {
             let frame = match kept {
                 Kept::Whole(frame) => frame.clone(),
                 Kept::Copied(frame_type, id, payload) => {
@@ -118,7 +118,6 @@ impl Driver {
             frames.push_back(frame);
             left > 0
         });
-        reliable.replaying = (next < reliable.replay.sent()).then_some(next);
         if self.shared.collecting() == Framing::Msgi {
             for frame in frames {
                 output.place(Framing::Msgi, frame);
@@ -172,21 +171,13 @@ impl Driver {
         let Some(reliable) = &mut self.reliable else {
             return;
         };
-        if received > reliable.replay.sent() {
+        if reliable.judge(received) == Claim::TooMuch {
             self.read_ended = true;
             let text = "more was acknowledged than was sent";
             return self.fail(ErrorCode::InvalidSession, text.into(), now);
         }
-        if received > reliable.replay.acknowledged() {
-            reliable.replay.free(received);
-            reliable.publish();
-            if let Some(next) = &mut reliable.replaying {
-                *next = (*next).max(received);
-                if *next >= reliable.replay.sent() {
-                    reliable.replaying = None;
-                }
-            }
-        }
+        reliable.free(received);
+        reliable.publish();
     }
 }
 

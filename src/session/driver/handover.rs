@@ -31,8 +31,8 @@ use crate::session::identity::Granted;
 use crate::session::inbound::Inbound;
 use crate::session::link::{Established, Received, Then};
 use crate::session::output::Output;
-use crate::session::reliable::is_application;
 use crate::session::reliable::resumption::ResumeToken;
+use crate::session::reliable::{Claim, is_application};
 use crate::session::shared::{Shared, lock};
 use crate::session::{SessionId, State, Transport};
 use crate::worker::{Place, Placed};
@@ -261,7 +261,7 @@ impl Driver {
             reliable.is_fresh = true;
             reliable.shared.set_ticket(None);
             reliable.shared.note_resumed();
-            reliable.replaying = (received < reliable.replay.sent()).then_some(received);
+            reliable.begin_replay(received);
         }
         self.note_resumed();
         if let Some(opened) = opened {
@@ -316,14 +316,14 @@ impl Driver {
         let Some(reliable) = self.reliable.as_ref().filter(|_| is_here) else {
             return Err(expired());
         };
-        if received > reliable.replay.sent() {
-            let text = "the other side claims to have more than was sent";
-            return Err(CloseReason::with_code(ErrorCode::InvalidSession, text));
+        match reliable.judge(received) {
+            Claim::Fits => Ok(()),
+            Claim::TooLittle => Err(expired()),
+            Claim::TooMuch => {
+                let text = "the other side claims to have more than was sent";
+                Err(CloseReason::with_code(ErrorCode::InvalidSession, text))
+            }
         }
-        if received < reliable.replay.acknowledged() {
-            return Err(expired());
-        }
-        Ok(())
     }
 
     fn go_on_as_server(&mut self, token: ResumeToken) -> Result<(), Cow<'static, str>> {

@@ -247,8 +247,7 @@ impl Driver {
         self.shared.forget_control();
         self.forget_decisions();
         if let Some(reliable) = &mut self.reliable {
-            reliable.replaying = None;
-            reliable.acknowledge_again();
+            reliable.lose_link();
         }
     }
 

@@ -13,7 +13,7 @@ pub(crate) mod resumption;
 use std::sync::Arc;
 
 use self::arrivals::Arrivals;
-use self::replay::Replay;
+use self::replay::{Kept, Replay};
 use self::resumption::Resumption;
 use crate::codec::{FrameType, msgi};
 
@@ -36,7 +36,7 @@ pub(crate) struct Reliable {
     /// How long the session outlives a link, in milliseconds.
     pub(crate) resume_millis: u64,
     /// The next frame that goes to a new link again; `None` once all have.
-    pub(crate) replaying: Option<u64>,
+    replaying: Option<u64>,
     /// Frames and bytes that were acknowledged to the other side.
     acknowledged: u64,
     acknowledged_bytes: u64,
@@ -75,10 +75,55 @@ impl Reliable {
         self.window
     }
 
+    /// Holds what the other side says that it has against what was sent.
+    pub(crate) fn judge(&self, received: u64) -> Claim {
+        if received > self.replay.sent() {
+            Claim::TooMuch
+        } else if received < self.replay.acknowledged() {
+            Claim::TooLittle
+        } else {
+            Claim::Fits
+        }
+    }
+
+    /// The other side has handled the first `received` frames, which are not more than were sent. An
+    /// acknowledgement that is older than another one says nothing.
+    pub(crate) fn free(&mut self, received: u64) {
+        self.replay.free(received);
+        if let Some(next) = self.replaying {
+            self.begin_replay(next.max(received));
+        }
+    }
+
+    /// A new link is there, and the other side has the first `received` frames: the others go there again.
+    pub(crate) fn begin_replay(&mut self, received: u64) {
+        self.replaying = (received < self.replay.sent()).then_some(received);
+    }
+
+    /// Whether something has to be sent again before anything new is.
+    #[inline]
+    pub(crate) fn is_replaying(&self) -> bool {
+        self.replaying.is_some()
+    }
+
+    /// Hands frames that have to be sent again on to `visit`, until that says to stop.
+    pub(crate) fn replay(&mut self, visit: impl FnMut(Kept<'_>) -> bool) {
+        if let Some(first) = self.replaying {
+            let next = self.replay.visit_from(first, visit);
+            self.begin_replay(next);
+        }
+    }
+
+    /// The link is lost: nothing more goes there, and what was said on it may not have arrived.
+    pub(crate) fn lose_link(&mut self) {
+        self.replaying = None;
+        self.acknowledge_again();
+    }
+
     /// What may be sent now.
     #[inline]
     pub(crate) fn room(&self) -> Room {
-        if self.replaying.is_some() {
+        if self.is_replaying() {
             return Room {
                 left: 0,
                 is_empty: false,
@@ -128,7 +173,7 @@ impl Reliable {
     }
 
     /// What was acknowledged may not have arrived with the link that was lost: it is said at once on the next one.
-    pub(crate) fn acknowledge_again(&mut self) {
+    fn acknowledge_again(&mut self) {
         self.acknowledged = 0;
         self.acknowledged_bytes = 0;
         // Long over.
@@ -144,6 +189,16 @@ impl Reliable {
     pub(crate) fn publish(&self) {
         self.shared.publish(self.replay.len(), self.replay.bytes());
     }
+}
+
+/// What a count of the other side is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    Fits,
+    /// More than was sent.
+    TooMuch,
+    /// Less than it has acknowledged: what is missing is gone.
+    TooLittle,
 }
 
 /// What may be sent before the window is used up.
@@ -195,3 +250,6 @@ pub(crate) fn wire_len(frame_type: FrameType, payload: usize) -> usize {
     let id = if frame_type.has_id() { msgi::ID } else { 0 };
     msgi::HEADER + id + payload
 }
+
+#[cfg(test)]
+mod tests;

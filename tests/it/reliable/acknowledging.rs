@@ -8,7 +8,9 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::{MS, ack, acked, begin_with, next_ack, reliability, serve_reliable};
+use super::{
+    MS, ack, acked, begin, begin_with, lose, next_ack, reliability, resume, serve_reliable,
+};
 use crate::support::{Frame, Net, Over, Peer, kind, settle, timeouts, within};
 
 /// Acknowledgements are the only frames that nobody asks for.
@@ -120,6 +122,28 @@ async fn nothing_is_acknowledged_before_its_handler_has_returned() {
     go_on.add_permits(290);
     assert_eq!(next_ack(&mut peer).await, 3 + 256);
     assert_eq!(next_ack(&mut peer).await, 293);
+    net.stop().await;
+}
+
+/// Nobody knows what of it had arrived when the link was lost.
+#[tokio::test(start_paused = true)]
+async fn what_was_acknowledged_is_said_again_on_the_next_link() {
+    let net = serve_reliable(Over::Mem, nothing).await;
+    let (mut peer, mut ticket) = begin(&net.url).await;
+    send_data(&mut peer, 3, 10).await;
+    assert_eq!(next_ack(&mut peer).await, 3);
+    for is_lost in [true, false] {
+        // A link that looks alive is as good as lost.
+        let old = peer;
+        let mut kept = None;
+        match is_lost {
+            true => lose(&net, old).await,
+            false => kept = Some(old),
+        }
+        (peer, _, ticket) = resume(&net.url, &ticket, 0).await;
+        assert_eq!(next_ack(&mut peer).await, 3, "lost: {is_lost}");
+        drop(kept);
+    }
     net.stop().await;
 }
 

@@ -10,10 +10,12 @@ use network_system::{
 use serde_json::{Value, json};
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::{MS, ack, acked, next_data};
-use crate::support::{Frame, Over, Peer, eventually, kind, number_of, numbered, within};
+use crate::support::{
+    Frame, Over, Peer, eventually, group, kind, number_of, numbered, settle, within,
+};
 
 /// A way to a server that can be cut.
 struct Way {
@@ -227,6 +229,138 @@ async fn when_the_session_is_gone_its_fate_is_told_and_the_next_one_takes_what_w
     }
     let told = rest.lock().unwrap().clone();
     assert_eq!(told, [(Some(ErrorCode::SessionExpired), vec![1, 2, 3])]);
+    client.stop_within(std::time::Duration::ZERO).await;
+}
+
+/// A client with its first session on a plain server.
+async fn connected(plain: &Plain, client: &Client, fields: Value) -> Peer {
+    let connecting = tokio::spawn({
+        let client = client.clone();
+        async move { client.connect().await }
+    });
+    let (mut peer, _) = plain.accept().await;
+    peer.control(welcome(fields)).await;
+    within("connect", connecting).await.unwrap().unwrap();
+    peer
+}
+
+#[tokio::test]
+async fn what_is_sent_after_a_goaway_is_for_the_next_session() {
+    let plain = Plain::start().await;
+    let (builder, rest) = noting(client(&plain.url));
+    let client = builder.build().unwrap();
+    let mut peer = connected(&plain, &client, json!({})).await;
+    client.send(numbered(0, 20)).await.unwrap();
+    assert_eq!(number_of(&next_data(&mut peer).await), 0);
+    peer.control(r#"{"op":"goaway","retry_ms":1}"#).await;
+    peer.ping_pong(b"heard").await;
+    settle().await;
+    for number in 1..4 {
+        client.send(numbered(number, 20)).await.unwrap();
+    }
+    assert_eq!(client.stats().queued_messages, 3);
+    ack(&mut peer, 1).await;
+    peer.send(Frame::new(kind::DISCONNECT, "")).await;
+    assert_eq!(super::next(&mut peer).await.kind, kind::DISCONNECT);
+    drop(peer);
+    let (mut peer, hello) = plain.accept().await;
+    assert!(hello["resume"].is_null(), "afresh: {hello}");
+    peer.control(welcome(json!({"session_id": "eight"}))).await;
+    for number in 1..4 {
+        assert_eq!(number_of(&next_data(&mut peer).await), number);
+    }
+    assert!(rest.lock().unwrap()[0].1.is_empty());
+    client.stop_within(std::time::Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn what_waits_for_the_window_when_the_server_leaves_is_for_the_next_session() {
+    let plain = Plain::start().await;
+    let (builder, rest) = noting(client(&plain.url));
+    let client = builder.build().unwrap();
+    let mut peer = connected(&plain, &client, json!({})).await;
+    for number in 0..6 {
+        client.send(numbered(number, 300)).await.unwrap();
+    }
+    for number in 0..3 {
+        assert_eq!(number_of(&next_data(&mut peer).await), number);
+    }
+    // There is room in the window again, for a server that acknowledges no more.
+    let ack = json!({"op": "ack", "received": 2}).to_string();
+    let last = vec![
+        Frame::new(kind::CONTROL, ack),
+        Frame::new(kind::DISCONNECT, ""),
+    ];
+    peer.send_together(last).await;
+    assert_eq!(super::next(&mut peer).await.kind, kind::DISCONNECT);
+    drop(peer);
+    let (mut peer, hello) = plain.accept().await;
+    assert!(hello["resume"].is_null(), "afresh: {hello}");
+    peer.control(welcome(json!({"session_id": "eight"}))).await;
+    for number in 3..6 {
+        assert_eq!(number_of(&next_data(&mut peer).await), number);
+    }
+    assert_eq!(rest.lock().unwrap()[0].1, [2]);
+    client.stop_within(std::time::Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn a_client_has_what_waits_for_its_handler_and_asks_again_for_what_was_not_answered() {
+    let plain = Plain::start().await;
+    let go_on = Arc::new(Semaphore::new(0));
+    let waits = Arc::clone(&go_on);
+    let client = client(&plain.url)
+        .on_message(move |_, _| {
+            let waits = Arc::clone(&waits);
+            async move { waits.acquire().await.unwrap().forget() }
+        })
+        .build()
+        .unwrap();
+    let mut peer = connected(&plain, &client, json!({})).await;
+    let joining = tokio::spawn({
+        let client = client.clone();
+        async move { client.join(&group("room")).await }
+    });
+    let join = json!({"op": "join", "group": "room"});
+    assert_eq!(super::next(&mut peer).await.json(), join);
+    for _ in 0..3 {
+        peer.data("for the handler").await;
+        peer.ping_pong(b"seen").await;
+    }
+    drop(peer);
+    let (mut peer, hello) = plain.accept().await;
+    assert_eq!(hello["resume"]["received"], 3);
+    let next = json!({"resumed": true, "resume_token": "22".repeat(16)});
+    peer.control(welcome(next)).await;
+    assert_eq!(acked(&peer.receive().await.unwrap()), Some(0));
+    assert_eq!(super::next(&mut peer).await.json(), join);
+    peer.control(r#"{"op":"joined","group":"room"}"#).await;
+    within("the answer", joining).await.unwrap().unwrap();
+    go_on.add_permits(3);
+    super::ack_of(&mut peer, 3).await;
+    client.stop_within(std::time::Duration::ZERO).await;
+}
+
+/// It may be another server, and another way to the same one as well.
+#[tokio::test]
+async fn one_word_of_another_endpoint_does_not_end_a_session() {
+    let (home, other) = (Plain::start().await, Plain::start().await);
+    let client = reliable(Client::builder().endpoint(&home.url).endpoint(&other.url))
+        .build()
+        .unwrap();
+    drop(connected(&home, &client, json!({})).await);
+    // No answer at home, and the wrong one elsewhere.
+    drop(home.accept().await);
+    let (mut peer, hello) = other.accept().await;
+    assert_eq!(hello["resume"]["session_id"], "seven");
+    let expired = ErrorCode::SessionExpired.as_i32().to_be_bytes();
+    peer.send(Frame::new(kind::ERROR, expired.to_vec())).await;
+    peer.shutdown().await;
+    let (mut peer, hello) = home.accept().await;
+    assert_eq!(hello["resume"]["session_id"], "seven");
+    let next = json!({"resumed": true, "resume_token": "22".repeat(16)});
+    peer.control(welcome(next)).await;
+    assert_eq!(acked(&peer.receive().await.unwrap()), Some(0));
     client.stop_within(std::time::Duration::ZERO).await;
 }
 

@@ -92,10 +92,11 @@ async fn what_has_arrived_counts_although_its_handler_still_runs(over: Over) {
     })
     .await;
     let (mut peer, ticket) = begin(&net.url).await;
+    // Each comes with a read of its own: the handler has one, the others wait for it.
     for number in 0..5 {
         peer.data(numbered(number, 20)).await;
+        peer.ping_pong(b"seen").await;
     }
-    peer.ping_pong(b"seen").await;
     lose(&net, peer).await;
     let (mut peer, count, _) = resume(&net.url, &ticket, 0).await;
     assert_eq!(count, 5, "{over:?}");
@@ -196,15 +197,19 @@ async fn what_is_sent_meanwhile_comes_after_what_was_sent_before(over: Over) {
             }))
     })
     .await;
-    let (peer, welcome) = begin_with(&net.url, json!({"window": 8 << 20})).await;
+    let (mut peer, welcome) = begin_with(&net.url, json!({"window": 8 << 20})).await;
     let ticket = Ticket::of(&welcome);
     let session = net.server.sessions().remove(0);
-    // Several chunks, of which the peer reads nothing, and then what waits in the outbox.
+    // Several chunks, of which the peer acknowledges nothing, and then what waits in the outbox.
     let room = crate::support::group("room");
     session.join(&room).unwrap();
     for number in 0..700 {
         session.send(numbered(number, 5_000)).await.unwrap();
     }
+    for number in 0..700 {
+        assert_eq!(number_of(&next_data(&mut peer).await), number);
+    }
+    assert!(session.stats().unacknowledged_bytes > 3 << 20);
     lose(&net, peer).await;
     for number in 700..800 {
         session.send(numbered(number, 500)).await.unwrap();
@@ -225,6 +230,9 @@ async fn what_is_sent_meanwhile_comes_after_what_was_sent_before(over: Over) {
     session.send(numbered(802, 20)).await.unwrap();
     for number in 3..803 {
         assert_eq!(number_of(&next_data(&mut peer).await), number, "{over:?}");
+        if number % 50 == 20 {
+            ack(&mut peer, number).await;
+        }
     }
     assert!(session.is_in(&room));
     net.stop().await;
