@@ -6,6 +6,9 @@ use std::time::Duration;
 /// A second, in nanoseconds.
 pub(crate) const SECOND: u64 = 1_000_000_000;
 
+/// Up to how many a second it shows that one of a burst is missing.
+const COUNTED: u64 = 1_000;
+
 /// So many a second, and so many at once as come in the time of a burst.
 ///
 /// What has been let in is one number: until when it lasts, which may be at most a burst after now.
@@ -19,7 +22,14 @@ impl Pace {
     /// `None` when there is no limit.
     pub(crate) fn new(per_second: u64, burst: Duration) -> Option<Self> {
         let burst = u64::try_from(burst.as_nanos()).unwrap_or(u64::MAX >> 1);
-        (per_second > 0).then_some(Pace { per_second, burst })
+        let pace = (per_second > 0).then_some(Pace { per_second, burst })?;
+        // What one lasts is rounded up. A burst of few would be one short, by some nanoseconds.
+        let rounded = match per_second {
+            ..=COUNTED => pace.room(0, 0).saturating_mul(pace.cost(1)),
+            _ => 0,
+        };
+        let burst = burst.max(rounded.min(u64::MAX >> 1));
+        Some(Pace { per_second, burst })
     }
 
     /// How long so many last.
@@ -104,6 +114,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_burst_of_few_is_not_one_short(per_second in 1..=COUNTED, seconds in 1..60u64) {
+            let pace = Pace::new(per_second, Duration::from_secs(seconds)).unwrap();
+            let ahead = AtomicU64::new(0);
+            let passed = (0..seconds * per_second + 1).take_while(|_| pace.take(&ahead, SECOND * 100).is_ok());
+            prop_assert_eq!(passed.count() as u64, seconds * per_second);
+        }
+
         #[test]
         fn whatever_is_asked_for_no_more_than_burst_and_rate_passes(
             per_second in 1..2_000_000u64,
