@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Configured, Pipeline, StageKind};
+use super::{Configured, OnFailure, Pipeline, StageKind};
 use crate::endpoint::{Address, CodecKind, Endpoint};
 use crate::error::{ConfigError, ErrorCode};
 
@@ -128,6 +128,18 @@ impl Pipeline {
     /// What a link uses that is known to agree on nothing.
     pub(crate) fn observers(&self) -> Agreed {
         self.with_observers(Vec::new())
+    }
+
+    /// A reliable session drops nothing.
+    pub(crate) fn check_reliable(&self) -> Result<(), ConfigError> {
+        match self.is_empty() || self.on_failure() == OnFailure::Disconnect {
+            true => Ok(()),
+            false => Err(ConfigError::option(
+                "pipeline: on_failure",
+                "drop",
+                "disconnect: a reliable session drops nothing",
+            )),
+        }
     }
 
     /// Checks that the stages can be used where a server listens or a client connects.

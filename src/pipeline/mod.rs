@@ -83,7 +83,7 @@ pub enum OnFailure {
     #[default]
     Disconnect,
     /// The message is dropped, counted, and reported to the error handler; the session goes on. A request
-    /// that cannot be read is answered with FAILURE.
+    /// that cannot be read is answered with FAILURE. Refused together with reliable sessions.
     Drop,
 }
 

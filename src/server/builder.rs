@@ -367,7 +367,8 @@ impl ServerBuilder {
 
     /// Offers reliable sessions to clients that ask for them: what is sent arrives once, in order, also when the
     /// connection breaks in between. Other clients, and links that have no hello, have ordinary sessions. Refused
-    /// together with queue policies that drop.
+    /// together with whatever drops messages: queue policies, [`RatePolicy::Drop`](crate::RatePolicy::Drop) and
+    /// [`OnFailure::Drop`](crate::pipeline::OnFailure::Drop).
     pub fn reliable(mut self, reliability: Reliability) -> Self {
         self.reliability = Some(reliability);
         self
@@ -409,6 +410,9 @@ impl ServerBuilder {
         if let Some(reliability) = &self.reliability {
             reliability.check(self.limits.when_full)?;
             self.limits.check_reliable()?;
+            if let Some(pipeline) = &self.pipeline {
+                pipeline.check_reliable()?;
+            }
         }
         if let Some(pipeline) = &self.pipeline {
             for listen in &listen {

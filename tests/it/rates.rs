@@ -254,14 +254,3 @@ fn rates_that_make_no_sense_are_refused() {
         assert!(error.to_string().contains("session_rate"), "{error}");
     }
 }
-
-#[test]
-fn reliable_sessions_drop_nothing_for_a_rate() {
-    let rate = Rate::new(10, 0).when_exceeded(RatePolicy::Drop);
-    let server = network_system::Server::builder()
-        .reliable(network_system::Reliability::default())
-        .limits(session_rate(rate))
-        .build();
-    let error = server.err().unwrap();
-    assert!(error.to_string().contains("session_rate"), "{error}");
-}

@@ -189,8 +189,9 @@ impl ClientBuilder {
     }
 
     /// Asks for reliable sessions: what is sent arrives once, in order, also when the connection breaks in between.
-    /// Refused together with UDP, with codecs that have no hello, with plain WebSocket, and with queue policies
-    /// that drop.
+    /// Refused together with UDP, with codecs that have no hello, with plain WebSocket, and with whatever drops
+    /// messages: queue policies, that of [`offline_queue`](Self::offline_queue) included,
+    /// [`RatePolicy::Drop`](crate::RatePolicy::Drop) and [`OnFailure::Drop`](crate::pipeline::OnFailure::Drop).
     pub fn reliable(mut self, reliability: Reliability) -> Self {
         self.reliability = Some(reliability);
         self
@@ -337,7 +338,7 @@ impl ClientBuilder {
     ///
     /// One message is always allowed, and never more than 65,536. 0 switches the queue off: sending
     /// then fails while there is no connection. [`QueuePolicy::Disconnect`] has no meaning here and is
-    /// refused.
+    /// refused, and so are policies that drop, beside [`reliable`](Self::reliable).
     pub fn offline_queue(mut self, bytes: usize, policy: QueuePolicy) -> Self {
         self.offline_bytes = bytes;
         self.offline_policy = policy;
@@ -487,6 +488,17 @@ impl ClientBuilder {
         if let Some(reliability) = &self.reliability {
             reliability.check(self.limits.when_full)?;
             self.limits.check_reliable()?;
+            if let Some(pipeline) = &self.pipeline {
+                pipeline.check_reliable()?;
+            }
+            if self.offline_policy != QueuePolicy::Wait {
+                // What a session has accepted and never sent waits in that queue, too.
+                return Err(ConfigError::option(
+                    "offline_queue",
+                    self.offline_policy.name(),
+                    "wait: a reliable session drops nothing",
+                ));
+            }
             check_reliable(&endpoints, &self.websocket)?;
         }
         if let Some(pipeline) = &self.pipeline {

@@ -203,14 +203,6 @@ impl Driver {
         }
     }
 
-    /// Frames that a stage has refused have arrived, and are done with.
-    pub(super) fn count_refused(&mut self) {
-        if let Some(reliable) = &mut self.reliable {
-            let refused = std::mem::take(&mut reliable.refused);
-            reliable.arrivals.arrive_done(refused, 0);
-        }
-    }
-
     /// How many frames the lane has come past.
     pub(super) fn passed(&self) -> u64 {
         let reliable = self.reliable.as_ref();

@@ -102,9 +102,7 @@ impl Driver {
             work = work.max(self.unstage(&mut received, room, turn));
         }
         *budget = budget.saturating_sub(work);
-        let frames = self.on_received(received, context, turn);
-        self.count_refused();
-        frames
+        self.on_received(received, context, turn)
     }
 
     fn on_received(

@@ -403,9 +403,6 @@ impl Driver {
                 then: std::mem::replace(&mut received.then, Then::More),
             });
         }
-        if let Some(reliable) = &mut self.reliable {
-            reliable.refused += refused.len() as u64;
-        }
         for (span, failure) in refused {
             self.on_refused_input(span, &failure);
         }

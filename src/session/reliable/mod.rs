@@ -48,8 +48,6 @@ pub(crate) struct Reliable {
     pub(crate) remote: Option<(String, String)>,
     /// Frames of the batch in work that the handler had not asked for when it was last looked at.
     pub(crate) left_in_batch: u64,
-    /// Frames that a stage of the pipeline has refused, and that are to be counted behind those of their read.
-    pub(crate) refused: u64,
 }
 
 impl Reliable {
@@ -67,7 +65,6 @@ impl Reliable {
             is_fresh: true,
             remote: None,
             left_in_batch: 0,
-            refused: 0,
         }
     }
 

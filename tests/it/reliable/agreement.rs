@@ -1,9 +1,13 @@
 //! What hello asks for and welcome agrees to.
 
-use network_system::{Client, ErrorCode, Limits, QueuePolicy, Reliability, Server};
+use network_system::pipeline::OnFailure;
+use network_system::{
+    Client, ConfigError, ErrorCode, Limits, QueuePolicy, Rate, RatePolicy, Reliability, Server,
+};
 use serde_json::json;
 
 use super::{CONNECTED, Ticket, begin_with, code, reliability, resume_hello};
+use crate::pipeline::{Numbered, with_fate};
 use crate::support::{Over, Peer, echo, kind, limits, serve, within};
 
 #[tokio::test]
@@ -167,6 +171,70 @@ async fn what_cannot_be_reliable_is_refused_when_it_is_built() {
     for policy in [QueuePolicy::Wait, QueuePolicy::Disconnect] {
         let waiting = limits(|limits| limits.when_full = policy);
         assert!(client("tcp://127.0.0.1:9").limits(waiting).build().is_ok());
+    }
+}
+
+#[test]
+fn whatever_drops_messages_is_refused_beside_reliable_sessions() {
+    let kept = Reliability::default;
+    let server = || Server::builder().reliable(kept());
+    let client = || Client::builder().endpoint("mem://no").reliable(kept());
+    let refused = |error: Option<ConfigError>, option: &str| {
+        let error = error.unwrap_or_else(|| panic!("{option} is taken"));
+        assert_eq!(error.code(), ErrorCode::InvalidConfiguration, "{error}");
+        assert!(error.to_string().contains(option), "{option}: {error}");
+    };
+    type Change = fn(&mut Limits, Rate);
+    let rates: [(&str, Change); 3] = [
+        ("session_rate", |limits, rate| {
+            limits.session_rate = Some(rate)
+        }),
+        ("ip_rate", |limits, rate| limits.ip_rate = Some(rate)),
+        ("server_rate", |limits, rate| {
+            limits.server_rate = Some(rate)
+        }),
+    ];
+    for (option, set) in rates {
+        for policy in [RatePolicy::Wait, RatePolicy::Drop, RatePolicy::Disconnect] {
+            let rated = limits(|limits| set(limits, Rate::new(10, 0).when_exceeded(policy)));
+            let built = [
+                server().limits(rated.clone()).build().err(),
+                client().limits(rated.clone()).build().err(),
+            ];
+            for error in built {
+                match policy {
+                    RatePolicy::Drop => refused(error, option),
+                    _ => assert!(error.is_none(), "{option}, {policy:?}: {error:?}"),
+                }
+            }
+            // Only a reliable session drops nothing.
+            assert!(Server::builder().limits(rated).build().is_ok());
+        }
+    }
+    for fate in [OnFailure::Disconnect, OnFailure::Drop] {
+        let stages = || with_fate(fate, vec![Numbered::stage(7).into()]);
+        let built = [
+            server().pipeline(stages()).build().err(),
+            client().pipeline(stages()).build().err(),
+        ];
+        for error in built {
+            match fate {
+                OnFailure::Drop => refused(error, "on_failure"),
+                _ => assert!(error.is_none(), "{error:?}"),
+            }
+        }
+        assert!(Server::builder().pipeline(stages()).build().is_ok());
+    }
+    for policy in [
+        QueuePolicy::Wait,
+        QueuePolicy::DropNewest,
+        QueuePolicy::DropOldest,
+    ] {
+        let error = client().offline_queue(1_000, policy).build().err();
+        match policy {
+            QueuePolicy::Wait => assert!(error.is_none(), "{error:?}"),
+            _ => refused(error, "offline_queue"),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod client;
 mod ending;
 mod hostile;
 mod resuming;
+mod stages;
 mod window;
 
 use std::time::Duration;
