@@ -111,7 +111,8 @@ pub struct ServerStats {
     pub suspended: usize,
     /// How often reliable sessions went on with another connection.
     pub resumed: u64,
-    /// Reliable sessions that were given up because nobody came back for them.
+    /// Reliable sessions without a connection that were given up: nobody came back for them in time, or before
+    /// their identity expired, or too many waited.
     pub expired: u64,
     /// Messages of reliable sessions that were sent and not acknowledged when their session ended.
     pub unacknowledged: u64,

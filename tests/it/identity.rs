@@ -527,12 +527,15 @@ async fn a_suspended_session_ends_when_its_identity_does(over: Over) {
     })
     .await;
     let mut peer = net.peer().await;
-    peer.send(reliable_hello("anna for 0.3", None)).await;
+    peer.send(reliable_hello("anna for 1.5", None)).await;
     let welcome = peer.receive().await.unwrap().json();
     let session = net.server.sessions().remove(0);
     drop(peer);
+    eventually("suspended", || net.server.stats().suspended == 1).await;
     let reason = within("closed", session.closed()).await;
     assert_eq!(reason.code(), Some(ErrorCode::AuthenticationFailed));
+    let stats = net.server.stats();
+    assert_eq!((stats.suspended, stats.expired), (0, 1));
     let mut late = net.peer().await;
     late.send(reliable_hello("anna", Some(&welcome))).await;
     assert_eq!(late.expect_error_and_end().await.0, -621);

@@ -422,7 +422,7 @@ impl Driver {
                 Some(_) => self.fail(ErrorCode::AuthenticationFailed, EXPIRED.into(), turn.now),
                 None => {
                     let reason = CloseReason::with_code(ErrorCode::AuthenticationFailed, EXPIRED);
-                    self.end_without_link(reason, turn.now);
+                    self.end_expired(reason, turn.now);
                 }
             }
             self.shared.schedule();

@@ -259,10 +259,15 @@ impl Driver {
                 let text = format!("not resumed in time; {}", suspended.reason.text());
                 CloseReason::with_code(ErrorCode::SessionExpired, text)
             });
-            let totals = &self.shared.hub().recorder.totals;
-            totals.expired.fetch_add(1, Ordering::Relaxed);
-            self.end_without_link(reason, now);
+            self.end_expired(reason, now);
         }
+    }
+
+    /// A session that has lost its link is given up.
+    pub(super) fn end_expired(&mut self, reason: CloseReason, now: u64) {
+        let totals = &self.shared.hub().recorder.totals;
+        totals.expired.fetch_add(1, Ordering::Relaxed);
+        self.end_without_link(reason, now);
     }
 
     /// A session without a link has left the list of those.
