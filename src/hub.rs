@@ -285,8 +285,18 @@ impl Hub {
         lock(&self.suspended).len()
     }
 
-    /// Whether one more attempt to resume a session that is not there is answered as such in this second.
-    pub(crate) fn may_refuse_resume(&self, now: u64) -> bool {
+    /// What a client is told that cannot have its session back. That there is none is said so often in a second.
+    pub(crate) fn refuse_resume(&self, reason: CloseReason, now: u64) -> CloseReason {
+        match reason.code() == Some(ErrorCode::SessionExpired) && !self.may_refuse_resume(now) {
+            false => reason,
+            true => CloseReason::with_code(
+                ErrorCode::RateLimited,
+                "too many attempts to resume sessions that are not there",
+            ),
+        }
+    }
+
+    fn may_refuse_resume(&self, now: u64) -> bool {
         let second = now / 1_000;
         let count =
             self.refused_resumes

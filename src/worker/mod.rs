@@ -438,6 +438,7 @@ impl Worker {
         };
         handover.give_up(&reason);
         if self.hub.role == Role::Server {
+            let reason = self.hub.refuse_resume(reason, now);
             self.hub.session_began();
             let new = NewSession {
                 link: handover.link,

@@ -93,14 +93,7 @@ impl Driver {
             None => self.find_session(&wanted),
         };
         let Some(target) = target else {
-            let hub = self.shared.hub();
-            let reason = match hub.may_refuse_resume(turn.now) {
-                true => expired(),
-                false => CloseReason::with_code(
-                    ErrorCode::RateLimited,
-                    "too many attempts to resume sessions that are not there",
-                ),
-            };
+            let reason = self.shared.hub().refuse_resume(expired(), turn.now);
             let code = reason.code().unwrap_or(ErrorCode::SessionExpired);
             return self.refuse_hello(code, reason.text().to_owned(), turn.now);
         };
