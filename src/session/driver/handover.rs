@@ -220,7 +220,6 @@ impl Driver {
         self.permit = permit;
         self.greeted = greeted;
         self.read_ended = false;
-        self.farewell = false;
         self.liveness.received = turn.now;
         self.liveness.sent = turn.now;
         self.written = turn.now;
@@ -290,9 +289,15 @@ impl Driver {
         *lock(&self.shared.extra().established) = Some(Arc::new(known));
     }
 
+    /// Whether the session can have another link. Not when its peer has said its last word, although that may wait
+    /// for a handler behind what came before.
+    fn is_kept(&self) -> bool {
+        matches!(self.phase, Phase::Open | Phase::Suspended(_)) && !self.farewell
+    }
+
     fn check_resume(&self, handover: &Handover) -> Result<(), CloseReason> {
-        let is_here = matches!(self.phase, Phase::Open | Phase::Suspended(_));
-        let Some(reliable) = self.reliable.as_ref().filter(|_| is_here && !self.draining) else {
+        let is_kept = self.is_kept() && !self.draining;
+        let Some(reliable) = self.reliable.as_ref().filter(|_| is_kept) else {
             return Err(expired());
         };
         if !reliable.shared.accepts(&handover.wanted.resume_token)
@@ -305,8 +310,8 @@ impl Driver {
 
     /// Judges what the other side says that it has.
     fn check_counts(&self, received: u64) -> Result<(), CloseReason> {
-        let is_here = matches!(self.phase, Phase::Open | Phase::Suspended(_));
-        let Some(reliable) = self.reliable.as_ref().filter(|_| is_here) else {
+        let is_kept = self.is_kept();
+        let Some(reliable) = self.reliable.as_ref().filter(|_| is_kept) else {
             return Err(expired());
         };
         match reliable.judge(received) {

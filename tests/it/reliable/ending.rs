@@ -1,9 +1,11 @@
 //! How a reliable session ends, and what is said of what was not acknowledged.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use network_system::{CloseReason, ErrorCode, Session, State};
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use super::{
     CONNECTED, Ticket, ack, acked, begin, begin_with, lose, next_data, refused, serve_reliable,
@@ -111,6 +113,48 @@ async fn a_peer_that_leaves_gets_the_answers_and_the_rest_is_reported() {
             ErrorCode::SessionExpired
         );
         assert_eq!(net.server.stats().suspended, 0);
+        net.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn who_has_said_its_last_word_cannot_have_the_session_back() {
+    for &over in CONNECTED {
+        let go_on = Arc::new(Semaphore::new(0));
+        let (log, mut events) = log();
+        let net = serve_reliable(over, |builder| {
+            let go_on = Arc::clone(&go_on);
+            record(builder, &log).on_message(move |_, _| {
+                let go_on = Arc::clone(&go_on);
+                async move { go_on.acquire().await.unwrap().forget() }
+            })
+        })
+        .await;
+        let (mut peer, ticket) = begin(&net.url).await;
+        let session = net.server.sessions().remove(0);
+        // The DISCONNECT waits for the handler.
+        peer.data("one").await;
+        peer.data("two").await;
+        peer.send_together(vec![
+            Frame::new(kind::PING, "with it"),
+            Frame::new(kind::DISCONNECT, "bye"),
+        ])
+        .await;
+        peer.expect(kind::PONG).await;
+        assert_eq!(
+            refused(&net.url, &ticket, 0).await,
+            ErrorCode::SessionExpired,
+            "{over:?}"
+        );
+        assert_eq!(session.state(), State::Connected);
+        go_on.add_permits(2);
+        // The close goes on where it was said.
+        super::ack_of(&mut peer, 2).await;
+        peer.expect(kind::DISCONNECT).await;
+        peer.shutdown().await;
+        let reason = within("the end", session.closed()).await;
+        assert_eq!((reason.code(), reason.text()), (None, "bye"), "{over:?}");
+        events.disconnected().await;
         net.stop().await;
     }
 }
