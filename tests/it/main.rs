@@ -39,6 +39,7 @@ mod suite;
 mod table;
 mod timers;
 mod turmoil;
+mod turns;
 mod udp;
 mod websocket_hostile;
 mod websocket_session;

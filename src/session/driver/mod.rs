@@ -370,23 +370,21 @@ impl Driver {
             if self.finished {
                 return Turn::Finished;
             }
-            let may_write = !self.blocked && !self.is_greeting();
-            if may_write && self.has_more_to_write() && self.link.is_some() {
-                if budget == 0 {
-                    self.shared.schedule();
-                    return Turn::Waiting;
-                }
-                // More was queued than one write holds.
-                budget = budget.saturating_sub(DRAIN_CHUNK);
-                continue;
-            }
             if budget == 0 {
-                // There may be more to read. Others first.
+                // There may be more to read, or to write. Others first.
                 self.shared.schedule();
                 return Turn::Waiting;
             }
+            let may_write = !self.blocked && !self.is_greeting();
+            let has_more = may_write && self.has_more_to_write() && self.link.is_some();
+            if has_more {
+                // More was queued than one write holds.
+                budget = budget.saturating_sub(DRAIN_CHUNK);
+            }
             match self.read(context, turn, &mut budget) {
                 Some(frames) => incoming = Some(frames),
+                // What arrives, acknowledgements too, does not wait behind all that is queued.
+                None if has_more => {}
                 None if self.is_lost() => self.suspend_lost(turn.now),
                 None => return Turn::Waiting,
             }

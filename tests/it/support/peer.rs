@@ -182,7 +182,7 @@ pub struct Peer {
 
 impl Peer {
     /// The other end of a connection.
-    pub fn of(stream: TcpStream) -> Self {
+    pub fn of(stream: impl Io + 'static) -> Self {
         Peer {
             wire: Wire::stream(Box::new(stream)),
         }
