@@ -372,17 +372,18 @@ impl Supervisor {
                             true => self.aim.next_at(home.as_ref(), within).await?,
                             false => self.aim.next(within).await?,
                         };
-                        let result = self.attempt(left, Some(session)).await;
-                        self.aim.settle(&result);
-                        result
+                        match self.attempt(left, Some(session)).await {
+                            // It was given up in the moment in which it succeeded, and is no failure of the endpoint.
+                            Err(_) if session.is_connected() => Ok(session.clone()),
+                            result => result,
+                        }
                     };
                     inner.guard.reconnect(spread, attempt).await
                 } => result,
             };
+            self.aim.settle(&result);
             let error = match result {
                 Ok(_) => return Resumed::Yes,
-                // The attempt was given up in the moment in which it succeeded.
-                Err(_) if session.is_connected() => return Resumed::Yes,
                 Err(error) => error,
             };
             self.note_failure(&error);
