@@ -30,6 +30,8 @@ pub(crate) const READ_CHUNK: usize = 256 * 1024;
 pub(crate) struct Buffers {
     /// Where links read into.
     pub(crate) chunk: BytesMut,
+    /// The size that it was made with, 0 as long as there is none.
+    chunk_size: usize,
     /// Buffers that large frames were read into, to be used again.
     pub(crate) spare: Spare,
     /// Memory for the list of the frames in one read.
@@ -60,20 +62,24 @@ impl Buffers {
             && !self.chunk.try_reclaim(READ_CHUNK)
             && self.chunk.capacity() < READ_CHUNK / 2
         {
-            let full = std::mem::replace(&mut self.chunk, self.spare.take(READ_CHUNK));
-            self.spare.put(full, READ_CHUNK);
+            let (chunk, size) = self.spare.take(READ_CHUNK);
+            let full = std::mem::replace(&mut self.chunk, chunk);
+            self.spare
+                .put(full, std::mem::replace(&mut self.chunk_size, size));
         }
+    }
+
+    /// The chunk for a link that reads on into it, and its size.
+    pub(crate) fn take_chunk(&mut self) -> (BytesMut, usize) {
+        let size = std::mem::take(&mut self.chunk_size);
+        (std::mem::take(&mut self.chunk), size)
     }
 
     /// Notes what the thread keeps, if that has changed.
     pub(crate) fn note_memory(&mut self) {
-        let chunk = match self.chunk.capacity() {
-            0 => 0,
-            // Frames that were split off it are still parts of it.
-            capacity => capacity.max(READ_CHUNK),
-        };
         let buffers = [
-            chunk,
+            // Frames that were split off it are still parts of it.
+            self.chunk_size,
             self.spans.capacity() * size_of::<Span>(),
             self.output.as_ref().map_or(0, |output| output.memory()),
             self.scratch.incoming.capacity(),
@@ -103,8 +109,8 @@ pub(crate) struct Spare {
 const SPARE_LIMIT: usize = 8 * 1024 * 1024;
 
 impl Spare {
-    /// A buffer with room for `size` bytes.
-    pub(crate) fn take(&mut self, size: usize) -> BytesMut {
+    /// A buffer with room for `size` bytes, and the size that it was made with.
+    pub(crate) fn take(&mut self, size: usize) -> (BytesMut, usize) {
         let fits = self
             .buffers
             .iter_mut()
@@ -113,9 +119,9 @@ impl Spare {
             Some(index) => {
                 let (buffer, known) = self.buffers.swap_remove(index);
                 self.bytes -= known;
-                buffer
+                (buffer, known)
             }
-            None => BytesMut::with_capacity(size),
+            None => (BytesMut::with_capacity(size), size),
         }
     }
 
@@ -341,4 +347,47 @@ pub(crate) trait Link: Send {
 
     /// Gives back memory that an unfinished frame holds beyond its need. Called about once a second.
     fn shrink(&mut self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_that_are_not_there_are_not_counted() {
+        let mut buffers = Buffers::default();
+        buffers.note_memory();
+        assert_eq!(buffers.account.bytes(), 0);
+        buffers.prepare_chunk();
+        buffers.note_memory();
+        assert_eq!(buffers.account.bytes(), READ_CHUNK);
+        // A link keeps the chunk, again and again, and gives it back.
+        for _ in 0..100 {
+            let (taken, size) = buffers.take_chunk();
+            assert_eq!(size, READ_CHUNK);
+            buffers.note_memory();
+            let spare = buffers.spare.bytes;
+            assert_eq!(buffers.account.bytes(), spare, "the link has it");
+            buffers.prepare_chunk();
+            buffers.spare.put(taken, size);
+        }
+        buffers.note_memory();
+        assert_eq!(buffers.account.bytes(), 2 * READ_CHUNK);
+    }
+
+    #[test]
+    fn a_chunk_whose_frames_are_on_their_way_is_kept_with_its_size() {
+        let mut buffers = Buffers::default();
+        buffers.prepare_chunk();
+        buffers.chunk.resize(READ_CHUNK, 7);
+        let frames = buffers.chunk.split().freeze();
+        buffers.prepare_chunk();
+        buffers.note_memory();
+        assert_eq!(buffers.spare.bytes, READ_CHUNK);
+        assert_eq!(buffers.account.bytes(), 2 * READ_CHUNK);
+        drop(frames);
+        let (again, size) = buffers.spare.take(1_000);
+        assert_eq!((again.capacity(), size), (READ_CHUNK, READ_CHUNK));
+        assert_eq!(buffers.spare.bytes, 0);
+    }
 }

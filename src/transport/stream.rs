@@ -211,14 +211,14 @@ impl<S, C> StreamLink<S, C> {
         }
     }
 
-    /// Puts the unfinished large frame at the front of `rest` where the rest of it can be read.
-    fn keep(&mut self, rest: &mut BytesMut, size: usize, spare: &mut Spare) {
+    /// Puts the unfinished large frame at the front of the chunk where the rest of it can be read.
+    fn keep(&mut self, buffers: &mut Buffers) {
+        let rest = &mut buffers.chunk;
         if self.needed <= rest.capacity() {
-            self.size = size;
-            self.partial = std::mem::take(rest);
+            (self.partial, self.size) = buffers.take_chunk();
         } else {
-            self.size = self.needed.min(rest.len() * GROWTH).max(READ_CHUNK);
-            self.partial = spare.take(self.size);
+            let size = self.needed.min(rest.len() * GROWTH).max(READ_CHUNK);
+            (self.partial, self.size) = buffers.spare.take(size);
             self.partial.extend_from_slice(rest);
             rest.clear();
         }
@@ -235,8 +235,7 @@ impl<S, C> StreamLink<S, C> {
         } else {
             usize::MAX
         };
-        let size = known.min(arrived * GROWTH);
-        let mut larger = spare.take(size);
+        let (mut larger, size) = spare.take(known.min(arrived * GROWTH));
         larger.extend_from_slice(&self.partial);
         let smaller = std::mem::replace(&mut self.partial, larger);
         spare.put(smaller, std::mem::replace(&mut self.size, size));
@@ -410,11 +409,11 @@ impl<S: Stream, C: Codec> Link for StreamLink<S, C> {
         let (frames, then) = self.split(&mut buffers.chunk, &mut buffers.spans);
         let chunk = &mut buffers.chunk;
         if chunk.len() >= KEEP_THRESHOLD {
-            self.keep(chunk, READ_CHUNK, &mut buffers.spare);
+            self.keep(buffers);
         } else if !chunk.is_empty() || before > 0 {
             self.partial = BytesMut::from(&chunk[..]);
         }
-        chunk.clear();
+        buffers.chunk.clear();
         Poll::Ready(Ok(Received {
             frames,
             bytes,
