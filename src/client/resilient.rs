@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::{Client, after};
 use crate::error::{ClosedBy, ConnectError, ErrorCode, RequestError};
 use crate::message::{Message, Outgoing};
-use crate::resilience::{CircuitBreaker, CircuitOpen, CircuitState, Coded, Verdict};
+use crate::resilience::{CircuitBreaker, CircuitOpen, CircuitState, Coded, RetryPolicy, Verdict};
 use crate::session::Session;
 
 /// What stands between a client and the network, if anything does.
@@ -186,6 +186,11 @@ impl Client {
                 None => return Err(error.after(attempts)),
             }
         }
+    }
+
+    /// How the client tries requests again.
+    pub(crate) fn retry_policy(&self) -> &RetryPolicy {
+        &self.inner().retry
     }
 
     /// Sends a request once, unless the breaker is open.

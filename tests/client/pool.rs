@@ -328,6 +328,43 @@ async fn who_shares_a_client_that_broke_is_told_and_the_next_gets_another() {
 }
 
 #[tokio::test]
+async fn an_idempotent_request_on_a_client_that_broke_is_sent_again_on_another() {
+    let gate = Arc::new(Semaphore::new(0));
+    let (server, url) = started(patient(&gate)).await;
+    let shared = clients(&url).multiplexed().build().expect("it is valid");
+    let asked = tokio::spawn({
+        let shared = shared.clone();
+        async move { shared.request_idempotent("again", LONG).await }
+    });
+    for lost in 0..2 {
+        until(|| server.stats().total_connections == lost + 1 && shared.stats().outstanding == 1)
+            .await;
+        for session in server.sessions() {
+            session.abort();
+        }
+    }
+    gate.add_permits(3);
+    let answer = soon(asked).await.expect("no panic").expect("an answer");
+    assert_eq!(answer.payload(), b"again");
+    let stats = shared.stats();
+    assert_eq!(
+        (stats.leased, stats.outstanding, stats.pool.closed.broken),
+        (3, 0, 2),
+        "three attempts, each with a client of its own"
+    );
+    // Without a server there is no client.
+    soon(server.stop()).await.expect("it runs");
+    let error = soon(shared.request_idempotent("late", 20 * MS)).await;
+    assert!(error.is_err());
+    soon(shared.close()).await;
+    let error = soon(shared.request_idempotent("closed", LONG)).await;
+    assert_eq!(
+        error.expect_err("it is closed").code(),
+        ErrorCode::ShuttingDown
+    );
+}
+
+#[tokio::test]
 async fn all_who_wait_for_the_first_client_are_told_why_there_is_none() {
     let (server, url) = started(echo()).await;
     server.stop().await.expect("it runs");

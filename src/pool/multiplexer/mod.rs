@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use self::crowd::{Inner, Slot, Waiting};
 use super::builder::within;
@@ -17,6 +17,7 @@ use super::{Clients, PoolBuilder, PoolReport, PoolStats, after};
 use crate::client::Client;
 use crate::error::{ConfigError, ErrorCode, PoolError, RequestError};
 use crate::message::{Message, Outgoing};
+use crate::resilience::Coded;
 use crate::session::shared::lock;
 
 /// How many requests a client has outstanding when another one is opened, unless the builder says otherwise. With
@@ -188,6 +189,76 @@ impl Multiplexer {
         let lease = self.lease_timeout(timeout).await?;
         let left = deadline.saturating_duration_since(Instant::now());
         lease.request(message, left).await
+    }
+
+    /// Sends a request that may be carried out more than once, and waits for its answer; if need be, sends it again,
+    /// each time on the client that has the fewest outstanding then. A request that was in flight when its connection
+    /// was lost goes to another client. All of it within `timeout`.
+    ///
+    /// Which failures are tried again, and how often, says the [`RetryPolicy`](crate::resilience::RetryPolicy) of the
+    /// first client that is asked, that of [`ClientBuilder::retry`](crate::ClientBuilder::retry). Every client has a
+    /// budget of its own, unless all are built with one policy, whose clones share theirs. Dropping the future gives up
+    /// waiting, and there is no further attempt.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use network_system::{Client, Message, Server, pool::ClientPool, resilience::RetryPolicy};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = Server::builder()
+    /// #     .listen("tcp://127.0.0.1:0")
+    /// #     .on_request(|_, _| async { Ok(Message::text("21 °C")) })
+    /// #     .build()?;
+    /// # server.start().await?;
+    /// # let url = server.urls().remove(0);
+    /// let retry = RetryPolicy::new().attempts(3);
+    /// let backend = ClientPool::clients(move || Client::builder().endpoint(&url).retry(retry.clone()))
+    ///     .multiplexed()
+    ///     .build()?;
+    /// let answer = backend
+    ///     .request_idempotent("temperature?", Duration::from_secs(10))
+    ///     .await?;
+    /// assert_eq!(answer.as_text(), Some("21 °C"));
+    /// # backend.close().await;
+    /// # server.stop().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// That of the last attempt, as [`request`](Self::request). When there is no first client, why.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn request_idempotent<M: Outgoing>(
+        &self,
+        message: M,
+        timeout: Duration,
+    ) -> Result<Message, RequestError> {
+        let message = message.into_message();
+        let deadline = after(timeout);
+        let first = self.lease_timeout(timeout).await?;
+        let policy = first.client().retry_policy().clone();
+        let mut retries = policy.begin(deadline);
+        let mut lease = Ok(first);
+        loop {
+            let result = match lease {
+                Ok(lease) => lease.request(message.clone(), retries.within()).await,
+                Err(error) => Err(RequestError::from(error)),
+            };
+            let error = match result {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let attempts = retries.attempts();
+            match retries.pause(error.error_code(), None) {
+                Some(pause) => sleep(pause).await,
+                None => return Err(error.after(attempts)),
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            lease = self.lease_timeout(left).await;
+        }
     }
 
     /// Takes a share of the client with the fewest outstanding requests. It is for requests; messages that belong
