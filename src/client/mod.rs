@@ -495,6 +495,12 @@ impl Client {
         self.inner().offline.session().filter(Session::is_connected)
     }
 
+    /// The session, while it has no link and waits for another one.
+    pub(crate) fn suspended_session(&self) -> Option<Session> {
+        let session = self.inner().offline.session();
+        session.filter(|session| session.state() == crate::session::State::Suspended)
+    }
+
     /// Whether messages flow.
     pub fn is_connected(&self) -> bool {
         self.session().is_some()

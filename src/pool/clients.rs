@@ -10,6 +10,7 @@ use crate::client::{Client, ClientBuilder, ReconnectPolicy};
 use crate::error::{ConfigError, PoolError, RequestError};
 use crate::handler::BoxFuture;
 use crate::message::{Message, Outgoing};
+use crate::session::State;
 
 /// A pool of connected clients, each lent to one caller at a time. Made by [`clients`](Pool::clients).
 ///
@@ -18,7 +19,9 @@ pub type ClientPool = Pool<Clients>;
 
 /// Makes the clients of a [`ClientPool`].
 ///
-/// A client is broken when it is not connected. A server that closes while the client is idle is noticed at once.
+/// A client is broken when it is not connected. A server that closes while the client is idle is noticed at once. One
+/// whose [reliable session](ClientBuilder::reliable) has lost its connection is not lent until it has another one, and
+/// is replaced when the session is over.
 pub struct Clients {
     make: Box<dyn Fn() -> Result<Client, ConfigError> + Send + Sync>,
     probe: Option<Probe>,
@@ -33,7 +36,11 @@ struct Probe {
 impl Clients {
     pub(super) fn of_builders(make: impl Fn() -> ClientBuilder + Send + Sync + 'static) -> Self {
         // Whoever waits is better served by another client than by one that comes back some day.
-        Self::of_clients(move || make().reconnect(ReconnectPolicy::disabled()).build())
+        Self::of_clients(move || match make() {
+            // It does not lose what it was told, for which it has to connect again.
+            builder if builder.is_reliable() => builder.build(),
+            builder => builder.reconnect(ReconnectPolicy::disabled()).build(),
+        })
     }
 
     fn of_clients(make: impl Fn() -> Result<Client, ConfigError> + Send + Sync + 'static) -> Self {
@@ -65,6 +72,13 @@ impl Manage for Clients {
         }))
     }
 
+    fn recover(&self, client: &Client) -> Option<BoxFuture<'static, bool>> {
+        let session = client.suspended_session()?;
+        Some(Box::pin(async move {
+            session.state_changed(State::Suspended).await == State::Connected
+        }))
+    }
+
     async fn check(&self, client: &mut Client) -> bool {
         if !client.is_connected() {
             return false;
@@ -91,7 +105,9 @@ impl fmt::Debug for Clients {
 
 impl Pool<Clients> {
     /// Begins the configuration of a pool of clients. `make` is called for each client and says how it connects;
-    /// reconnecting is switched off, because the pool replaces what is broken.
+    /// reconnecting is switched off, because the pool replaces what is broken. Not so where sessions are
+    /// [reliable](ClientBuilder::reliable): a client that has lost its connection is not lent until it goes on with its
+    /// session, and is replaced when that is over.
     ///
     /// Handlers that the builder is given are those of every client.
     pub fn clients(
@@ -101,7 +117,7 @@ impl Pool<Clients> {
     }
 
     /// The same from clients that are built already. They should not reconnect: a client that has lost its
-    /// connection is replaced, whether it would come back or not.
+    /// connection is replaced, whether it would come back or not, unless its session is reliable and goes on.
     pub fn from_clients(
         make: impl Fn() -> Result<Client, ConfigError> + Send + Sync + 'static,
     ) -> PoolBuilder<Clients> {

@@ -83,6 +83,18 @@ impl<M: Manage> Pooled<M> {
         catch_unwind(ask).unwrap_or(true)
     }
 
+    /// Whether the item may come back by itself. If asking panics, it does not.
+    pub(super) fn is_away(&self) -> bool {
+        let ask = AssertUnwindSafe(|| self.inner.manager.recover(self).is_some());
+        catch_unwind(ask).unwrap_or(false)
+    }
+
+    /// The keeper waits until the item is back.
+    pub(super) fn set_aside(self) {
+        let inner = Arc::clone(&self.inner);
+        inner.set_aside(self.into_entry());
+    }
+
     #[allow(
         clippy::expect_used,
         reason = "the entry is taken only by what takes the guard"
@@ -101,6 +113,13 @@ impl<M: Manage> Pooled<M> {
 
     /// Where the item goes that is given back.
     fn give_back(&mut self) {
+        if self.entry.is_some()
+            && !self.suspect
+            && self.is_away()
+            && let Some(entry) = self.entry.take()
+        {
+            return self.inner.set_aside(entry);
+        }
         let fate = match (self.suspect, self.is_broken_or_gone()) {
             (_, None) => return,
             (true, _) => Some(Why::Check),

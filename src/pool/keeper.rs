@@ -223,6 +223,18 @@ async fn create<M: Manage>(inner: Arc<Inner<M>>) {
 
 async fn check<M: Manage>(inner: Arc<Inner<M>>, mut entry: Entry<M::Item>) {
     let mut checking = Unfinished::new(&inner, Place::Checking);
+    if let Some(back) = inner.manager.recover(&entry.item) {
+        let mut closing = inner.closing.subscribe();
+        let why = tokio::select! {
+            biased;
+            is_back = back => (!is_back).then_some(Why::Broken),
+            _ = closing.wait_for(|closing| *closing) => Some(Why::Closing),
+        };
+        if let Some(why) = why {
+            checking.done = true;
+            return inner.retire(entry, Place::Checking, why);
+        }
+    }
     if inner.manager.is_broken(&entry.item) {
         checking.done = true;
         return inner.retire(entry, Place::Checking, Why::Broken);

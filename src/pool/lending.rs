@@ -64,6 +64,11 @@ impl<M: Manage> Inner<M> {
     pub(super) fn usable(self: &Arc<Self>, entry: Entry<M::Item>) -> Option<Pooled<M>> {
         // Whatever happens from here on, the guard gives it back.
         let mut pooled = Pooled::new(self, entry);
+        if pooled.is_away() {
+            lock(&self.state).counts.acquired -= 1;
+            pooled.set_aside();
+            return None;
+        }
         match self.unfit(&mut pooled) {
             None => Some(pooled),
             Some(why) => {
@@ -201,6 +206,20 @@ impl<M: Manage> Inner<M> {
                 Ok(()) | Err(Err(_)) => return,
             }
         }
+    }
+
+    /// Has the keeper wait for an item that was in use.
+    pub(super) fn set_aside(&self, entry: Entry<M::Item>) {
+        let mut state = lock(&self.state);
+        if !state.has_keeper || state.phase != Phase::Open {
+            drop(state);
+            return self.retire(entry, Place::InUse, Why::Broken);
+        }
+        state.leave(Place::InUse);
+        state.checking += 1;
+        state.returned.push(entry);
+        drop(state);
+        self.wake.notify_one();
     }
 
     /// Ends an item.

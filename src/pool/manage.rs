@@ -59,6 +59,16 @@ pub trait Manage: Send + Sync + 'static {
         None
     }
 
+    /// When the item is of no use at the moment and may be again by itself: what waits for that, and says whether it
+    /// is. Meanwhile it is not lent and counts as being checked; then it is checked, or closed as broken. Asked whenever
+    /// an item is lent or given back, before [`is_broken`](Self::is_broken). `None` unless told otherwise.
+    ///
+    /// The future is dropped when the pool closes.
+    fn recover(&self, item: &Self::Item) -> Option<BoxFuture<'static, bool>> {
+        let _ = item;
+        None
+    }
+
     /// Whether the item works: when the builder says that it is to be asked. `true` unless told otherwise.
     ///
     /// When it is dropped before it is ready, the item is closed.

@@ -80,7 +80,7 @@ pub(super) struct State<M: Manage> {
     pub(super) making: usize,
     /// Items that are being closed, those in `doomed` included.
     pub(super) closing: usize,
-    /// Given back, for the keeper to check.
+    /// Given back, for the keeper to check, or to wait for.
     pub(super) returned: Vec<Entry<M::Item>>,
     /// For the keeper to close.
     pub(super) doomed: Vec<Entry<M::Item>>,

@@ -5,8 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use network_system::pool::{ClientPool, Clients, PoolBuilder};
-use network_system::{Client, ErrorCode, Message, RequestError, Server, ServerBuilder, Session};
-use tokio::sync::Semaphore;
+use network_system::{
+    Client, ErrorCode, Message, ReconnectPolicy, Reliability, RequestError, Server, ServerBuilder,
+    Session, State,
+};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
 
 use super::support::{Fake, LONG, MS, alive_tasks, echo, soon, started};
 
@@ -40,7 +44,170 @@ async fn until(mut is_so: impl FnMut() -> bool) {
     .await;
 }
 
+/// A way to a server that can be cut, and blocked.
+struct Way {
+    url: String,
+    cut: watch::Sender<()>,
+    is_open: Arc<AtomicBool>,
+}
+
+impl Way {
+    async fn to(url: &str) -> Way {
+        let target = url
+            .strip_prefix("tcp://")
+            .expect("over TCP")
+            .trim_end_matches('/');
+        let target = target.to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("tcp://{}", listener.local_addr().expect("bound"));
+        let is_open = Arc::new(AtomicBool::new(true));
+        let (cut, cuts) = watch::channel(());
+        let opens = Arc::clone(&is_open);
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                if !opens.load(SeqCst) {
+                    continue;
+                }
+                let (mut cuts, target) = (cuts.clone(), target.clone());
+                cuts.mark_unchanged();
+                tokio::spawn(async move {
+                    let mut far = TcpStream::connect(target).await.expect("a server");
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                        _ = cuts.changed() => {}
+                    }
+                });
+            }
+        });
+        Way { url, cut, is_open }
+    }
+
+    fn block(&self) {
+        self.is_open.store(false, SeqCst);
+        self.cut.send_replace(());
+    }
+
+    fn unblock(&self) {
+        self.is_open.store(true, SeqCst);
+    }
+
+    /// Clients with reliable sessions.
+    fn clients(&self) -> PoolBuilder<Clients> {
+        let url = self.url.clone();
+        ClientPool::clients(move || {
+            Client::builder()
+                .endpoint(&url)
+                .reconnect(ReconnectPolicy::new().base(MS).cap(20 * MS))
+                .reliable(Reliability::default())
+        })
+    }
+}
+
+/// A server that keeps sessions for so long, and a way there.
+async fn kept_for(resume: Duration) -> (Server, Way) {
+    let mut reliability = Reliability::default();
+    reliability.resume = resume;
+    let (server, url) = started(echo().reliable(reliability)).await;
+    let way = Way::to(&url).await;
+    (server, way)
+}
+
 // Pools
+
+#[tokio::test]
+async fn a_client_whose_session_is_suspended_is_not_lent_and_kept() {
+    let (server, way) = kept_for(LONG).await;
+    let pool = way.clients().maximum(1).build().expect("it is valid");
+    // It breaks while it is lent, and then while it is idle.
+    for is_idle in [false, true] {
+        let client = soon(pool.acquire()).await.expect("it is connected");
+        let session = client.session().expect("it is connected");
+        match is_idle {
+            false => {
+                way.block();
+                until(|| session.state() == State::Suspended).await;
+                drop(client);
+                until(|| pool.stats().checking == 1).await;
+            }
+            true => {
+                drop(client);
+                way.block();
+                until(|| session.state() == State::Suspended).await;
+                assert_eq!(pool.stats().idle, 1);
+            }
+        }
+        let error = pool.try_acquire().expect_err("it is of no use");
+        assert_eq!(error.code(), ErrorCode::QueueFull);
+        let stats = pool.stats();
+        assert_eq!((stats.idle, stats.in_use, stats.checking), (0, 0, 1));
+        let waiting = tokio::spawn({
+            let pool = pool.clone();
+            async move { pool.acquire().await }
+        });
+        until(|| pool.stats().waiting == 1).await;
+        way.unblock();
+        let client = soon(waiting).await.expect("no panic").expect("it is back");
+        assert_eq!(client.session().expect("connected").id(), session.id());
+        let answer = client.request("hello", LONG).await.expect("an answer");
+        assert_eq!(answer.payload(), b"re: hello");
+    }
+    let stats = pool.stats();
+    assert_eq!((stats.created, stats.closed.total()), (1, 0));
+    // Closing does not wait for one that does not come back.
+    let client = soon(pool.acquire()).await.expect("it is idle");
+    way.block();
+    until(|| client.session().is_none()).await;
+    drop(client);
+    soon(pool.close()).await;
+    server.stop_within(Duration::ZERO).await.expect("it runs");
+}
+
+#[tokio::test]
+async fn a_client_whose_suspended_session_expires_is_replaced() {
+    let (server, way) = kept_for(300 * MS).await;
+    let pool = way.clients().maximum(1).build().expect("it is valid");
+    let client = soon(pool.acquire()).await.expect("it is connected");
+    let session = client.session().expect("it is connected");
+    way.block();
+    until(|| session.state() == State::Suspended).await;
+    drop(client);
+    until(|| pool.stats().closed.broken == 1).await;
+    assert!(session.close_reason().is_some());
+    way.unblock();
+    let client = soon(pool.acquire()).await.expect("another one");
+    let answer = client.request("hello", LONG).await.expect("an answer");
+    assert_eq!(answer.payload(), b"re: hello");
+    assert_eq!(pool.stats().created, 2);
+    drop(client);
+    soon(pool.close()).await;
+    server.stop_within(Duration::ZERO).await.expect("it runs");
+}
+
+#[tokio::test]
+async fn many_share_a_client_again_when_its_session_is_back() {
+    let (server, way) = kept_for(LONG).await;
+    let builder = way.clients().maximum(1).multiplexed();
+    let shared = builder.build().expect("it is valid");
+    let lease = soon(shared.lease()).await.expect("it is connected");
+    let session = lease.client().session().expect("it is connected");
+    way.block();
+    until(|| session.state() == State::Suspended).await;
+    // There is no other: who asks waits until it is back.
+    let asked = tokio::spawn({
+        let shared = shared.clone();
+        async move { shared.request("hello", LONG).await }
+    });
+    until(|| shared.stats().outstanding == 2).await;
+    way.unblock();
+    let answer = soon(asked).await.expect("no panic").expect("an answer");
+    assert_eq!(answer.payload(), b"re: hello");
+    drop(lease);
+    let stats = shared.stats();
+    assert_eq!((stats.clients, stats.pool.created), (1, 1));
+    assert_eq!(stats.pool.closed.total(), 0);
+    soon(shared.close()).await;
+    server.stop_within(Duration::ZERO).await.expect("it runs");
+}
 
 #[tokio::test]
 async fn a_client_is_lent_to_one_at_a_time_and_used_again() {

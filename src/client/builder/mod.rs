@@ -197,6 +197,10 @@ impl ClientBuilder {
         self
     }
 
+    pub(crate) fn is_reliable(&self) -> bool {
+        self.reliability.is_some()
+    }
+
     /// Sets the id that the client gives itself, 1 to 256 bytes. Servers see it as
     /// [`Session::client_id`]. Without it they use the session id.
     pub fn client_id(mut self, client_id: impl Into<String>) -> Self {

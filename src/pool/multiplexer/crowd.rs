@@ -90,7 +90,11 @@ impl Inner {
                 return Err(closing());
             }
             let gone = state.take_broken(&self.config, now);
-            let best = state.slots.iter().min_by_key(|slot| slot.outstanding());
+            let slots = state.slots.iter();
+            let best = slots.min_by_key(|slot| (slot.client().is_away(), slot.outstanding()));
+            let may_wait = state.growing > 0 || state.may_grow(&self.config, now);
+            // Whose session is suspended is asked only when there is no other, nor one to come.
+            let best = best.filter(|slot| !(may_wait && slot.client().is_away()));
             let lease = best.map(|slot| {
                 slot.outstanding.fetch_add(1, Ordering::Relaxed);
                 Lease {
@@ -201,7 +205,8 @@ impl State {
     fn take_broken(&mut self, config: &Config, now: Instant) -> Vec<Arc<Slot>> {
         let is_over = |slot: &Arc<Slot>| {
             let expires = config.max_age.and_then(|_| slot.client().entry().expires);
-            slot.client().is_broken() || expires.is_some_and(|at| at <= now)
+            let is_broken = slot.client().is_broken() && !slot.client().is_away();
+            is_broken || expires.is_some_and(|at| at <= now)
         };
         let mut gone = Vec::new();
         let mut at = 0;
