@@ -3,9 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use network_system::pipeline::{Compression, Encryption};
+use network_system::resilience::{CircuitBreaker, CircuitState};
 use network_system::{
     Client, ClientBuilder, ClientState, ErrorCode, Message, ReconnectPolicy, Reliability,
-    ServerBuilder, Session, WorkerThreads,
+    ServerBuilder, Session, State, WorkerThreads,
 };
 use serde_json::{Value, json};
 
@@ -190,6 +191,52 @@ async fn a_client_asks_for_its_session_and_acknowledges_at_once() {
     assert_eq!(within("stop", stopping).await.unwrap().unsent, 0);
     assert_eq!(rest.lock().unwrap().len(), 1);
     assert!(rest.lock().unwrap()[0].1.is_empty());
+}
+
+#[tokio::test]
+async fn a_session_is_resumed_through_a_circuit_breaker() {
+    let plain = Plain::start().await;
+    let breaker = CircuitBreaker::builder()
+        .consecutive_failures(Some(2))
+        .open_for(100 * MS, 100 * MS)
+        .successes(1)
+        .build()
+        .unwrap();
+    let (builder, rest) = noting(client(&plain.url).circuit_breaker(&breaker));
+    let client = builder.build().unwrap();
+    let connecting = tokio::spawn({
+        let client = client.clone();
+        async move { client.connect().await }
+    });
+    let (mut peer, _) = plain.accept().await;
+    peer.control(welcome(json!({}))).await;
+    within("connect", connecting).await.unwrap().unwrap();
+    let session = client.session().unwrap();
+    for number in 0..2 {
+        client.send(numbered(number, 20)).await.unwrap();
+        assert_eq!(number_of(&next_data(&mut peer).await), number);
+    }
+    drop(peer);
+    for _ in 0..2 {
+        let (peer, hello) = plain.accept().await;
+        assert!(hello["resume"].is_object());
+        drop(peer);
+    }
+    eventually("it opens", || breaker.state() == CircuitState::Open).await;
+    assert_eq!(session.state(), State::Suspended);
+    // The attempt that it lets through is the one that is to find out.
+    let (mut peer, hello) = plain.accept().await;
+    assert_eq!(breaker.state(), CircuitState::HalfOpen);
+    assert!(hello["resume"].is_object());
+    let next = json!({"resumed": true, "received": 1, "resume_token": "22".repeat(16)});
+    peer.control(welcome(next)).await;
+    assert_eq!(acked(&peer.receive().await.unwrap()), Some(0));
+    assert_eq!(number_of(&next_data(&mut peer).await), 1);
+    eventually("it closes", || breaker.state() == CircuitState::Closed).await;
+    eventually("connected", || client.session().is_some()).await;
+    assert_eq!(client.session().unwrap().id(), session.id());
+    assert!(rest.lock().unwrap().is_empty());
+    client.stop_within(std::time::Duration::ZERO).await;
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use network_system::executor::ThreadPool;
 use network_system::{
     Handler, Message, Reliability, RequestError, Server, ServerBuilder, Session, State, Transport,
     WorkerThreads,
@@ -362,6 +363,64 @@ async fn a_session_goes_from_transport_to_transport() {
             .await
             .unwrap();
     }
+}
+
+#[tokio::test]
+async fn handlers_on_an_executor_go_on_while_the_link_is_lost() {
+    for &over in CONNECTED {
+        for threads in [1, 4] {
+            on_an_executor(over, threads).await;
+        }
+    }
+}
+
+async fn on_an_executor(over: Over, threads: usize) {
+    let go_on = Arc::new(Semaphore::new(0));
+    let (log, mut events) = log();
+    let net = serve_reliable(over, |builder| {
+        let (go_on, log) = (Arc::clone(&go_on), log.clone());
+        builder
+            .executor(ThreadPool::new(threads, 16).unwrap())
+            .on_message(move |session: Session, message| {
+                let (go_on, log) = (Arc::clone(&go_on), log.clone());
+                async move {
+                    go_on.acquire().await.unwrap().forget();
+                    session.send(message.clone()).await.unwrap();
+                    let _ = log.send(Event::Message(message));
+                }
+            })
+    })
+    .await;
+    let (mut peer, mut ticket) = begin(&net.url).await;
+    let mut count;
+    for round in 0..4 {
+        for number in 5 * round..5 * round + 5 {
+            peer.data(numbered(number, 30)).await;
+        }
+        peer.ping_pong(b"seen").await;
+        // Some are handled before the link is lost, some while there is none, and some on the next one.
+        go_on.add_permits(2);
+        for number in 5 * round..5 * round + 2 {
+            assert_eq!(number_of(events.message().await.payload()), number);
+        }
+        lose(&net, peer).await;
+        go_on.add_permits(2);
+        for number in 5 * round + 2..5 * round + 4 {
+            assert_eq!(number_of(events.message().await.payload()), number);
+        }
+        // It has none of the answers of this round.
+        (peer, count, ticket) = resume(&net.url, &ticket, 5 * round).await;
+        assert_eq!(count, 5 * round + 5, "{over:?}");
+        go_on.add_permits(1);
+        assert_eq!(number_of(events.message().await.payload()), 5 * round + 4);
+        for number in 5 * round..5 * round + 5 {
+            assert_eq!(number_of(&next_data(&mut peer).await), number, "{over:?}");
+        }
+        ack(&mut peer, 5 * round + 5).await;
+    }
+    super::ack_of(&mut peer, 20).await;
+    net.stop().await;
+    assert!(events.try_next().is_none(), "once each");
 }
 
 #[tokio::test]
