@@ -190,10 +190,12 @@ fn sessions_are_sorted_moved_in_and_filtered_by_keys() {
     shows(&mut app, "ID▲");
     shows(&mut app, "c-0");
     shows(&mut app, "1-20 of 9,000");
-    for _ in 0..7 {
+    let mut presses = 0;
+    while app.query().sort.name() != "messages_received" {
         press(&mut app, KeyCode::Char('s'));
+        presses += 1;
+        assert!(presses < 30, "one goes through all columns");
     }
-    assert_eq!(app.query().sort.name(), "messages_received");
     assert!(app.query().descending);
     shows(&mut app, "IN▼");
     press(&mut app, KeyCode::Char('S'));
