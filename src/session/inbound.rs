@@ -29,8 +29,8 @@ pub(crate) struct Inbound {
     owned: Vec<Bytes>,
     /// MSGI frames at the front of the buffer that are all DATA, and where the next one is. They are not
     /// listed in `spans`: their heads say where they are.
-    plain: usize,
-    plain_at: u32,
+    plain: u32,
+    plain_at: usize,
     /// Whether the rates have let it in.
     pub(crate) is_admitted: bool,
     /// Where the number of frames is noted that are left, on sessions that acknowledge.
@@ -85,7 +85,7 @@ impl Inbound {
         Inbound {
             message: Message::binary(data),
             spans,
-            plain: count,
+            plain: count as u32,
             ..Inbound::default()
         }
     }
@@ -99,10 +99,10 @@ impl Inbound {
         }
     }
 
-    /// Where the next plain frame begins.
+    /// How many plain frames are left.
     #[inline(always)]
-    fn at(&self) -> usize {
-        self.plain_at as usize
+    fn plain_len(&self) -> usize {
+        self.plain as usize
     }
 
     #[inline(always)]
@@ -135,8 +135,8 @@ impl Inbound {
     #[inline]
     pub(crate) fn peek(&self) -> Option<Span> {
         if self.plain > 0 {
-            let start = self.at() + msgi::HEADER;
-            let len = msgi::payload_len(&self.data()[self.at()..]);
+            let start = self.plain_at + msgi::HEADER;
+            let len = msgi::payload_len(&self.data()[self.plain_at..]);
             return Some(Span::data(start, len, false));
         }
         self.spans.get(self.next).copied()
@@ -145,7 +145,7 @@ impl Inbound {
     /// Frames that are left, of any kind.
     #[inline]
     pub(crate) fn remaining(&self) -> usize {
-        self.plain + self.spans.len().saturating_sub(self.next)
+        self.plain_len() + self.spans.len().saturating_sub(self.next)
     }
 
     #[inline]
@@ -164,15 +164,15 @@ impl Inbound {
     /// What the frames that are left count for while they are held: payloads, and something for each
     /// frame, so that empty ones count too.
     pub(crate) fn held_len(&self) -> usize {
-        let frames = self.plain + self.spans.len() - self.next;
+        let frames = self.plain_len() + self.spans.len() - self.next;
         self.payload_len() + frames * FRAME_COST
     }
 
     /// Payload bytes of the frames that are left.
     pub(crate) fn payload_len(&self) -> usize {
-        let plain = match self.plain {
+        let plain = match self.plain_len() {
             0 => 0,
-            count => self.data().len() - self.at() - count * msgi::HEADER,
+            count => self.data().len() - self.plain_at - count * msgi::HEADER,
         };
         plain
             + self.spans[self.next..]
@@ -196,7 +196,7 @@ impl Inbound {
     /// What there is.
     pub(crate) fn census(&self) -> Census {
         if self.plain > 0 {
-            let (messages, bytes) = (self.plain as u64, self.payload_len() as u64);
+            let (messages, bytes) = (u64::from(self.plain), self.payload_len() as u64);
             return Census {
                 messages,
                 bytes,
@@ -222,10 +222,10 @@ impl Inbound {
             self.note_progress();
         }
         if self.plain > 0 {
-            let at = self.at();
+            let at = self.plain_at;
             let len = msgi::payload_len(&self.data()[at..]);
             self.plain -= 1;
-            self.plain_at = (at + msgi::HEADER + len) as u32;
+            self.plain_at = at + msgi::HEADER + len;
             self.message
                 .move_to(MessageKind::Binary, at + msgi::HEADER, len);
             return Some(&self.message);
@@ -250,8 +250,8 @@ impl Inbound {
     /// The runs of application frames: whether they wait for the handler, their number and their bytes as MSGI.
     pub(crate) fn visit_runs(&self, mut visit: impl FnMut(bool, u64, u64)) {
         if self.plain > 0 {
-            let frames = self.plain as u64;
-            return visit(true, frames, (self.data().len() - self.at()) as u64);
+            let frames = u64::from(self.plain);
+            return visit(true, frames, (self.data().len() - self.plain_at) as u64);
         }
         for span in &self.spans[self.next..] {
             if is_application(span.frame_type) {
@@ -341,7 +341,7 @@ impl Inbound {
         mut change: impl FnMut(&mut Span, &[u8], &mut Vec<u8>) -> Rebuilt,
     ) -> (Inbound, Inbound) {
         let mut output = Vec::with_capacity(self.payload_len().min(room));
-        let mut spans = Vec::with_capacity(self.plain + self.spans.len() - self.next);
+        let mut spans = Vec::with_capacity(self.plain_len() + self.spans.len() - self.next);
         let mut in_vain: usize = 0;
         while (output.len().saturating_add(in_vain) < room || spans.is_empty() && in_vain == 0)
             && let Some((mut span, payload)) = self.first()
@@ -375,18 +375,18 @@ impl Inbound {
             ..Inbound::default()
         };
         if self.plain > 0 {
-            let mut at = self.at();
-            for _ in 0..count.min(self.plain) {
+            let mut at = self.plain_at;
+            for _ in 0..count.min(self.plain_len()) {
                 at += msgi::HEADER + msgi::payload_len(&self.data()[at..]);
             }
-            rest.plain_at = at as u32;
-            rest.plain = self.plain.saturating_sub(count);
+            rest.plain_at = at;
+            rest.plain = self.plain_len().saturating_sub(count) as u32;
             self.plain -= rest.plain;
             // Plain frames reach to the end of their buffer.
             self.message = Message::binary(self.data().slice(..at));
         }
         // Frames that are plain come before all others, and mostly there are no others.
-        let listed = self.next + count.saturating_sub(self.plain);
+        let listed = self.next + count.saturating_sub(self.plain_len());
         if listed < self.spans.len() {
             rest.spans = self.spans.split_off(listed);
             if !self.owned.is_empty() {
@@ -408,7 +408,7 @@ impl Inbound {
         if self.owned.is_empty() && self.buffer_len() <= limit {
             return None;
         }
-        let mut at = self.at();
+        let mut at = self.plain_at;
         for index in 0..self.plain {
             let len = msgi::payload_len(&self.data()[at..]);
             if len > limit {
@@ -432,7 +432,7 @@ impl Inbound {
     /// The next frame and its payload, lent.
     pub(crate) fn first(&self) -> Option<(Span, &[u8])> {
         let span = self.peek()?;
-        let payload = match self.plain {
+        let payload = match self.plain_len() {
             0 => self.slice(self.next).0,
             _ => &self.data()[span.start as usize..][..span.len as usize],
         };
@@ -449,7 +449,7 @@ impl Inbound {
     /// Copies what is left out of a large shared buffer, so that frames that wait do not pin it.
     pub(crate) fn detach(&mut self) {
         if self.plain > 0 {
-            self.message = Message::binary(Bytes::copy_from_slice(&self.data()[self.at()..]));
+            self.message = Message::binary(Bytes::copy_from_slice(&self.data()[self.plain_at..]));
             self.plain_at = 0;
             return;
         }
@@ -482,7 +482,7 @@ impl Batch for Inbound {
     }
 
     fn lengths(&self) -> impl Iterator<Item = usize> {
-        let mut at = self.at();
+        let mut at = self.plain_at;
         let plain = (0..self.plain).map(move |_| {
             let len = msgi::payload_len(&self.data()[at..]);
             at += msgi::HEADER + len;
