@@ -48,7 +48,7 @@ use crate::hub::Hub;
 use crate::message::{Message, MessageKind, Outgoing};
 use crate::resilience::RetryPolicy;
 use crate::session::shared::lock;
-use crate::session::{Session, current};
+use crate::session::{Session, State, current};
 use crate::transport::{ClientOptions, LinkConfig};
 
 type OnStateChange = dyn Fn(ClientState, ClientState) + Send + Sync;
@@ -428,6 +428,9 @@ impl Client {
     /// `None` when the client has a message handler or its stream is in use. While there is no stream,
     /// the first 64 KiB of messages wait for one; what comes beyond that is dropped and counted, so that
     /// a client that only sends is not held up.
+    ///
+    /// On a reliable session a message is acknowledged as soon as it waits here, or was dropped here. A message that
+    /// must not be lost with the process needs a [handler](ClientBuilder::on_message), which is awaited first.
     pub fn messages(&self) -> Option<MessageStream> {
         let inbox = self.inner().inbox.as_ref()?;
         MessageStream::take(self.clone(), Arc::clone(inbox))
@@ -490,9 +493,11 @@ impl Client {
 
     // State
 
-    /// The session, while there is one. Another connection is another session.
+    /// The session, while there is one. Another connection is another session, unless the session is reliable: that
+    /// one stays, [suspended](State::Suspended) meanwhile, when its connection is lost.
     pub fn session(&self) -> Option<Session> {
-        self.inner().offline.session().filter(Session::is_connected)
+        let is_there = |it: &Session| matches!(it.state(), State::Connected | State::Suspended);
+        self.inner().offline.session().filter(is_there)
     }
 
     /// The session, while it has no link and waits for another one.
@@ -503,7 +508,7 @@ impl Client {
 
     /// Whether messages flow.
     pub fn is_connected(&self) -> bool {
-        self.session().is_some()
+        self.session().is_some_and(|it| it.is_connected())
     }
 
     /// Where the client stands.

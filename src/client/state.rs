@@ -54,8 +54,13 @@ pub struct ClientStopReport {
     pub in_order: bool,
     /// Messages that were accepted for sending and did not leave: they were queued while there was no
     /// connection, and [`Client::take_unsent`](super::Client::take_unsent) gives them back, or they
-    /// waited in the session when the deadline cut it off.
+    /// waited in the session when the deadline cut it off. Those of a reliable session are among
+    /// [`unacknowledged`](Self::unacknowledged) as well.
     pub unsent: usize,
+    /// Messages that a reliable session had accepted and that were not acknowledged when the stop ended it: what
+    /// [`Session::take_unacknowledged`](crate::Session::take_unacknowledged) gives back. Some of them may have been
+    /// handled. A client that is not connected at the moment does not wait for acknowledgements.
+    pub unacknowledged: u64,
 }
 
 impl Default for ClientStopReport {
@@ -63,6 +68,7 @@ impl Default for ClientStopReport {
         ClientStopReport {
             in_order: true,
             unsent: 0,
+            unacknowledged: 0,
         }
     }
 }
@@ -71,7 +77,8 @@ impl Default for ClientStopReport {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClientStats {
-    /// Connections that were opened.
+    /// Sessions that were opened. A reliable session counts once, however many connections it has had:
+    /// [`SessionStats::resumes`](crate::SessionStats::resumes).
     pub connections: u64,
     /// Attempts that failed.
     pub failed_attempts: u64,
@@ -88,7 +95,8 @@ pub struct ClientStats {
     /// Messages dropped by a queue policy, in the queue or in a session, and messages received that had
     /// no room and no reader.
     pub dropped: u64,
-    /// Messages that waited in a session when its connection was lost.
+    /// Messages that waited in a session when it ended with its connection. Those of a reliable session go to the
+    /// next one instead, or are [given back](crate::Session::take_unacknowledged) when there is none.
     pub lost: u64,
     /// Answers to requests that nobody waited for any more.
     pub unknown_responses: u64,
@@ -96,7 +104,7 @@ pub struct ClientStats {
     pub queued_messages: usize,
     /// Bytes that wait for a connection.
     pub queued_bytes: usize,
-    /// When the current connection was opened.
+    /// When the current session was opened.
     pub connected_at: Option<Instant>,
     /// When a message was last sent or received.
     pub last_activity: Option<Instant>,

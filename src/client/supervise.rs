@@ -644,6 +644,7 @@ impl Supervisor {
         let report = ClientStopReport {
             in_order: !cut,
             unsent: inner.offline.queued().0 + lost as usize,
+            unacknowledged: self.workers.tally.unacknowledged.load(Ordering::Relaxed),
         };
         *lock(&inner.report) = report;
         self.ended(match end {

@@ -666,6 +666,7 @@ impl Running {
         StopReport {
             drained: tally.drained.load(Ordering::Relaxed),
             aborted: tally.aborted.load(Ordering::Relaxed),
+            unacknowledged: tally.unacknowledged.load(Ordering::Relaxed),
         }
     }
 }

@@ -60,10 +60,15 @@ pub struct ListenerStats {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StopReport {
-    /// Sessions that closed in order, with everything delivered to the link.
+    /// Sessions that closed in order, with everything delivered to the link. A reliable session that had no
+    /// connection is among them: nobody can come back for it, so it ends at once.
     pub drained: usize,
     /// Sessions that were cut off at the deadline.
     pub aborted: usize,
+    /// Messages that reliable sessions, suspended ones included, had accepted and that were not acknowledged when
+    /// they ended: what [`Session::take_unacknowledged`](crate::Session::take_unacknowledged) gives back. Some of
+    /// them may have been handled.
+    pub unacknowledged: u64,
 }
 
 /// What became of a broadcast.
@@ -114,7 +119,7 @@ pub struct ServerStats {
     /// Reliable sessions without a connection that were given up: nobody came back for them in time, or before
     /// their identity expired, or too many waited.
     pub expired: u64,
-    /// Messages of reliable sessions that were sent and not acknowledged when their session ended.
+    /// Messages that reliable sessions had accepted and that were not acknowledged when their session ended.
     pub unacknowledged: u64,
     /// What became of datagrams that came to nothing.
     pub udp: UdpStats,

@@ -202,6 +202,8 @@ pub(crate) struct Worker {
 pub(crate) struct Tally {
     pub(crate) drained: std::sync::atomic::AtomicUsize,
     pub(crate) aborted: std::sync::atomic::AtomicUsize,
+    /// Messages that reliable sessions have given back.
+    pub(crate) unacknowledged: std::sync::atomic::AtomicU64,
 }
 
 impl Worker {
@@ -334,6 +336,10 @@ impl Worker {
                 &self.tally.drained
             };
             tally.fetch_add(1, Ordering::Relaxed);
+            let given_back = slot.driver.given_back();
+            self.tally
+                .unacknowledged
+                .fetch_add(given_back, Ordering::Relaxed);
         }
         let id = slot.driver.shared().id();
         // Its destructors are partly the application's.

@@ -171,6 +171,8 @@ pub(crate) struct Driver {
     farewell: bool,
     /// Whether a handler of the session was still running or waiting when it was cut off.
     aborted: bool,
+    /// Messages that the session, which is over, has for `take_unacknowledged`.
+    given_back: u64,
     /// Whether the server or client is stopping.
     draining: bool,
     urgent: Option<Box<Urgent>>,
@@ -240,6 +242,7 @@ impl Driver {
             read_ended: false,
             farewell: false,
             aborted: false,
+            given_back: 0,
             draining: false,
             urgent: None,
             ping_sent: 0,
@@ -275,6 +278,11 @@ impl Driver {
     /// Whether the session was cut off rather than closed in order.
     pub(crate) fn was_aborted(&self) -> bool {
         self.aborted
+    }
+
+    /// How many messages of a reliable session were accepted and never acknowledged, once it is over.
+    pub(crate) fn given_back(&self) -> u64 {
+        self.given_back
     }
 
     /// Gives the session its turn.

@@ -297,10 +297,12 @@ impl Driver {
             unsent,
             is_carried,
         };
-        let totals = &self.shared.hub().recorder.totals;
-        let unknown = rest.sent.len() as u64;
-        totals.unacknowledged.fetch_add(unknown, Ordering::Relaxed);
         let lost = if is_carried { 0 } else { rest.unsent.len() };
+        self.given_back = (rest.sent.len() + lost) as u64;
+        let totals = &self.shared.hub().recorder.totals;
+        totals
+            .unacknowledged
+            .fetch_add(self.given_back, Ordering::Relaxed);
         reliable.shared.set_rest(rest);
         reliable.shared.set_ticket(None);
         lost

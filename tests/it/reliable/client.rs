@@ -233,7 +233,7 @@ async fn a_session_is_resumed_through_a_circuit_breaker() {
     assert_eq!(acked(&peer.receive().await.unwrap()), Some(0));
     assert_eq!(number_of(&next_data(&mut peer).await), 1);
     eventually("it closes", || breaker.state() == CircuitState::Closed).await;
-    eventually("connected", || client.session().is_some()).await;
+    eventually("connected", || client.is_connected()).await;
     assert_eq!(client.session().unwrap().id(), session.id());
     assert!(rest.lock().unwrap().is_empty());
     client.stop_within(std::time::Duration::ZERO).await;
@@ -409,6 +409,38 @@ async fn one_word_of_another_endpoint_does_not_end_a_session() {
     peer.control(welcome(next)).await;
     assert_eq!(acked(&peer.receive().await.unwrap()), Some(0));
     client.stop_within(std::time::Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn a_client_that_stops_while_its_session_is_suspended_says_what_was_not_acknowledged() {
+    let plain = Plain::start().await;
+    let (builder, rest) = noting(client(&plain.url));
+    let client = builder.build().unwrap();
+    let connecting = tokio::spawn({
+        let client = client.clone();
+        async move { client.connect().await }
+    });
+    let (mut peer, _) = plain.accept().await;
+    peer.control(welcome(json!({}))).await;
+    within("connect", connecting).await.unwrap().unwrap();
+    let session = client.session().unwrap();
+    for number in 0..3 {
+        client.send(numbered(number, 300)).await.unwrap();
+        next_data(&mut peer).await;
+    }
+    drop(peer);
+    within("the loss", session.state_changed(State::Connected)).await;
+    let there = client.session().expect("a suspended session is one");
+    assert_eq!(
+        (there.id(), there.state()),
+        (session.id(), State::Suspended)
+    );
+    assert!(!client.is_connected());
+    client.send(numbered(3, 20)).await.unwrap();
+    let report = within("stop", client.stop()).await;
+    assert_eq!((report.unacknowledged, report.unsent), (4, 1), "{report:?}");
+    let told = rest.lock().unwrap().clone();
+    assert_eq!(told, [(Some(ErrorCode::ShuttingDown), vec![0, 1, 2, 3])]);
 }
 
 #[tokio::test]

@@ -220,7 +220,9 @@ async fn a_server_that_stops_gives_suspended_sessions_up() {
         session.send(numbered(0, 50)).await.unwrap();
         sessions.push(session);
     }
-    within("stop", net.server.stop()).await.unwrap();
+    let report = within("stop", net.server.stop()).await.unwrap();
+    assert_eq!(report.unacknowledged, 3, "{report:?}");
+    assert_eq!(net.server.stats().unacknowledged, 3);
     for session in sessions {
         assert_eq!(texts(&session), [0]);
     }
