@@ -429,8 +429,9 @@ impl Client {
     /// the first 64 KiB of messages wait for one; what comes beyond that is dropped and counted, so that
     /// a client that only sends is not held up.
     ///
-    /// On a reliable session a message is acknowledged as soon as it waits here, or was dropped here. A message that
-    /// must not be lost with the process needs a [handler](ClientBuilder::on_message), which is awaited first.
+    /// A reliable session drops nothing: beyond 64 KiB it does not read on until there is a stream, answers to requests
+    /// included. A message is acknowledged as soon as it waits here. One that must not be lost with the process needs a
+    /// [handler](ClientBuilder::on_message), which is awaited first.
     pub fn messages(&self) -> Option<MessageStream> {
         let inbox = self.inner().inbox.as_ref()?;
         MessageStream::take(self.clone(), Arc::clone(inbox))

@@ -54,8 +54,8 @@ pub struct ClientStopReport {
     pub in_order: bool,
     /// Messages that were accepted for sending and did not leave: they were queued while there was no
     /// connection, and [`Client::take_unsent`](super::Client::take_unsent) gives them back, or they
-    /// waited in the session when the deadline cut it off. Those of a reliable session are among
-    /// [`unacknowledged`](Self::unacknowledged) as well.
+    /// waited in the session when the deadline cut it off. Those of a reliable session are
+    /// [`unacknowledged`](Self::unacknowledged) instead.
     pub unsent: usize,
     /// Messages that a reliable session had accepted and that were not acknowledged when the stop ended it: what
     /// [`Session::take_unacknowledged`](crate::Session::take_unacknowledged) gives back. Some of them may have been

@@ -16,7 +16,7 @@ use crate::message::Message;
 use crate::metrics::{MemberMemory, QueueAccount};
 use crate::session::inbound::Inbound;
 use crate::session::shared::lock;
-use crate::session::{Session, SessionId};
+use crate::session::{Session, SessionId, State};
 
 /// Bytes of messages that wait for the stream's reader before reading from the server stops: as much
 /// as a session holds for a handler that is busy.
@@ -139,19 +139,26 @@ impl Inbox {
 
     /// Adds a message, waiting for room while there is a reader. Returns false when there is neither:
     /// the message is dropped then, because a client that only sends must not stop reading answers.
+    ///
+    /// A reliable session drops nothing: it waits for a reader. When it closes, what it has received by then goes in
+    /// whatever the room, for a reader to come.
     async fn push(&self, session: &Session, message: Message) -> bool {
-        let id = session.id();
+        let (id, is_reliable) = (session.id(), session.is_reliable());
         let mut message = Some(message);
         let mut turn = None;
         loop {
             let mut room = pin!(self.room.notified());
             room.as_mut().enable();
+            let session_state = session.state();
+            let is_closing =
+                is_reliable && !matches!(session_state, State::Connected | State::Suspended);
             {
                 let mut state = lock(&self.state);
                 // What an earlier session received comes first.
                 let is_next = state.pushing.iter().all(|&other| other >= id);
                 let len = message.as_ref().map_or(0, Message::len);
                 let has_room = state.queue.is_empty()
+                    || is_closing
                     || (state.bytes + len <= INBOX_BYTES && state.queue.len() < INBOX_MESSAGES);
                 if is_next && has_room {
                     state.bytes += len;
@@ -161,7 +168,7 @@ impl Inbox {
                     self.arrived.notify_waiters();
                     return true;
                 }
-                if !state.has_reader {
+                if !state.has_reader && !is_reliable {
                     return false;
                 }
                 if turn.is_none() {
@@ -169,7 +176,13 @@ impl Inbox {
                     turn = Some(Pushing { inbox: self, id });
                 }
             }
-            room.await;
+            match is_reliable {
+                false => room.await,
+                true => tokio::select! {
+                    () = room => {}
+                    _ = session.state_changed(session_state) => {}
+                },
+            }
         }
     }
 }

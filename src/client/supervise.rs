@@ -640,7 +640,11 @@ impl Supervisor {
                 *lock(&inner.reason) = Some(reason);
             }
         }
-        let lost = hub.recorder.totals.lost.load(Ordering::Relaxed) - lost_before;
+        // What a reliable session loses is not acknowledged, and is told as that.
+        let lost = match session.as_ref().is_some_and(Session::is_reliable) {
+            true => 0,
+            false => hub.recorder.totals.lost.load(Ordering::Relaxed) - lost_before,
+        };
         let report = ClientStopReport {
             in_order: !cut,
             unsent: inner.offline.queued().0 + lost as usize,

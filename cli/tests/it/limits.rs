@@ -250,4 +250,5 @@ fn a_server_says_at_its_end_how_its_reliable_sessions_fared() {
         (&1.into(), &1.into()),
         "{stopped}"
     );
+    assert_eq!(ended.code, Some(1), "not all that was accepted has arrived");
 }

@@ -9,6 +9,7 @@ mod ending;
 mod hostile;
 mod resuming;
 mod stages;
+mod stream;
 mod window;
 
 use std::time::Duration;

@@ -119,10 +119,11 @@ async fn serve(
         dashboard.stop().await;
     }
     tell_end(&server, report, monitor.as_ref(), output);
-    Ok(match (interrupted, report.aborted) {
+    let is_complete = report.aborted == 0 && report.unacknowledged == 0;
+    Ok(match (interrupted, is_complete) {
         (true, _) => ExitStatus::Interrupted,
-        (false, 0) => ExitStatus::Done,
-        (false, _) => ExitStatus::Failed,
+        (false, true) => ExitStatus::Done,
+        (false, false) => ExitStatus::Failed,
     })
 }
 
