@@ -215,7 +215,9 @@ impl Outbox {
         next.is_some_and(|next| room.take(next.frame_type(), next.len()))
     }
 
-    /// Moves frames to `output` until that holds `most` bytes or there is no `room`, and returns the senders to wake.
+    /// Moves frames to `output` until that holds `most` bytes or there is no `room`, and returns the senders to wake:
+    /// none when nothing has left, as a sender that is woken in vain, be it the session's own handler, waits again and
+    /// gives the session another turn, and so on without end.
     pub(crate) fn drain_into(
         &mut self,
         output: &mut Output,
@@ -223,6 +225,7 @@ impl Outbox {
         most: usize,
         mut room: Room,
     ) -> Vec<Waker> {
+        let before = self.entries.len();
         while output.remaining() < most
             && let Some(entry) = self.entries.front()
             && room.take(entry.frame_type(), entry.len())
@@ -237,6 +240,8 @@ impl Outbox {
         if self.entries.is_empty() {
             // An idle session holds no queue.
             self.entries = VecDeque::new();
+        } else if self.entries.len() == before {
+            return Vec::new();
         }
         std::mem::take(&mut self.waiting)
     }
@@ -366,6 +371,29 @@ mod tests {
             offer(&mut outbox, 1_000, QueuePolicy::Wait),
             Offered::Queued { dropped: 0 }
         );
+    }
+
+    #[test]
+    fn who_waits_is_woken_when_something_has_left_and_only_then() {
+        let mut outbox = Outbox::default();
+        for _ in 0..2 {
+            offer(&mut outbox, 50, QueuePolicy::Wait);
+        }
+        let _ = outbox.wait(Waker::noop());
+        let drain = |outbox: &mut Outbox, left| {
+            let room = Room {
+                left,
+                is_empty: false,
+            };
+            let mut output = Output::default();
+            outbox
+                .drain_into(&mut output, Framing::Msgi, 1_000, room)
+                .len()
+        };
+        assert_eq!(drain(&mut outbox, 20), 0);
+        assert_eq!(outbox.len(), 2);
+        assert_eq!(drain(&mut outbox, 70), 1);
+        assert_eq!(outbox.len(), 1);
     }
 
     #[test]

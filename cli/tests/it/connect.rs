@@ -365,3 +365,32 @@ fn what_was_not_acknowledged_is_said() {
     let said = "1 message not acknowledged";
     assert!(ended.stderr.contains(said), "{}", ended.stderr);
 }
+
+#[test]
+fn what_came_from_stdin_is_delivered_although_the_connection_breaks_after_its_end() {
+    let script = Script::new();
+    let url = script.url.clone();
+    let options = ["--reliable", "--wait", "20s"];
+    let client = std::thread::spawn(move || connect(&url, &options, b"order 4711\n"));
+    let welcome = |token: u8, resumed: bool| {
+        format!(
+            "{{\"op\":\"welcome\",\"session_id\":\"1\",\"reliable\":true,\"window\":1048576,\
+             \"resume_token\":\"{token:032}\",\"resume_ms\":30000,\"resumed\":{resumed},\"received\":0}}"
+        )
+    };
+    let (mut peer, _) = script.welcome_with(&welcome(1, false));
+    assert_eq!(peer.receive(), (DATA, b"order 4711".to_vec()));
+    // stdin has ended by now, or ends while the client is without a connection.
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    drop(peer);
+    let (mut peer, hello) = script.welcome_with(&welcome(2, true));
+    assert!(hello.contains("resume_token"), "{hello}");
+    assert_eq!(peer.receive().0, CONTROL, "an acknowledgement");
+    assert_eq!(peer.receive(), (DATA, b"order 4711".to_vec()));
+    peer.send(CONTROL, br#"{"op":"ack","received":1}"#);
+    assert_eq!(peer.receive().0, DISCONNECT);
+    peer.send(DISCONNECT, b"");
+    drop(peer);
+    let ended = client.join().unwrap();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}

@@ -372,7 +372,15 @@ impl Driver {
         }
         let handled = self.handled();
         if let Some(reliable) = &mut self.reliable {
-            reliable.remote = welcome.session_id.clone().zip(welcome.resume_token.clone());
+            if let Some((session_id, resume_token)) = &mut reliable.remote {
+                // A server that names no other ones means those that the client has.
+                if let Some(named) = &welcome.session_id {
+                    session_id.clone_from(named);
+                }
+                if let Some(named) = &welcome.resume_token {
+                    resume_token.clone_from(named);
+                }
+            }
             let received = reliable.acknowledge(handled);
             self.say_first(&Control::Ack { received }.to_bytes());
         }

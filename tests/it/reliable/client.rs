@@ -240,6 +240,30 @@ async fn a_session_is_resumed_through_a_circuit_breaker() {
 }
 
 #[tokio::test]
+async fn a_welcome_that_names_no_other_token_leaves_the_one_that_is_known() {
+    let plain = Plain::start().await;
+    let client = client(&plain.url).build().unwrap();
+    let connecting = tokio::spawn({
+        let client = client.clone();
+        async move { client.connect().await }
+    });
+    let (mut peer, _) = plain.accept().await;
+    peer.control(welcome(json!({}))).await;
+    within("connect", connecting).await.unwrap().unwrap();
+    drop(peer);
+    let (mut peer, _) = plain.accept().await;
+    let next = json!({"resumed": true, "session_id": null, "resume_token": null});
+    peer.control(welcome(next)).await;
+    let first = peer.receive().await.unwrap();
+    assert_eq!(acked(&first), Some(0));
+    drop(peer);
+    let (_peer, hello) = plain.accept().await;
+    assert_eq!(hello["resume"]["session_id"], "seven");
+    assert_eq!(hello["resume"]["resume_token"], "11".repeat(16));
+    client.stop_within(std::time::Duration::ZERO).await;
+}
+
+#[tokio::test]
 async fn when_the_session_is_gone_its_fate_is_told_and_the_next_one_takes_what_was_never_sent() {
     let plain = Plain::start().await;
     let (builder, rest) = noting(client(&plain.url));

@@ -106,6 +106,32 @@ async fn a_session_whose_window_is_used_up_does_not_keep_its_worker_busy() {
 }
 
 #[tokio::test]
+async fn a_handler_that_waits_while_acknowledgements_are_withheld_does_not_keep_its_worker_busy() {
+    let net = serve_reliable(Over::Mem, |builder| {
+        silent(echo(builder)).limits(limits(|limits| limits.outbox_messages = 3))
+    })
+    .await;
+    // What is left of the window is too small for the next message.
+    let (mut peer, session) = peer_of(&net, 1_024).await;
+    for number in 0..10 {
+        peer.data(numbered(number, 300)).await;
+    }
+    assert_eq!(burst(&mut peer).await.len(), 3);
+    eventually("the outbox is full", || {
+        session.stats().queued_messages == 3
+    })
+    .await;
+    let metrics = tokio::runtime::Handle::current().metrics();
+    let before = metrics.worker_total_busy_duration(0);
+    assert!(peer.is_quiet_for(300 * MS).await);
+    let busy = metrics.worker_total_busy_duration(0) - before;
+    assert!(busy < 150 * MS, "{busy:?} of 300 ms");
+    ack(&mut peer, 3).await;
+    assert_eq!(burst(&mut peer).await.len(), 3);
+    net.stop().await;
+}
+
+#[tokio::test]
 async fn a_frame_longer_than_the_window_goes_alone() {
     for &over in CONNECTED {
         let net = serve_reliable(over, silent).await;

@@ -13,15 +13,16 @@ mod talk;
 use std::convert::Infallible;
 use std::io::{self, IsTerminal};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use network_system::{
     Address, Client, ClientBuilder, CloseReason, ClosedBy, Endpoint, ErrorCode, Limits,
-    QueuePolicy, ReconnectPolicy, Timeouts,
+    QueuePolicy, ReconnectPolicy, Session, State, Timeouts,
 };
 use serde_json::json;
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 
 use self::format::{Format, Style};
 use self::stdio::Input;
@@ -35,6 +36,9 @@ use crate::settings::{
     A_YEAR, ClientSettings, KeyFile, has_hello, is_websocket, message_size, within_a_year,
 };
 use crate::units::Span;
+
+/// How often is looked whether everything is acknowledged.
+const SETTLING: Duration = Duration::from_millis(10);
 
 /// Lines that wait between the threads.
 const WAITING: usize = 64;
@@ -66,7 +70,9 @@ pub(crate) fn run(args: ConnectArgs, output: Output) -> Result<ExitStatus, Failu
     let arrived = Arc::new(Notify::new());
     let refused = Arc::new(OnceLock::new());
     let unacknowledged = Arc::new(AtomicBool::new(false));
+    let session = Arc::<Mutex<Option<Session>>>::default();
     let receiver = Receiver {
+        session: Arc::clone(&session),
         refused: Arc::clone(&refused),
         unacknowledged: Arc::clone(&unacknowledged),
         printer: printer.clone(),
@@ -88,6 +94,7 @@ pub(crate) fn run(args: ConnectArgs, output: Output) -> Result<ExitStatus, Failu
             args: &args,
             talk,
             arrived,
+            session: Arc::clone(&session),
         };
         tokio::select! {
             status = conversation.run(input) => status,
@@ -96,6 +103,13 @@ pub(crate) fn run(args: ConnectArgs, output: Output) -> Result<ExitStatus, Failu
         }
     });
     drop(client);
+    // It has the receiver, which has it, and the writer ends when nobody can print any more.
+    drop(
+        session
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take(),
+    );
     drop(runtime);
     let written = writer.join().unwrap_or(Ok(()));
     match (status, written) {
@@ -208,6 +222,8 @@ struct Conversation<'a> {
     talk: Talk,
     /// Told about each message of the server's.
     arrived: Arc<Notify>,
+    /// The session that began last.
+    session: Arc<Mutex<Option<Session>>>,
 }
 
 impl Conversation<'_> {
@@ -218,6 +234,7 @@ impl Conversation<'_> {
             args,
             talk,
             arrived,
+            ..
         } = self;
         let mut signals = Signals::new()?;
         let connected = tokio::select! {
@@ -255,6 +272,15 @@ impl Conversation<'_> {
                 () = enough => End::Input,
             };
         }
+        let until = Instant::now() + non_zero(args.wait.0);
+        if matches!(end, End::Input) && args.client.reliable {
+            end = tokio::select! {
+                _ = client.wait_for_stop() => End::Client,
+                () = signals.next() => End::Signal,
+                () = printer.closed() => End::Output,
+                _ = tokio::time::timeout_at(until, self.settled()) => End::Input,
+            };
+        }
         let left_open = match end {
             End::Client => false,
             End::Input | End::Signal => true,
@@ -264,7 +290,7 @@ impl Conversation<'_> {
             }
         };
         if left_open {
-            let stop = client.stop();
+            let stop = client.stop_within(until.saturating_duration_since(Instant::now()));
             let report = tokio::select! {
                 report = stop => report,
                 () = signals.next() => {
@@ -292,6 +318,25 @@ impl Conversation<'_> {
             return Ok(ExitStatus::Interrupted);
         }
         ended(client, left_open, failed, &args.url, *talk)
+    }
+
+    /// Waits until a reliable session has delivered what it was given: one that is being closed is not taken up again
+    /// when its connection breaks.
+    async fn settled(&self) {
+        loop {
+            let session = self.session.lock();
+            let session = session.unwrap_or_else(PoisonError::into_inner).clone();
+            let waits = session.is_some_and(|session| {
+                let stats = session.stats();
+                let state = session.state();
+                matches!(state, State::Connected | State::Suspended)
+                    && (stats.queued_messages > 0 || stats.unacknowledged_messages > 0)
+            });
+            if !waits && self.client.stats().queued_messages == 0 {
+                return;
+            }
+            tokio::time::sleep(SETTLING).await;
+        }
     }
 
     /// Sends what comes from stdin, to its end.

@@ -1,7 +1,7 @@
 //! What the server says, and what is said about the connection.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use network_system::{
     ClientState, CloseReason, ClosedBy, ErrorCode, Handler, Message, RequestError, SendError,
@@ -94,10 +94,13 @@ pub(super) struct Receiver {
     pub(super) refused: Arc<OnceLock<String>>,
     /// Whether a reliable session has ended without having acknowledged all.
     pub(super) unacknowledged: Arc<AtomicBool>,
+    /// The session that began last.
+    pub(super) session: Arc<Mutex<Option<Session>>>,
 }
 
 impl Handler for Receiver {
     async fn on_connect(&self, session: &Session) {
+        *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some(session.clone());
         self.talk.connected(&self.url, session);
     }
 
