@@ -443,22 +443,23 @@ impl Worker {
             return;
         };
         handover.give_up(&reason);
-        if self.hub.role == Role::Server {
-            let reason = self.hub.refuse_resume(reason, now);
-            self.hub.session_began();
-            let new = NewSession {
-                link: handover.link,
-                peer: PeerInfo {
-                    transport: handover.transport,
-                    remote: handover.remote,
-                    local: handover.local,
-                },
-                permit: handover.permit,
-                opened: None,
-                refused: Some(reason),
-            };
-            self.open(new, true, buffers, now);
-        }
+        let reason = match self.hub.role {
+            Role::Server => self.hub.refuse_resume(reason, now),
+            Role::Client => reason,
+        };
+        self.hub.session_began();
+        let new = NewSession {
+            link: handover.link,
+            peer: PeerInfo {
+                transport: handover.transport,
+                remote: handover.remote,
+                local: handover.local,
+            },
+            permit: handover.permit,
+            opened: None,
+            refused: Some(reason),
+        };
+        self.open(new, true, buffers, now);
     }
 
     fn broadcast(&mut self, broadcast: Broadcast, buffers: &mut Buffers, now: u64) {

@@ -612,3 +612,30 @@ async fn cut_and_go_on(over: Over, threads: WorkerThreads, has_stages: bool) {
     drop(way);
     within("stop", net.stop()).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_server_that_claims_to_have_more_than_was_sent_is_told_so() {
+    let plain = Plain::start().await;
+    let (builder, rest) = noting(client(&plain.url));
+    let client = builder.build().unwrap();
+    let connecting = tokio::spawn({
+        let client = client.clone();
+        async move { client.connect().await }
+    });
+    let (mut peer, _) = plain.accept().await;
+    peer.control(welcome(json!({}))).await;
+    within("connect", connecting).await.unwrap().unwrap();
+    for number in 0..3 {
+        client.send(numbered(number, 300)).await.unwrap();
+        next_data(&mut peer).await;
+    }
+    drop(peer);
+    let (mut peer, _) = plain.accept().await;
+    peer.control(welcome(json!({"resumed": true, "received": 4})))
+        .await;
+    let error = peer.expect(kind::ERROR).await;
+    assert_eq!(error.code_and_text().0, ErrorCode::InvalidSession.as_i32());
+    eventually("the end", || !rest.lock().unwrap().is_empty()).await;
+    let told = rest.lock().unwrap().clone();
+    assert_eq!(told, [(Some(ErrorCode::InvalidSession), vec![0, 1, 2])]);
+}
