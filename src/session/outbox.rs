@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::task::Waker;
 
 use super::output::{Encoded, Frame, Output};
-use super::reliable::Room;
 use super::reliable::replay::message_of;
+use super::reliable::{Room, is_application};
 use crate::codec::{FrameType, Framing};
 use crate::config::{Limits, QueuePolicy};
 use crate::limits::MemoryBudget;
@@ -37,6 +37,12 @@ impl Entry {
             Entry::Encoded(encoded) => encoded.frame_type,
         }
     }
+
+    /// 1 for a frame of the protocol's own.
+    #[inline]
+    fn control(&self) -> usize {
+        usize::from(!is_application(self.frame_type()))
+    }
 }
 
 /// The queue itself. It lives under the session's mutex.
@@ -44,6 +50,8 @@ impl Entry {
 pub(crate) struct Outbox {
     entries: VecDeque<Entry>,
     bytes: usize,
+    /// Frames of the protocol's own among them.
+    control: usize,
     /// Set when nothing more is accepted.
     closed: bool,
     /// Set when what no limit holds back is forgotten too.
@@ -78,6 +86,11 @@ impl Outbox {
 
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Frames of the protocol's own that wait.
+    pub(crate) fn control(&self) -> usize {
+        self.control
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -187,6 +200,7 @@ impl Outbox {
         }
         let entry = Entry::Frame(frame);
         self.bytes += entry.len();
+        self.control += entry.control();
         self.entries.push_front(entry);
     }
 
@@ -195,6 +209,7 @@ impl Outbox {
             return;
         }
         self.bytes += entry.len();
+        self.control += entry.control();
         self.entries.push_back(entry);
     }
 
@@ -232,6 +247,7 @@ impl Outbox {
             && let Some(entry) = self.entries.pop_front()
         {
             self.bytes -= entry.len();
+            self.control -= entry.control();
             match entry {
                 Entry::Frame(frame) => output.push_frame(framing, frame),
                 Entry::Encoded(encoded) => output.push_encoded(&encoded),
@@ -270,7 +286,7 @@ impl Outbox {
 
     /// Forgets what is queued and says how many messages that were.
     pub(crate) fn clear(&mut self) -> usize {
-        self.bytes = 0;
+        (self.bytes, self.control) = (0, 0);
         std::mem::take(&mut self.entries)
             .iter()
             .filter(|entry| entry.frame_type().is_message())
@@ -295,8 +311,9 @@ impl Outbox {
     /// Forgets frames that are about a link rather than the session.
     pub(crate) fn forget_control(&mut self) {
         let bytes = &mut self.bytes;
+        self.control = 0;
         self.entries.retain(|entry| {
-            let stays = super::reliable::is_application(entry.frame_type());
+            let stays = is_application(entry.frame_type());
             if !stays {
                 *bytes -= entry.len();
             }
@@ -512,6 +529,8 @@ mod tests {
                 }
                 let bytes = outbox.entries.iter().map(Entry::len).sum();
                 prop_assert_eq!(outbox.held(), queue(outbox.entries.len(), bytes));
+                let control = outbox.entries.iter().map(Entry::control).sum::<usize>();
+                prop_assert_eq!(outbox.control(), control);
             }
         }
     }

@@ -416,6 +416,13 @@ impl Shared {
         (outbox.len(), outbox.bytes())
     }
 
+    /// Frames in the outbox, and those of them that are the protocol's own, if they are more than `most`.
+    #[inline]
+    pub(crate) fn queued_over(&self, most: usize) -> Option<(usize, usize)> {
+        let count = (self.queued.load(Ordering::Acquire) & !OUTBOX_CLOSED) as usize;
+        (count > most).then(|| (count, lock(&self.outbox).control()))
+    }
+
     fn with_outbox<T>(&self, change: impl FnOnce(&mut Outbox) -> T) -> T {
         let mut outbox = lock(&self.outbox);
         let before = outbox.held();

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use super::{Driver, HELD_LIMIT, TurnContext};
+use super::{ANSWERS_BEYOND, Driver, HELD_LIMIT, TurnContext};
 use crate::codec::control::Control;
 use crate::codec::{FrameType, Framing};
 use crate::error::ErrorCode;
@@ -166,6 +166,27 @@ impl Driver {
         reliable.is_some_and(|reliable| !reliable.replay.is_empty())
     }
 
+    /// Ends a session whose peer asks and asks, and neither acknowledges nor stops. While the window is used up,
+    /// answers wait although the link would take them, so that reading on has to end somewhere.
+    pub(super) fn check_unheard(&mut self, now: u64) {
+        if self.reliable.is_none() || self.is_closing() {
+            return;
+        }
+        let limits = self.shared.limits();
+        let most = limits.outbox_messages.saturating_add(ANSWERS_BEYOND.0);
+        let Some((frames, control)) = self.shared.queued_over(ANSWERS_BEYOND.0) else {
+            return;
+        };
+        // A peer that counts its requests has no more of them than this side would have.
+        let is_too_much =
+            frames > most.saturating_add(limits.pending_requests) || control > ANSWERS_BEYOND.0;
+        if is_too_much && !self.shared.can_drain(self.room()) {
+            self.read_ended = true;
+            let text = "the peer asks on and acknowledges no answers";
+            self.fail(ErrorCode::SlowConsumer, text.into(), now);
+        }
+    }
+
     /// The other side says how much it has handled.
     pub(super) fn on_ack(&mut self, received: u64, now: u64) {
         let Some(reliable) = &mut self.reliable else {
@@ -248,7 +269,7 @@ impl Driver {
     }
 
     /// Whether so much waits for the handler that nothing more is read. A reliable session reads on while its
-    /// handler works, as acknowledgements must not wait behind messages; it holds at most the window.
+    /// handler works, as acknowledgements must not wait behind messages; it holds at most what the window allows.
     #[inline]
     pub(super) fn is_held_full(&self) -> bool {
         match &self.reliable {

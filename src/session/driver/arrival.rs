@@ -131,6 +131,7 @@ impl Driver {
             if matches!(self.phase, Phase::Opening) {
                 self.on_no_welcome(&mut frames, turn);
             }
+            self.check_unheard(turn.now);
         }
         match then {
             Then::More => {}

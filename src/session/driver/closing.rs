@@ -56,6 +56,8 @@ pub(super) struct Closing {
     finish_backlog: bool,
     /// Whether a PING was sent that goes behind everything, so that its answer comes behind everything, too.
     asked: bool,
+    /// Whether acknowledgements are no longer waited for, as there is no more time.
+    gave_up_acks: bool,
     discarded: usize,
     /// Whether the link was open when the close began. Otherwise the peer has no last word.
     was_linked: bool,
@@ -121,6 +123,7 @@ impl Driver {
             await_peer: false,
             finish_backlog: false,
             asked: false,
+            gave_up_acks: false,
             discarded: 0,
             was_linked,
         };
@@ -574,13 +577,19 @@ impl Driver {
             self.end(turn.now);
             return true;
         }
-        if self.blocked || self.output.is_some() || self.shared.has_queued() {
+        let waits = match self.hears_acks() {
+            true => self.shared.has_queued(),
+            // For what has no room in the window there will be none.
+            false => self.has_more_to_write(),
+        };
+        if self.blocked || self.output.is_some() || waits {
             // The turn writes these first.
             return false;
         }
         if !self.has_settled_acks(turn) {
             return false;
         }
+        self.keep_queued();
         let Phase::Closing(closing) = &mut self.phase else {
             return false;
         };
@@ -617,19 +626,55 @@ impl Driver {
         true
     }
 
+    /// Whether the peer may still acknowledge something. One that has said its last word does not, and one that is
+    /// told of an error is not listened to.
+    fn hears_acks(&self) -> bool {
+        match &self.phase {
+            _ if self.reliable.is_none() => true,
+            Phase::Closing(closing) => {
+                !closing.peer_done
+                    && !closing.gave_up_acks
+                    && matches!(closing.goodbye, Goodbye::Disconnect(..))
+            }
+            _ => true,
+        }
+    }
+
+    /// Gives up waiting for acknowledgements in time for the last word to reach the peer, which would take the end of
+    /// the link for a loss otherwise. False when nothing could be said, or that is not what the close waits for.
+    pub(super) fn give_up_acks(&mut self, now: u64) -> bool {
+        let can_speak = self.link.is_some() && !self.blocked && !self.write_failed;
+        if self.reliable.is_none() || !can_speak || !self.hears_acks() {
+            return false;
+        }
+        let margin = match self.draining {
+            // The stop cuts the link off at its deadline.
+            true => LINGER_MILLIS.min(self.shared.hub().drain_millis() / 2),
+            false => 0,
+        };
+        let Phase::Closing(closing) = &mut self.phase else {
+            return false;
+        };
+        if closing.step != Step::Flush || closing.deadline.saturating_sub(margin) > now {
+            return false;
+        }
+        closing.gave_up_acks = true;
+        if !self.draining {
+            closing.deadline = now + LINGER_MILLIS;
+        }
+        self.aborted = true;
+        self.shared.schedule();
+        true
+    }
+
     /// Whether nothing more can come of waiting for acknowledgements before the last word is said.
     fn has_settled_acks(&mut self, turn: &TurnContext<'_>) -> bool {
-        if self.reliable.is_none() || self.write_failed {
+        if self.reliable.is_none() || self.write_failed || !self.hears_acks() {
             return true;
         }
         let Phase::Closing(closing) = &mut self.phase else {
             return true;
         };
-        // A peer that has said its last word acknowledges nothing any more, and one that is told of an error is
-        // not listened to.
-        if closing.peer_done || !matches!(closing.goodbye, Goodbye::Disconnect(..)) {
-            return true;
-        }
         if self.draining && self.shared.hub().role == Role::Server && !closing.asked {
             // Clients that have heard the goaway send nothing more. What they had sent before is here when the
             // answer to this is, and can be acknowledged.

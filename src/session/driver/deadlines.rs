@@ -38,12 +38,13 @@ impl Driver {
                 return suspended.deadline;
             }
             Phase::Closing(closing) => {
-                if closing.deadline <= turn.now {
+                let deadline = closing.deadline;
+                if !self.give_up_acks(turn.now) && deadline <= turn.now {
                     self.on_closing_deadline(turn.now);
                     self.shared.schedule();
                     return u64::MAX;
                 }
-                return closing.deadline;
+                return deadline;
             }
             _ => {}
         }

@@ -319,13 +319,19 @@ impl Driver {
     /// The peer ends the session, and acknowledges nothing more: a client keeps what it has not sent for its next
     /// session.
     pub(super) fn keep_for_next_session(&mut self) {
-        if let Some(reliable) = &self.reliable
-            && self.shared.hub().role == Role::Client
-        {
-            let messages = self.shared.take_queued_messages();
+        if self.shared.hub().role == Role::Client {
+            self.keep_queued();
+        }
+    }
+
+    /// Keeps messages that are not sent any more, until it is known what becomes of them.
+    pub(super) fn keep_queued(&mut self) {
+        if let Some(reliable) = &self.reliable {
+            let mut unsent = reliable.shared.take_unsent();
+            unsent.extend(self.shared.take_queued_messages());
             reliable.shared.set_rest(Rest {
                 sent: Vec::new(),
-                unsent: messages,
+                unsent,
                 is_carried: true,
             });
         }

@@ -12,7 +12,8 @@ pub(crate) struct Arrivals {
     passed_bytes: u64,
     /// What comes after them. Neighbours differ in kind.
     runs: VecDeque<Run>,
-    /// Bytes of the frames in the lane.
+    /// The frames in the lane, and their bytes.
+    waiting_frames: u64,
     waiting: u64,
 }
 
@@ -40,6 +41,11 @@ impl Arrivals {
         self.passed_bytes
     }
 
+    /// Frames that are in the lane.
+    pub(crate) fn waiting_frames(&self) -> u64 {
+        self.waiting_frames
+    }
+
     /// Bytes that are in the lane.
     pub(crate) fn waiting_bytes(&self) -> u64 {
         self.waiting
@@ -48,6 +54,7 @@ impl Arrivals {
     /// Frames have arrived for the handler's lane.
     #[inline]
     pub(crate) fn arrive(&mut self, frames: u64, bytes: u64) {
+        self.waiting_frames += frames;
         self.waiting += bytes;
         self.push(true, frames, bytes);
     }
@@ -96,6 +103,7 @@ impl Arrivals {
             frames -= count;
             self.passed += count;
             self.passed_bytes += bytes;
+            self.waiting_frames -= count;
             self.waiting -= bytes;
             if run.frames == 0 {
                 self.runs.pop_front();
@@ -174,6 +182,7 @@ mod tests {
                 prop_assert_eq!(arrivals.decoded(), all.len() as u64);
                 let waiting = all.iter().filter(|&&waits| waits).count() as u64;
                 prop_assert_eq!(arrivals.waiting_bytes(), waiting * 10);
+                prop_assert_eq!(arrivals.waiting_frames(), waiting);
             }
         }
     }

@@ -133,9 +133,11 @@ impl Reliable {
     }
 
     /// Whether so much has arrived and waits that nothing more is read. Twice the window: it is the other side
-    /// that keeps it, and it may count without heads.
+    /// that keeps it, and it may count without heads. A message that is longer than the window comes alone, and what
+    /// follows it are acknowledgements, which its handler may be waiting for.
     pub(crate) fn is_full(&self, slack: usize) -> bool {
-        self.arrivals.waiting_bytes() >= 2 * self.window as u64 + slack as u64
+        let most = 2 * self.window as u64 + slack as u64;
+        self.arrivals.waiting_bytes() >= most && self.arrivals.waiting_frames() > 1
     }
 
     /// The acknowledgement that has to leave now, if one has to.

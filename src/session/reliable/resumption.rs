@@ -172,7 +172,9 @@ impl Resumption {
         )
     }
 
+    /// The session has another link: why its last wait was to end no longer counts.
     pub(crate) fn note_resumed(&self) {
+        *lock(&self.expired) = None;
         self.resumes.fetch_add(1, Ordering::Relaxed);
     }
 

@@ -6,12 +6,13 @@ use std::time::Duration;
 use network_system::{CloseReason, ErrorCode, Session, State};
 use serde_json::json;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::{
     CONNECTED, Ticket, ack, acked, begin, begin_with, lose, next_data, refused, serve_reliable,
 };
 use crate::support::{
-    Frame, Over, Peer, echo, kind, log, number_of, numbered, record, timeouts, within,
+    Frame, Net, Over, Peer, echo, kind, log, number_of, numbered, record, timeouts, within,
 };
 
 fn texts(session: &Session) -> Vec<u64> {
@@ -290,4 +291,87 @@ async fn an_error_ends_the_session_whatever_could_be_resumed() {
         ErrorCode::SessionExpired
     );
     net.stop().await;
+}
+
+/// A session whose window of three messages is used up, with five more behind them.
+async fn used_up(net: &Net) -> (Peer, Session) {
+    let (mut peer, _) = begin_with(&net.url, json!({"window": 1_024})).await;
+    let session = net.server.sessions().remove(0);
+    for number in 0..8 {
+        session.send(numbered(number, 300)).await.unwrap();
+    }
+    for number in 0..3 {
+        assert_eq!(number_of(&next_data(&mut peer).await), number);
+    }
+    (peer, session)
+}
+
+#[tokio::test]
+async fn an_error_does_not_wait_for_room_in_the_window() {
+    for &over in CONNECTED {
+        let net = serve_reliable(over, |builder| builder).await;
+        let (mut peer, session) = used_up(&net).await;
+        let began = Instant::now();
+        ack(&mut peer, 99).await;
+        assert_eq!(
+            super::code(peer.expect_error_and_end().await),
+            ErrorCode::InvalidSession
+        );
+        within("the end", session.closed()).await;
+        assert!(began.elapsed() < Duration::from_secs(5), "{over:?}");
+        assert_eq!(texts(&session), [0, 1, 2, 3, 4, 5, 6, 7], "{over:?}");
+        net.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn who_leaves_does_not_wait_for_room_in_its_window() {
+    for &over in CONNECTED {
+        let net = serve_reliable(over, |builder| builder).await;
+        let (mut peer, session) = used_up(&net).await;
+        let began = Instant::now();
+        peer.send(Frame::new(kind::DISCONNECT, "bye")).await;
+        peer.expect(kind::DISCONNECT).await;
+        peer.shutdown().await;
+        within("the end", session.closed()).await;
+        assert!(began.elapsed() < Duration::from_secs(5), "{over:?}");
+        assert_eq!(texts(&session), [0, 1, 2, 3, 4, 5, 6, 7], "{over:?}");
+        net.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_word_is_said_although_acknowledgements_are_missing() {
+    // Without it the peer would take the end for a lost link, and ask for the session again and again.
+    for stops in [false, true] {
+        let net = serve_reliable(Over::Mem, |builder| {
+            builder.timeouts(timeouts(|timeouts| timeouts.drain = Duration::from_secs(3)))
+        })
+        .await;
+        let (mut peer, session) = used_up(&net).await;
+        let end = async {
+            match stops {
+                true => drop(net.server.stop().await),
+                false => session.disconnect(CloseReason::new("enough")),
+            }
+        };
+        let last = async {
+            loop {
+                let frame = peer.receive().await.expect("the last word is missing");
+                match frame.kind {
+                    kind::PING => peer.send(Frame::new(kind::PONG, frame.payload)).await,
+                    kind::DISCONNECT => break,
+                    _ => {}
+                }
+            }
+            peer.send(Frame::new(kind::DISCONNECT, "")).await;
+            peer.shutdown().await;
+        };
+        tokio::join!(end, last);
+        within("the end", session.closed()).await;
+        assert_eq!(texts(&session), [0, 1, 2, 3, 4, 5, 6, 7], "{stops}");
+        if !stops {
+            net.stop().await;
+        }
+    }
 }

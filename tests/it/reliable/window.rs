@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use network_system::{Message, QueuePolicy, RequestError, ServerBuilder, Session};
+use network_system::{
+    ErrorCode, Message, QueuePolicy, RequestError, ServerBuilder, Session, State,
+};
 use serde_json::json;
 
 use super::{CONNECTED, MS, ack, acked, begin_with, reliability, serve_reliable};
@@ -317,5 +319,81 @@ async fn a_queue_policy_of_disconnect_counts_from_the_outbox_on() {
         network_system::ErrorCode::SlowConsumer.as_i32()
     );
     drop(peer);
+    net.stop().await;
+}
+
+#[tokio::test]
+async fn acknowledgements_are_read_while_a_message_longer_than_the_window_is_handled() {
+    for &over in CONNECTED {
+        let net = serve_reliable(over, |builder| {
+            silent(builder)
+                .reliable(reliability(|reliability| reliability.window = 1_024))
+                .limits(limits(|limits| limits.outbox_messages = 4))
+                .on_message(|session: Session, _| async move {
+                    for number in 0..50 {
+                        session.send(numbered(number, 300)).await.unwrap();
+                    }
+                })
+        })
+        .await;
+        let (mut peer, _session) = peer_of(&net, 1_024).await;
+        peer.data(vec![7; 200_000]).await;
+        take_all(&mut peer, 1_024, 50, is_number).await;
+        net.stop().await;
+    }
+}
+
+/// A peer that has used up the window, and acknowledges nothing.
+async fn unheard(net: &Net) -> (Peer, Session) {
+    let (mut peer, session) = peer_of(net, 1_024).await;
+    for number in 0..8 {
+        session.send(numbered(number, 300)).await.unwrap();
+    }
+    assert_eq!(burst(&mut peer).await.len(), 3);
+    (peer, session)
+}
+
+/// Sends `frame` again and again; how the server puts an end to it.
+async fn asked_on(peer: &mut Peer, session: &Session, frame: impl Fn(u64) -> Frame) {
+    let flood = async {
+        for number in 0.. {
+            if session.state() != State::Connected || peer.try_send(frame(number)).await.is_err() {
+                return;
+            }
+        }
+    };
+    within("the end of it", flood).await;
+    let reason = within("the end", session.closed()).await;
+    assert_eq!(reason.code(), Some(ErrorCode::SlowConsumer));
+    let rest = session.take_unacknowledged();
+    let rest = rest.iter().map(|message| number_of(message.payload()));
+    assert!(rest.eq(0..8), "what it has not acknowledged is given back");
+}
+
+#[tokio::test]
+async fn who_asks_on_and_acknowledges_no_answers_is_not_listened_to_for_ever() {
+    let net = serve_reliable(Over::Tcp, |builder| {
+        silent(builder)
+            .limits(limits(|limits| limits.pending_requests = 100))
+            .on_request(|_, message: Message| async move { Ok::<_, RequestError>(message) })
+    })
+    .await;
+    let (mut peer, session) = unheard(&net).await;
+    asked_on(&mut peer, &session, |id| {
+        Frame::with_id(kind::REQUEST, id, numbered(id, 300))
+    })
+    .await;
+    net.stop().await;
+}
+
+#[tokio::test]
+async fn who_joins_on_and_acknowledges_nothing_is_not_listened_to_for_ever() {
+    let net = serve_reliable(Over::Tcp, silent).await;
+    let (mut peer, session) = unheard(&net).await;
+    let join = json!({"op": "join", "group": "x".repeat(1_000)}).to_string();
+    asked_on(&mut peer, &session, |_| {
+        Frame::new(kind::CONTROL, join.clone())
+    })
+    .await;
     net.stop().await;
 }
