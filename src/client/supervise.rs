@@ -342,8 +342,7 @@ impl Supervisor {
         if !self.inner.reconnect.is_enabled() {
             let text = "the connection broke and is not made again";
             let reason = CloseReason::transport(ErrorCode::ConnectionClosed, text);
-            session.shared.expire(reason);
-            return Resumed::No(session.closed().await);
+            return self.give_up(session, reason).await;
         }
         if lasted >= self.backoff.proof() {
             self.backoff.reset();
@@ -394,18 +393,26 @@ impl Supervisor {
             let is_known_there = is_home || failed_at_home >= HOME_ATTEMPTS;
             let is_over = matches!(code, ErrorCode::SessionExpired | ErrorCode::InvalidSession);
             if (is_over && is_known_there) || is_fatal(code) {
-                session
-                    .shared
-                    .expire(CloseReason::with_code(code, error.to_string()));
-                return Resumed::No(session.closed().await);
+                let reason = CloseReason::with_code(code, error.to_string());
+                return self.give_up(session, reason).await;
             }
             at_home = !is_home;
         }
         let text = "the connection could not be made again";
         let reason = CloseReason::transport(ErrorCode::ConnectionFailed, text);
+        match self.give_up(session, reason).await {
+            Resumed::No(_) => Resumed::End(End::Failed),
+            resumed => resumed,
+        }
+    }
+
+    /// Ends a session that has no link, unless the attempt that was given up brings one in this very moment.
+    async fn give_up(&self, session: &Session, reason: CloseReason) -> Resumed {
         session.shared.expire(reason);
-        session.closed().await;
-        Resumed::End(End::Failed)
+        match session.state_changed(State::Suspended).await {
+            State::Connected => Resumed::Yes,
+            _ => Resumed::No(session.closed().await),
+        }
     }
 
     /// The session is over: what it never sent goes out on the next one, before what is queued.

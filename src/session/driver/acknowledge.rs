@@ -12,7 +12,7 @@ use crate::error::ErrorCode;
 use crate::session::inbound::Inbound;
 use crate::session::output::{Frame, Output};
 use crate::session::reliable::replay::Kept;
-use crate::session::reliable::{Claim, Room, is_application};
+use crate::session::reliable::{ACK_MILLIS, Claim, Room, is_application};
 
 /// Bytes of kept frames that are encoded for a new link at a time.
 const REPLAY_CHUNK: usize = 256 * 1024;
@@ -138,6 +138,7 @@ impl Driver {
 
     fn push_due_ack(&mut self, output: &mut Output, turn: &mut TurnContext<'_>) {
         let handled = self.handled();
+        let is_elsewhere = self.shared.hub().execution.is_some();
         let Some(reliable) = &mut self.reliable else {
             return;
         };
@@ -145,6 +146,9 @@ impl Driver {
             push_ack_frame(self.shared.collecting(), output, received);
         } else if let Some(due) = reliable.next_ack(handled, turn.now) {
             turn.ack_due = due;
+        } else if is_elsewhere && reliable.left_in_batch > 0 {
+            // An executor says nothing while it works at a batch without waiting: somebody has to look.
+            turn.ack_due = turn.now.saturating_add(ACK_MILLIS);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use network_system::executor::ThreadPool;
 use network_system::{Message, RequestError, ServerBuilder, Session};
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -317,5 +318,32 @@ async fn messages_count_one_by_one_while_the_handler_works_on_what_one_read_brou
     assert_eq!(next_ack(&mut peer).await, 4, "the fifth is in work");
     go_on.add_permits(6);
     assert_eq!(within("ack", next_ack(&mut peer)).await, 10);
+    net.stop().await;
+}
+
+/// In real time: a thread blocks.
+#[tokio::test]
+async fn what_an_executor_has_handled_is_acknowledged_while_it_is_at_the_rest() {
+    let (go_on, gate) = std::sync::mpsc::channel();
+    let gate = Arc::new(std::sync::Mutex::new(gate));
+    let net = serve_reliable(Over::Tcp, |builder| {
+        let gate = Arc::clone(&gate);
+        silent(builder)
+            .executor(ThreadPool::new(1, 16).unwrap())
+            .on_message(move |_, message| {
+                if message.payload() == b"wait" {
+                    let _ = gate.lock().unwrap().recv();
+                }
+                async {}
+            })
+    })
+    .await;
+    let (mut peer, _) = begin(&net.url).await;
+    let batch = ["a", "b", "wait", "c"].map(|text| Frame::new(kind::DATA, text).encode());
+    peer.write(&batch.concat()).await;
+    super::ack_of(&mut peer, 2).await;
+    go_on.send(()).unwrap();
+    super::ack_of(&mut peer, 4).await;
+    drop(peer);
     net.stop().await;
 }
