@@ -487,19 +487,18 @@ impl Driver {
         }
         let hub = Arc::clone(self.shared.hub());
         let pipeline = &hub.pipeline;
+        let opened = self.opened.as_ref();
+        let resumes = opened.is_some_and(|opened| opened.resumes.is_some());
         if (pipeline.is_none() && !welcome.pipeline.is_empty())
             || (welcome.reliable && self.shared.hub().reliability.is_none())
+            || (welcome.resumed && !resumes)
         {
             let text = "the server agreed to what was not offered";
             self.read_ended = true;
             self.fail_protocol(ProtocolError::invalid(text), turn.now);
             return;
         }
-        if self
-            .opened
-            .as_ref()
-            .is_some_and(|opened| opened.resumes.is_some())
-        {
+        if resumes {
             return match welcome.resumed && welcome.reliable {
                 true => self.on_resumed_welcome(welcome, payload),
                 false => {
@@ -508,6 +507,11 @@ impl Driver {
                     self.fail(ErrorCode::SessionExpired, text.into(), turn.now);
                 }
             };
+        }
+        if welcome.reliable && welcome.received.is_some_and(|received| received > 0) {
+            self.read_ended = true;
+            let text = "the other side claims to have more than was sent";
+            return self.fail(ErrorCode::InvalidSession, text.into(), turn.now);
         }
         if let Some(limit) = welcome.message_limit {
             self.shared.lower_message_limit(limit);

@@ -639,3 +639,24 @@ async fn a_server_that_claims_to_have_more_than_was_sent_is_told_so() {
     let told = rest.lock().unwrap().clone();
     assert_eq!(told, [(Some(ErrorCode::InvalidSession), vec![0, 1, 2])]);
 }
+
+#[tokio::test]
+async fn a_first_welcome_cannot_claim_that_there_was_a_session() {
+    let claims = [
+        (json!({"resumed": true}), ErrorCode::InvalidFrame),
+        (json!({"received": 5}), ErrorCode::InvalidSession),
+    ];
+    for (claim, code) in claims {
+        let plain = Plain::start().await;
+        let client = client(&plain.url).build().unwrap();
+        let connecting = tokio::spawn(async move { client.connect().await });
+        let (mut peer, _) = plain.accept().await;
+        peer.control(welcome(claim)).await;
+        let error = peer.expect(kind::ERROR).await;
+        assert_eq!(error.code_and_text().0, code.as_i32());
+        drop(plain);
+        drop(peer);
+        let result = within("connect", connecting).await.unwrap();
+        assert_eq!(result.unwrap_err().code(), code);
+    }
+}
