@@ -21,11 +21,11 @@ mod identity;
 mod lane;
 mod metering;
 mod opening;
+mod reporting;
 mod resume;
 mod staging;
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
@@ -49,9 +49,9 @@ use super::shared::{Shared, signal};
 use super::{Session, State, current};
 use crate::codec::{FrameType, Framing};
 use crate::error::{CloseReason, ConnectError, ErrorCode};
-use crate::events::{self, shown};
+use crate::events;
 use crate::limits::Meter;
-use crate::metrics::{EventLevel, Held, Note, WorkerRecorder};
+use crate::metrics::{Held, WorkerRecorder};
 use crate::worker::{BroadcastFrames, Delivery, Place};
 
 pub(crate) use self::handover::Handover;
@@ -638,66 +638,6 @@ impl Driver {
             }
         }
         true
-    }
-
-    fn report_error(&self, code: ErrorCode, text: &str) {
-        self.count_error(code);
-        events::session_error {
-            session: self.shared.id().as_u64(),
-            code: code.as_i32(),
-            reason: shown(text),
-        }
-        .emit();
-        let shown = format_args!("{text}");
-        self.note(EventLevel::Warning, "session_error", Some(code), shown);
-        self.call_error_handler(code, text);
-    }
-
-    /// A request of the peer has failed. The text is the application's, and may repeat what it was sent.
-    fn report_failed_request(&self, code: ErrorCode, text: &str) {
-        self.count_error(code);
-        events::request_failed {
-            session: self.shared.id().as_u64(),
-            code: code.as_i32(),
-        }
-        .emit();
-        self.call_error_handler(code, text);
-    }
-
-    /// Tells people who look.
-    fn note(
-        &self,
-        level: EventLevel,
-        kind: &'static str,
-        code: Option<ErrorCode>,
-        text: fmt::Arguments<'_>,
-    ) {
-        self.shared.hub().recorder.note(Note {
-            level,
-            kind,
-            session: Some(self.shared.id()),
-            code,
-            text,
-        });
-    }
-
-    fn count_error(&self, code: ErrorCode) {
-        self.shared.counters.errors.fetch_add(1, Ordering::Relaxed);
-        let totals = &self.shared.hub().recorder.totals;
-        match self.opened {
-            None => totals.session_error(code),
-            // Whoever waits counts the attempt as failed, with its code.
-            Some(_) => {
-                totals.errors.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    }
-
-    fn call_error_handler(&self, code: ErrorCode, text: &str) {
-        let session = self.session();
-        let service = self.service();
-        // A panic in the application's error handler must not end the worker.
-        let _ = shielded(|| service.error(&session, code, text));
     }
 }
 

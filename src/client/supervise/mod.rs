@@ -1,6 +1,8 @@
 //! The client's task: connects, reconnects, and stops.
 
-use std::pin::pin;
+mod ending;
+mod resuming;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -8,11 +10,10 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tracing::field::{debug, display};
+use tracing::field::display;
 
 use super::aim::Aim;
 use super::backoff::Backoff;
-use super::offline::NOT_CONNECTED;
 use super::{ClientState, ClientStopReport, Inner, after};
 use crate::codec::control::{Hello, Resume};
 use crate::endpoint::Place;
@@ -24,7 +25,7 @@ use crate::session::driver::Opened;
 use crate::session::shared::lock;
 use crate::session::{Session, State};
 use crate::transport::dial;
-use crate::worker::pool::{KILL_AGAIN, Workers};
+use crate::worker::pool::Workers;
 use crate::worker::{NewSession, Placed};
 
 /// By when a client shall have stopped.
@@ -334,99 +335,6 @@ impl Supervisor {
         self.inner.set_state(ClientState::Connected);
     }
 
-    /// Tries to go on with a session that has lost its link, as long as its server keeps it.
-    async fn resume(&mut self, session: &Session, lasted: Duration) -> Resumed {
-        let lost = CloseReason::transport(ErrorCode::ConnectionClosed, "the connection broke");
-        self.aim.ended(&lost);
-        self.inner.set_state(ClientState::Reconnecting);
-        if !self.inner.reconnect.is_enabled() {
-            let text = "the connection broke and is not made again";
-            let reason = CloseReason::transport(ErrorCode::ConnectionClosed, text);
-            return self.give_up(session, reason).await;
-        }
-        if lasted >= self.backoff.proof() {
-            self.backoff.reset();
-        }
-        let home = self.aim.current();
-        let mut failed_at_home = 0;
-        let mut at_home = true;
-        let mut stop = self.stop.clone();
-        let inner = Arc::clone(&self.inner);
-        while let Some(pause) = self.backoff.next_delay(Instant::now()) {
-            events::reconnecting {
-                attempt: self.backoff.attempt(),
-                pause_ms: pause.as_millis() as u64,
-            }
-            .emit();
-            let spread = self.backoff.spread();
-            let result = tokio::select! {
-                biased;
-                () = stop_asked(&mut stop) => return Resumed::End(End::Stopped),
-                reason = session.closed() => return Resumed::No(reason),
-                result = async {
-                    sleep(pause).await;
-                    let within = self.inner.hub.timeouts.connect;
-                    let attempt = async {
-                        let left = match at_home {
-                            true => self.aim.next_at(home.as_ref(), within).await?,
-                            false => self.aim.next(within).await?,
-                        };
-                        match self.attempt(left, Some(session)).await {
-                            // It was given up in the moment in which it succeeded, and is no failure of the endpoint.
-                            Err(_) if session.is_connected() => Ok(session.clone()),
-                            result => result,
-                        }
-                    };
-                    inner.guard.reconnect(spread, attempt).await
-                } => result,
-            };
-            self.aim.settle(&result);
-            let error = match result {
-                Ok(_) => return Resumed::Yes,
-                Err(error) => error,
-            };
-            self.note_failure(&error);
-            let code = error.code();
-            let is_home = self.aim.current() == home;
-            failed_at_home += u32::from(is_home);
-            // Another endpoint may be another way to the same server, or another server, which has no such session.
-            let is_known_there = is_home || failed_at_home >= HOME_ATTEMPTS;
-            let is_over = matches!(code, ErrorCode::SessionExpired | ErrorCode::InvalidSession);
-            if (is_over && is_known_there) || is_fatal(code) {
-                let reason = CloseReason::with_code(code, error.to_string());
-                return self.give_up(session, reason).await;
-            }
-            at_home = !is_home;
-        }
-        let text = "the connection could not be made again";
-        let reason = CloseReason::transport(ErrorCode::ConnectionFailed, text);
-        match self.give_up(session, reason).await {
-            Resumed::No(_) => Resumed::End(End::Failed),
-            resumed => resumed,
-        }
-    }
-
-    /// Ends a session that has no link, unless the attempt that was given up brings one in this very moment.
-    async fn give_up(&self, session: &Session, reason: CloseReason) -> Resumed {
-        session.shared.expire(reason);
-        match session.state_changed(State::Suspended).await {
-            State::Connected => Resumed::Yes,
-            _ => Resumed::No(session.closed().await),
-        }
-    }
-
-    /// The session is over: what it never sent goes out on the next one, before what is queued.
-    fn carry_over(&self, session: &Session) {
-        let is_closed = self.has_ended_by_application(session);
-        self.inner.offline.detach(session);
-        if let Some(resumption) = session.shared.resumption()
-            && !is_closed
-            && self.inner.reconnect.is_enabled()
-        {
-            self.inner.offline.put_back(resumption.take_unsent());
-        }
-    }
-
     /// Hands over what is queued, and hears how joining again went. Ends with the session only.
     async fn hand_over(&self, session: &Session, rejoins: Rejoins) -> std::convert::Infallible {
         let inner = &self.inner;
@@ -577,109 +485,6 @@ impl Supervisor {
     fn note_reason(&self, error: &ConnectError) {
         let reason = CloseReason::transport(error.code(), error.to_string());
         *lock(&self.inner.reason) = Some(reason);
-    }
-
-    /// Closes what is open, ends every task and says how it went.
-    async fn finish(&mut self, end: &End) {
-        let inner = Arc::clone(&self.inner);
-        let hub = &inner.hub;
-        let fallback = after(hub.timeouts.drain);
-        let mut stop = self.stop.clone();
-        let mut late = pin!(deadline(&mut stop, fallback));
-        match end {
-            End::Stopped => {
-                inner
-                    .offline
-                    .close((ErrorCode::ShuttingDown, "the client is stopping"));
-            }
-            End::Closed | End::Failed => inner.offline.close(NOT_CONNECTED),
-        }
-        inner.set_state(ClientState::Stopping);
-        let lost_before = hub.recorder.totals.lost.load(Ordering::Relaxed);
-        let session = inner.offline.session();
-        let mut cut = false;
-        if let Some(session) = &session {
-            // What was queued is on its way to a session that is open: it still leaves.
-            tokio::select! {
-                biased;
-                () = inner.offline.flush(session, |error| self.refused(session, &error)) => {}
-                _ = session.closed() => {}
-                () = &mut late => cut = true,
-            }
-        }
-        let request = *self.stop.borrow();
-        if request.is_some_and(|request| request.inside) {
-            for session in hub.sessions() {
-                session.shared.set_stops_itself();
-            }
-        }
-        let at = request.map_or(fallback, |request| request.at);
-        let left = at.saturating_duration_since(Instant::now());
-        hub.set_drain_millis(left.as_millis() as u64);
-        match cut {
-            false => self.workers.drain(),
-            true => self.workers.abort(),
-        }
-        self.workers.stop();
-        loop {
-            tokio::select! {
-                biased;
-                joined = self.tasks.join_next() => match joined {
-                    None => break,
-                    Some(Err(error)) if error.is_panic() => {
-                        events::client_task_panicked {}.emit();
-                    }
-                    Some(_) => {}
-                },
-                () = &mut late, if !cut => {
-                    cut = true;
-                    self.workers.abort();
-                }
-                () = tokio::time::sleep(KILL_AGAIN), if cut => self.workers.abort(),
-            }
-        }
-        if let Some(session) = &session {
-            if let Some(resumption) = session.shared.resumption() {
-                resumption.forget_next();
-            }
-            inner.offline.detach(session);
-            if let Some(reason) = session.close_reason() {
-                *lock(&inner.reason) = Some(reason);
-            }
-        }
-        // What a reliable session loses is not acknowledged, and is told as that.
-        let lost = match session.as_ref().is_some_and(Session::is_reliable) {
-            true => 0,
-            false => hub.recorder.totals.lost.load(Ordering::Relaxed) - lost_before,
-        };
-        let report = ClientStopReport {
-            in_order: !cut,
-            unsent: inner.offline.queued().0 + lost as usize,
-            unacknowledged: self.workers.tally.unacknowledged.load(Ordering::Relaxed),
-        };
-        *lock(&inner.report) = report;
-        self.ended(match end {
-            End::Stopped | End::Closed => ClientState::Stopped,
-            End::Failed => ClientState::Failed,
-        });
-    }
-
-    fn ended(&mut self, state: ClientState) {
-        self.finished = true;
-        self.aim.release();
-        let inner = &self.inner;
-        inner.offline.close(NOT_CONNECTED);
-        let before = {
-            // Together, so that who connects anew finds either both or none.
-            let mut running = lock(&inner.running);
-            *running = None;
-            inner.state.send_replace(state)
-        };
-        events::client_stopped {
-            state: debug(state),
-        }
-        .emit();
-        inner.notify_state(before, state);
     }
 }
 
