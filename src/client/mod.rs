@@ -429,8 +429,8 @@ impl Client {
     /// the first 64 KiB of messages wait for one; what comes beyond that is dropped and counted, so that
     /// a client that only sends is not held up.
     ///
-    /// A reliable session drops nothing: beyond 64 KiB it does not read on until there is a stream, answers to requests
-    /// included. A message is acknowledged as soon as it waits here. One that must not be lost with the process needs a
+    /// A reliable session drops nothing: beyond 64 KiB messages wait in it, not acknowledged, until there is a stream. When
+    /// they fill its window, the server sends nothing more, answers to requests included. A message is acknowledged as soon as it waits here. One that must not be lost with the process needs a
     /// [handler](ClientBuilder::on_message), which is awaited first.
     pub fn messages(&self) -> Option<MessageStream> {
         let inbox = self.inner().inbox.as_ref()?;

@@ -129,7 +129,7 @@ impl ReliableSide {
     pub fn ack(&mut self, now: u64) -> (Option<u64>, Option<u64>) {
         let handled = self.reliable.arrivals.passed();
         match self.reliable.ack(handled, now) {
-            None => (None, self.reliable.next_ack(handled, now)),
+            None => (None, self.reliable.next_ack(handled, false, now)),
             ack => (ack, None),
         }
     }

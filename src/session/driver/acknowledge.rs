@@ -12,7 +12,7 @@ use crate::error::ErrorCode;
 use crate::session::inbound::Inbound;
 use crate::session::output::{Frame, Output};
 use crate::session::reliable::replay::Kept;
-use crate::session::reliable::{ACK_MILLIS, Claim, Room, is_application};
+use crate::session::reliable::{Claim, Room, is_application};
 
 /// Bytes of kept frames that are encoded for a new link at a time.
 const REPLAY_CHUNK: usize = 256 * 1024;
@@ -144,11 +144,12 @@ impl Driver {
         };
         if let Some(received) = reliable.ack(handled, turn.now) {
             push_ack_frame(self.shared.collecting(), output, received);
-        } else if let Some(due) = reliable.next_ack(handled, turn.now) {
+            return;
+        }
+        // An executor says nothing while it works at a batch without waiting: somebody has to look.
+        let is_silent = is_elsewhere && reliable.left_in_batch > 0;
+        if let Some(due) = reliable.next_ack(handled, is_silent, turn.now) {
             turn.ack_due = due;
-        } else if is_elsewhere && reliable.left_in_batch > 0 {
-            // An executor says nothing while it works at a batch without waiting: somebody has to look.
-            turn.ack_due = turn.now.saturating_add(ACK_MILLIS);
         }
     }
 

@@ -144,7 +144,9 @@ impl Reliable {
     #[inline]
     pub(crate) fn ack(&mut self, handled: u64, now: u64) -> Option<u64> {
         if handled == self.acknowledged {
-            self.ack_due = 0;
+            if self.ack_due <= now {
+                self.ack_due = 0;
+            }
             return None;
         }
         let bytes = self.arrivals.passed_bytes() - self.acknowledged_bytes;
@@ -154,9 +156,9 @@ impl Reliable {
         is_due.then(|| self.acknowledge(handled))
     }
 
-    /// Something is to be acknowledged in a while: when. Once for each time.
-    pub(crate) fn next_ack(&mut self, handled: u64, now: u64) -> Option<u64> {
-        if handled == self.acknowledged || self.ack_due != 0 {
+    /// Something is to be acknowledged in a while, or may be handled in silence meanwhile: when. Once for each time.
+    pub(crate) fn next_ack(&mut self, handled: u64, is_silent: bool, now: u64) -> Option<u64> {
+        if (handled == self.acknowledged && !is_silent) || self.ack_due != 0 {
             return None;
         }
         self.ack_due = now + ACK_MILLIS;

@@ -108,7 +108,7 @@ impl Side {
         match self.book.ack(self.handled, now) {
             Some(received) => self.wire.push_back(Item::Ack(received)),
             None => {
-                self.book.next_ack(self.handled, now);
+                self.book.next_ack(self.handled, false, now);
             }
         }
     }
@@ -159,6 +159,22 @@ fn resume(sides: &mut [Side; 2]) {
         side.lose();
         side.link(received);
     }
+}
+
+/// An executor may handle something unseen between any two turns, of which there can be thousands.
+#[test]
+fn what_is_handled_in_silence_is_looked_for_once_at_a_time_and_acknowledged_in_time() {
+    let mut book = Side::new(1_000).book;
+    book.arrivals.arrive(3, 30);
+    let mut looks = Vec::new();
+    for now in 1..=250 {
+        assert_eq!(book.ack(0, now), None);
+        looks.extend(book.next_ack(0, true, now));
+    }
+    assert_eq!(looks, [101, 201, 301]);
+    assert_eq!(book.ack(2, 300), None);
+    assert_eq!(book.next_ack(2, true, 300), None);
+    assert_eq!(book.ack(2, 301), Some(2));
 }
 
 proptest! {
