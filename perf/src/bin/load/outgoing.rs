@@ -72,21 +72,29 @@ impl Outgoing {
         self.queued += messages;
     }
 
-    /// Writes queued messages until none is left or the writer takes no more.
+    /// Writes `lead`, which stands before the next frame, and queued messages until none is left or the writer
+    /// takes no more. What was written of `lead` is taken off its front.
     pub(crate) fn write(
         &mut self,
         writer: &mut impl Write,
         gather: Gather,
+        lead: &mut Vec<u8>,
         shape: &Shape,
         scratch: &mut Scratch,
     ) -> io::Result<()> {
-        while self.queued > 0 {
+        while self.queued > 0 || !lead.is_empty() {
             let frame_len = shape.sent.len();
             let (result, wanted) = if gather == Gather::Buffer || frame_len <= COPY_LIMIT {
                 let frames = self.queued.min((WRITE_BUFFER / frame_len).max(1) as u64);
                 let bytes = scratch.frames(shape, self.next, frames as usize);
                 let bytes = &bytes[self.offset..];
-                (writer.write(bytes), bytes.len())
+                let result = match lead.is_empty() {
+                    true => writer.write(bytes),
+                    false => writer.write_vectored(&[IoSlice::new(lead), IoSlice::new(bytes)]),
+                };
+                (result, lead.len() + bytes.len())
+            } else if !lead.is_empty() {
+                (writer.write(lead), lead.len())
             } else {
                 self.write_in_place(writer, shape)
             };
@@ -95,7 +103,9 @@ impl Outgoing {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             };
-            let position = self.offset + written;
+            let of_lead = written.min(lead.len());
+            lead.drain(..of_lead);
+            let position = self.offset + written - of_lead;
             let frames = (position / frame_len) as u64;
             self.next += frames;
             self.queued -= frames;
@@ -166,9 +176,9 @@ mod tests {
             (Format::Deflate, Gather::Pieces, 5000),
         ] {
             let shape = Shape::new(format, size);
-            let expected: Vec<u8> = (0..20)
-                .flat_map(|sequence| shape.sent.message(sequence))
-                .collect();
+            let lead = b"said before all of them";
+            let mut expected = lead.to_vec();
+            expected.extend((0..20).flat_map(|sequence| shape.sent.message(sequence)));
             for limit in [1, 9, 17, 18, 19, 100, 7000, 1 << 20] {
                 let mut outgoing = Outgoing::new(0);
                 let mut narrow = Narrow {
@@ -176,10 +186,11 @@ mod tests {
                     bytes: Vec::new(),
                 };
                 let mut scratch = Scratch::default();
+                let mut lead = lead.to_vec();
                 outgoing.queue(20);
                 while outgoing.queued > 0 {
                     outgoing
-                        .write(&mut narrow, gather, &shape, &mut scratch)
+                        .write(&mut narrow, gather, &mut lead, &shape, &mut scratch)
                         .expect("the writer takes everything");
                 }
                 assert!(

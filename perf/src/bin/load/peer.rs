@@ -67,15 +67,14 @@ impl Peer {
     /// Writes queued messages until none is left or the socket is full.
     pub(crate) fn write(&mut self, shape: &Shape, scratch: &mut Scratch) -> io::Result<()> {
         self.stream.flush()?;
-        if let Some(acks) = &mut self.acks
-            && self.outgoing.is_between_frames()
-            && !acks.write(&mut self.stream)?
-        {
-            return Ok(());
-        }
+        let mut none = Vec::new();
+        let lead = match &mut self.acks {
+            Some(acks) if self.outgoing.is_between_frames() => acks.due(),
+            _ => &mut none,
+        };
         let gather = self.stream.gather();
         self.outgoing
-            .write(&mut self.stream, gather, shape, scratch)
+            .write(&mut self.stream, gather, lead, shape, scratch)
     }
 }
 

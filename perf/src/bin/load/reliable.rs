@@ -45,20 +45,14 @@ impl Acks {
         self.received += messages;
     }
 
-    /// Writes what is due, to be called between frames. Says whether a frame may follow.
-    pub(crate) fn write(&mut self, writer: &mut impl Write) -> io::Result<bool> {
+    /// The acknowledgement that is due, or the rest of one, to be written between frames. What was written is
+    /// taken off its front.
+    pub(crate) fn due(&mut self) -> &mut Vec<u8> {
         if self.unsent.is_empty() && self.received - self.said >= self.every {
             self.said = self.received;
             self.unsent = control(&format!(r#"{{"op":"ack","received":{}}}"#, self.said));
         }
-        while !self.unsent.is_empty() {
-            match writer.write(&self.unsent) {
-                Ok(written) => drop(self.unsent.drain(..written)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(true)
+        &mut self.unsent
     }
 }
 
@@ -110,14 +104,16 @@ mod tests {
     fn messages_are_acknowledged_in_batches_that_fit_the_window() {
         for (size, every) in [(8, 256), (64, 256), (64 * 1024, 4), (1 << 20, 1)] {
             let mut acks = Acks::new(size);
-            let mut written = Vec::new();
             acks.count(every - 1);
-            assert!(acks.write(&mut written).expect("a buffer takes everything"));
-            assert!(written.is_empty(), "{size}");
+            assert!(acks.due().is_empty(), "{size}");
             acks.count(1);
-            assert!(acks.write(&mut written).expect("a buffer takes everything"));
             let ack = format!(r#"{{"op":"ack","received":{every}}}"#);
-            assert_eq!(written, control(&ack), "{size}");
+            assert_eq!(*acks.due(), control(&ack), "{size}");
+            // The rest of it is due until it is written.
+            acks.due().drain(..3);
+            assert_eq!(*acks.due(), control(&ack)[3..], "{size}");
+            acks.due().clear();
+            assert!(acks.due().is_empty(), "{size}");
         }
     }
 
