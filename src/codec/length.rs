@@ -17,9 +17,7 @@ pub(super) fn decode(buffer: &[u8], message_limit: usize, spans: &mut Vec<Span>)
         let Some((head, body)) = rest.split_first_chunk::<HEADER>() else {
             return Decoded {
                 consumed: at,
-                needed: 0,
-                plain: 0,
-                error: None,
+                ..Decoded::default()
             };
         };
         let length = u32::from_be_bytes(*head) as usize;
@@ -27,17 +25,15 @@ pub(super) fn decode(buffer: &[u8], message_limit: usize, spans: &mut Vec<Span>)
             let error = Some(ProtocolError::too_large(length, message_limit));
             return Decoded {
                 consumed: at,
-                needed: 0,
-                plain: 0,
                 error,
+                ..Decoded::default()
             };
         }
         if body.len() < length {
             return Decoded {
                 consumed: at,
                 needed: HEADER + length,
-                plain: 0,
-                error: None,
+                ..Decoded::default()
             };
         }
         spans.push(Span::data(at + HEADER, length, false));

@@ -24,9 +24,8 @@ pub(super) fn decode(
             let error = Some(ProtocolError::too_large(line.len(), message_limit));
             return Decoded {
                 consumed: at,
-                needed: 0,
-                plain: 0,
                 error,
+                ..Decoded::default()
             };
         }
         spans.push(span(at, line));
@@ -39,9 +38,8 @@ pub(super) fn decode(
         (*scanned > message_limit + 1).then(|| ProtocolError::too_large(*scanned, message_limit));
     Decoded {
         consumed: at,
-        needed: 0,
-        plain: 0,
         error,
+        ..Decoded::default()
     }
 }
 

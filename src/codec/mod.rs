@@ -134,6 +134,8 @@ pub(crate) struct Decoded {
     pub(crate) needed: usize,
     /// When not 0: all frames are plain DATA frames of MSGI, this many, and are not listed.
     pub(crate) plain: usize,
+    /// Whether the rest holds complete frames, or what is wrong with it: another pass tells.
+    pub(crate) again: bool,
     /// What is wrong with the bytes after `consumed`.
     pub(crate) error: Option<ProtocolError>,
 }
@@ -317,7 +319,8 @@ impl Decoder {
         self.framing
     }
 
-    /// Finds every complete frame at the front of `buffer` and appends it to `spans`.
+    /// Finds complete frames at the front of `buffer` and appends them to `spans`. These are all that there are, unless
+    /// it is said that there are more.
     #[inline]
     pub(crate) fn decode(&mut self, buffer: &[u8], spans: &mut Vec<Span>) -> Decoded {
         match self.framing {

@@ -38,71 +38,90 @@ pub(crate) fn payload_len(bytes: &[u8]) -> usize {
     }
 }
 
-/// Finds the DATA frames at the front of `buffer`, as nearly all traffic is. Returns how many there are,
-/// how many bytes they have, and how long an unfinished one behind them is, 0 when there is none or its
-/// length is not known. `None` when there is anything else.
-#[inline]
-pub(super) fn scan_plain(buffer: &[u8], message_limit: usize) -> Option<(usize, usize, usize)> {
-    let (mut count, mut at) = (0, 0);
-    while let Some((head, _)) = buffer[at..].split_first_chunk::<HEADER>() {
-        let [m0, m1, m2, m3, l0, l1, l2, l3, t0, t1] = *head;
-        let length = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
-        let is_plain = u32::from_be_bytes([m0, m1, m2, m3]) == u32::from_be_bytes(MAGIC)
-            && u16::from_be_bytes([t0, t1]) == FrameType::DATA.0
-            && length.wrapping_sub(HEADER) <= message_limit;
-        if !is_plain {
-            return None;
-        }
-        if buffer.len() - at < length {
-            return Some((count, at, length));
-        }
-        count += 1;
-        at += length;
-    }
-    judge_partial(&buffer[at..])
-        .is_none()
-        .then_some((count, at, 0))
+/// As many DATA frames behind each other are taken as a run of their own. Fewer are listed with what stands
+/// beside them.
+const OWN_RUN: usize = 32;
+
+/// The DATA frames at the front of a buffer, as nearly all traffic is.
+struct Run {
+    count: usize,
+    /// Bytes that they have.
+    len: usize,
+    /// How long an unfinished one behind them is, 0 when there is none or its length is not known.
+    needed: usize,
+    /// Whether there is anything else behind them.
+    is_cut: bool,
 }
 
+#[inline]
+fn scan_run(buffer: &[u8], message_limit: usize) -> Run {
+    let mut run = Run {
+        count: 0,
+        len: 0,
+        needed: 0,
+        is_cut: false,
+    };
+    while let Some((head, _)) = buffer[run.len..].split_first_chunk::<HEADER>() {
+        let [m0, m1, m2, m3, l0, l1, l2, l3, t0, t1] = *head;
+        let length = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
+        let is_data = u32::from_be_bytes([m0, m1, m2, m3]) == u32::from_be_bytes(MAGIC)
+            && u16::from_be_bytes([t0, t1]) == FrameType::DATA.0
+            && length.wrapping_sub(HEADER) <= message_limit;
+        if !is_data {
+            run.is_cut = true;
+            return run;
+        }
+        if buffer.len() - run.len < length {
+            run.needed = length;
+            return run;
+        }
+        run.count += 1;
+        run.len += length;
+    }
+    run.is_cut = judge_partial(&buffer[run.len..]).is_some();
+    run
+}
+
+/// DATA alone comes as a run. An acknowledgement before a run, or behind it, does not change that: it is taken by
+/// itself.
 pub(super) fn decode(buffer: &[u8], message_limit: usize, spans: &mut Vec<Span>) -> Decoded {
-    if let Some((plain, consumed, needed)) = scan_plain(buffer, message_limit) {
+    let run = scan_run(buffer, message_limit);
+    if !run.is_cut || run.count >= OWN_RUN {
         return Decoded {
-            consumed,
-            needed,
-            plain,
+            consumed: run.len,
+            needed: run.needed,
+            plain: run.count,
+            again: run.is_cut,
             error: None,
         };
     }
     let mut at = 0;
+    let mut only_control = true;
     loop {
         let rest = &buffer[at..];
+        let mut decoded = Decoded {
+            consumed: at,
+            ..Decoded::default()
+        };
         let Some((head, _)) = rest.split_first_chunk::<HEADER>() else {
-            let error = judge_partial(rest);
-            return Decoded {
-                consumed: at,
-                needed: 0,
-                plain: 0,
-                error,
-            };
+            decoded.error = judge_partial(rest);
+            return decoded;
         };
         let [m0, m1, m2, m3, l0, l1, l2, l3, t0, t1] = *head;
         let length = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
         let frame_type = FrameType(u16::from_be_bytes([t0, t1]));
-        if let Some(error) = judge([m0, m1, m2, m3], length, frame_type, message_limit) {
-            return Decoded {
-                consumed: at,
-                needed: 0,
-                plain: 0,
-                error: Some(error),
-            };
+        decoded.error = judge([m0, m1, m2, m3], length, frame_type, message_limit);
+        if decoded.error.is_some() {
+            return decoded;
         }
+        if only_control && at > 0 && frame_type == FrameType::DATA {
+            decoded.again = true;
+            return decoded;
+        }
+        only_control &= frame_type == FrameType::CONTROL;
         if rest.len() < length {
-            return Decoded {
-                consumed: at,
-                needed: length,
-                plain: 0,
-                error: None,
-            };
+            decoded.needed = length;
+            return decoded;
         }
         spans.push(span(rest, at, length, frame_type));
         at += length;

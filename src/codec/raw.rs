@@ -12,8 +12,6 @@ pub(super) fn decode(buffer: &[u8], message_limit: usize, spans: &mut Vec<Span>)
     }
     Decoded {
         consumed: at,
-        needed: 0,
-        plain: 0,
-        error: None,
+        ..Decoded::default()
     }
 }

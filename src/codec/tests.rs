@@ -43,28 +43,37 @@ fn decode_in_pieces(
         let end = end.clamp(start, bytes.len());
         buffer.extend_from_slice(&bytes[start..end]);
         start = end;
-        let mut spans = Vec::new();
-        let decoded = decoder.decode(&buffer, &mut spans);
-        assert!(decoded.plain == 0 || spans.is_empty());
-        let data = Bytes::copy_from_slice(&buffer[..decoded.consumed]);
-        let mut inbound = match decoded.plain {
-            0 => Inbound::new(data, spans),
-            count => Inbound::plain(data, count, spans),
-        };
-        while let Some((span, message)) = inbound.take_next() {
-            let payload = message.payload().to_vec();
-            frames.push(Plain {
-                frame_type: span.frame_type.0,
-                id: span.id,
-                payload,
-            });
+        loop {
+            let mut spans = Vec::new();
+            let decoded = decoder.decode(&buffer, &mut spans);
+            assert!(decoded.plain == 0 || spans.is_empty());
+            assert!(
+                !decoded.again || decoded.consumed > 0,
+                "no pass for nothing"
+            );
+            let data = Bytes::copy_from_slice(&buffer[..decoded.consumed]);
+            let mut inbound = match decoded.plain {
+                0 => Inbound::new(data, spans),
+                count => Inbound::plain(data, count, spans),
+            };
+            while let Some((span, message)) = inbound.take_next() {
+                let payload = message.payload().to_vec();
+                frames.push(Plain {
+                    frame_type: span.frame_type.0,
+                    id: span.id,
+                    payload,
+                });
+            }
+            assert!(decoded.consumed <= buffer.len());
+            assert!(decoded.needed == 0 || decoded.needed > buffer.len() - decoded.consumed);
+            if decoded.error.is_some() {
+                return (frames, decoded.error);
+            }
+            buffer.drain(..decoded.consumed);
+            if !decoded.again {
+                break;
+            }
         }
-        assert!(decoded.consumed <= buffer.len());
-        assert!(decoded.needed == 0 || decoded.needed > buffer.len() - decoded.consumed);
-        if decoded.error.is_some() {
-            return (frames, decoded.error);
-        }
-        buffer.drain(..decoded.consumed);
     }
     (frames, None)
 }
@@ -118,6 +127,29 @@ proptest! {
         frames in proptest::collection::vec(a_frame(), 0..12),
         mut cuts in proptest::collection::vec(0_usize..20_000, 0..12),
     ) {
+        let bytes = encode(Framing::Msgi, &frames);
+        cuts.sort_unstable();
+        prop_assert_eq!(decode_in_pieces(Framing::Msgi, &bytes, &cuts), (frames, None));
+    }
+
+    #[test]
+    fn runs_of_data_with_control_frames_between_decode_to_the_same_frames(
+        runs in proptest::collection::vec(
+            (prop_oneof![0..3_usize, 30..35_usize, 60..70_usize], 0..3_usize),
+            0..5,
+        ),
+        mut cuts in proptest::collection::vec(0_usize..4_000, 0..12),
+    ) {
+        let frame = |frame_type, number| Plain {
+            frame_type,
+            id: 0,
+            payload: vec![number as u8; 5],
+        };
+        let mut frames = Vec::new();
+        for (data, control) in runs {
+            frames.extend((0..data).map(|number| frame(0x10, number)));
+            frames.extend((0..control).map(|number| frame(0x20, number)));
+        }
         let bytes = encode(Framing::Msgi, &frames);
         cuts.sort_unstable();
         prop_assert_eq!(decode_in_pieces(Framing::Msgi, &bytes, &cuts), (frames, None));
@@ -260,6 +292,35 @@ fn a_message_of_exactly_the_limit_passes_and_one_byte_more_is_refused_from_its_h
         refusal(&head(0x0011, 19 + limit)),
         Some(ErrorCode::MessageTooLarge)
     );
+}
+
+#[test]
+fn an_acknowledgement_does_not_keep_data_from_being_a_run() {
+    let frame = |frame_type, payload: &[u8]| Plain {
+        frame_type,
+        id: 0,
+        payload: payload.to_vec(),
+    };
+    let ack = frame(0x20, br#"{"op":"ack","received":256}"#);
+    let data = frame(0x10, b"a message");
+    // Where ten frames come first they are too few to be worth a pass, and all is listed.
+    for (at, in_runs) in [(0, 64), (64, 64), (40, 64), (10, 0)] {
+        let mut frames = vec![data.clone(); 64];
+        frames.insert(at, ack.clone());
+        let bytes = encode(Framing::Msgi, &frames);
+        let (mut rest, mut runs, mut listed) = (&bytes[..], 0, 0);
+        loop {
+            let mut spans = Vec::new();
+            let decoded = Decoder::new(Framing::Msgi, LIMIT).decode(rest, &mut spans);
+            rest = &rest[decoded.consumed..];
+            runs += decoded.plain;
+            listed += spans.len();
+            if !decoded.again {
+                break;
+            }
+        }
+        assert_eq!((runs, listed, rest.len()), (in_runs, 65 - in_runs, 0), "{at}");
+    }
 }
 
 #[test]

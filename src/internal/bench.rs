@@ -29,17 +29,23 @@ impl Decode {
 
     /// Decodes all frames and calls `visit` with each message; returns how many bytes were frames.
     pub fn messages(&mut self, buffer: &Bytes, mut visit: impl FnMut(&[u8])) -> usize {
-        let mut spans = Vec::new();
-        let decoded = self.decoder.decode(buffer, &mut spans);
-        let data = buffer.slice(..decoded.consumed);
-        let mut inbound = match decoded.plain {
-            0 => Inbound::new(data, spans),
-            count => Inbound::plain(data, count, spans),
-        };
-        while let Some(message) = inbound.next_message() {
-            visit(message.payload());
+        let mut at = 0;
+        loop {
+            let mut spans = Vec::new();
+            let decoded = self.decoder.decode(&buffer[at..], &mut spans);
+            let data = buffer.slice(at..at + decoded.consumed);
+            let mut inbound = match decoded.plain {
+                0 => Inbound::new(data, spans),
+                count => Inbound::plain(data, count, spans),
+            };
+            while let Some(message) = inbound.next_message() {
+                visit(message.payload());
+            }
+            at += decoded.consumed;
+            if !decoded.again {
+                return at;
+            }
         }
-        decoded.consumed
     }
 }
 

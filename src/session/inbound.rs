@@ -1,7 +1,6 @@
 //! Received frames on their way to a handler.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
@@ -27,8 +26,8 @@ pub(crate) struct Inbound {
     next: usize,
     /// Payloads that came as values. When not empty, `spans[i]` is about `owned[i]`.
     owned: Vec<Bytes>,
-    /// MSGI frames at the front of the buffer that are all DATA, and where the next one is. They are not
-    /// listed in `spans`: their heads say where they are.
+    /// MSGI frames in the buffer that are all DATA, and where the next one is. They are not listed in `spans`,
+    /// which is empty then: their heads say where they are.
     plain: u32,
     plain_at: usize,
     /// Whether the rates have let it in.
@@ -218,10 +217,11 @@ impl Inbound {
     /// Lends the next frame if it is a message, and moves on.
     #[inline(always)]
     pub(crate) fn next_message(&mut self) -> Option<&Message> {
-        if self.progress.is_some() {
-            self.note_progress();
-        }
         if self.plain > 0 {
+            if let Some(progress) = &self.progress {
+                // Nothing is listed beside plain frames.
+                progress.note_left(u64::from(self.plain));
+            }
             let at = self.plain_at;
             let len = msgi::payload_len(&self.data()[at..]);
             self.plain -= 1;
@@ -233,18 +233,10 @@ impl Inbound {
         self.next_listed_message()
     }
 
-    /// Whoever asks for a message is done with the one before.
-    fn note_progress(&self) {
-        if let Some(progress) = &self.progress {
-            let left = self.remaining() as u64;
-            progress.left_in_batch.store(left, Ordering::Relaxed);
-        }
-    }
-
     /// From now on it is noted how many frames are left.
     pub(crate) fn track(&mut self, progress: &Arc<Resumption>) {
+        progress.note_left(self.remaining() as u64);
         self.progress = Some(Arc::clone(progress));
-        self.note_progress();
     }
 
     /// The runs of application frames: whether they wait for the handler, their number and their bytes as MSGI.
@@ -262,6 +254,9 @@ impl Inbound {
     }
 
     fn next_listed_message(&mut self) -> Option<&Message> {
+        if let Some(progress) = &self.progress {
+            progress.note_left(self.remaining() as u64);
+        }
         let span = self.spans.get(self.next)?;
         if !span.frame_type.is_message() {
             return None;

@@ -168,7 +168,7 @@ impl Codec for Decoder {
             frames,
             needed: decoded.needed,
             then,
-            again: false,
+            again: decoded.again,
         }
     }
 
@@ -502,7 +502,7 @@ impl<S: Stream, C: Codec> Link for StreamLink<S, C> {
     }
 
     fn is_mid_frame(&self) -> bool {
-        !self.partial.is_empty() || self.codec.is_mid_frame()
+        (!self.partial.is_empty() && !self.again) || self.codec.is_mid_frame()
     }
 
     fn shrink(&mut self) {

@@ -254,6 +254,9 @@ impl Control {
     /// The payload is not one JSON object in UTF-8, has no text `op`, has a key twice, or a field that
     /// its `op` knows has a wrong type.
     pub(crate) fn parse(payload: &[u8]) -> Result<Control, ControlError> {
+        if let Some(received) = plain_ack(payload) {
+            return Ok(Control::Ack { received });
+        }
         let text = std::str::from_utf8(payload)
             .map_err(|_| ControlError(Cow::Borrowed("CONTROL is not valid UTF-8")))?;
         let value: Value = serde_json::from_str(text).map_err(|error| {
@@ -311,9 +314,31 @@ impl Control {
 
     /// Writes the payload. The caller sees to it that it fits into a CONTROL frame.
     pub(crate) fn to_bytes(&self) -> Bytes {
+        if let Control::Ack { received } = self {
+            return format!("{ACK_START}{received}}}").into();
+        }
         let json = serde_json::to_vec(self).expect("text, numbers and lists are always valid JSON");
         Bytes::from(json)
     }
+}
+
+/// How an acknowledgement begins that is written without spaces, its fields in the protocol's order.
+const ACK_START: &str = r#"{"op":"ack","received":"#;
+
+/// The count of such an acknowledgement, as nearly all that is read while messages flow. Everything else, what is
+/// invalid too, is left to the parser of JSON.
+fn plain_ack(payload: &[u8]) -> Option<u64> {
+    let digits = payload
+        .strip_prefix(ACK_START.as_bytes())?
+        .strip_suffix(b"}")?;
+    let is_plain = match digits {
+        [b'0'] => true,
+        // Fifteen digits are within every limit of a count.
+        [b'1'..=b'9', rest @ ..] => rest.len() < 15 && rest.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    let count = |count: u64, digit: &u8| 10 * count + u64::from(digit - b'0');
+    is_plain.then(|| digits.iter().fold(0, count))
 }
 
 impl Hello {

@@ -344,6 +344,18 @@ fn debug_output_has_no_tokens() {
 
 proptest! {
     #[test]
+    fn acknowledgements_are_read_alike_however_they_are_written(
+        received in prop_oneof![any::<u64>(), 0..1000_u64, 0..=MAX_INTEGER],
+        zeros in 0..2_usize,
+        end in prop_oneof![Just("}"), Just(" }"), Just("}}"), Just(""), Just(",\"x\":1}")],
+    ) {
+        // A space before it leaves it to the parser of JSON.
+        let json = format!("{{\"op\":\"ack\",\"received\":{}{received}{end}", "0".repeat(zeros));
+        let (plain, spaced) = (Control::parse(json.as_bytes()), Control::parse(format!(" {json}").as_bytes()));
+        prop_assert_eq!(plain.as_ref().ok(), spaced.as_ref().ok());
+    }
+
+    #[test]
     fn no_bytes_make_the_parser_panic(
         bytes in proptest::collection::vec(any::<u8>(), 0..64),
         json in "[\\[\\]{}\":,\\\\a0-9.eE+-]{0,64}",

@@ -373,7 +373,9 @@ impl Driver {
             if self.decisions.is_some() {
                 self.poll_decisions(context, turn);
             }
-            self.work_and_write(context, turn, incoming.take());
+            if incoming.is_some() || !self.is_at_rest(turn.now) {
+                self.work_and_write(context, turn, incoming.take());
+            }
             self.advance_closing(context, turn);
             if self.finished {
                 return Turn::Finished;
@@ -397,6 +399,25 @@ impl Driver {
                 None => return Turn::Waiting,
             }
         }
+    }
+
+    /// Whether there is nothing to hand over and nothing to write, as when a turn begins because bytes have come.
+    #[inline]
+    fn is_at_rest(&self, now: u64) -> bool {
+        matches!(self.phase, Phase::Open)
+            && !self.blocked
+            && !self.write_failed
+            && !self.congested
+            && !self.welcome_queued
+            && self.output.is_none()
+            && self.urgent.is_none()
+            && self.staging.is_none()
+            && !self.has_lane_work()
+            && !self.shared.has_queued()
+            && match &self.reliable {
+                None => true,
+                Some(reliable) => reliable.is_at_rest(now),
+            }
     }
 
     fn on_signals(&mut self, signals: u8, turn: &mut TurnContext<'_>) {

@@ -156,6 +156,12 @@ impl Reliable {
         is_due.then(|| self.acknowledge(handled))
     }
 
+    /// Whether nothing is due by itself: no acknowledgement, and nothing that goes to a new link again.
+    #[inline]
+    pub(crate) fn is_at_rest(&self, now: u64) -> bool {
+        !self.is_replaying() && (self.ack_due == 0 || self.ack_due > now)
+    }
+
     /// Something is to be acknowledged in a while, or may be handled in silence meanwhile: when. Once for each time.
     pub(crate) fn next_ack(&mut self, handled: u64, is_silent: bool, now: u64) -> Option<u64> {
         if (handled == self.acknowledged && !is_silent) || self.ack_due != 0 {

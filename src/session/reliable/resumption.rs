@@ -103,6 +103,12 @@ pub(crate) struct Rest {
 }
 
 impl Resumption {
+    /// The handler has so many frames of its batch left.
+    #[inline(always)]
+    pub(crate) fn note_left(&self, frames: u64) {
+        self.left_in_batch.store(frames, Ordering::Relaxed);
+    }
+
     /// Of a session on its server.
     pub(crate) fn with_token(token: ResumeToken) -> Self {
         Resumption {
