@@ -12,6 +12,7 @@
 mod aim;
 pub(crate) mod backoff;
 mod builder;
+mod inner;
 mod offline;
 mod resilient;
 mod resolve;
@@ -20,13 +21,11 @@ mod stream;
 mod supervise;
 mod token;
 
-use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 pub use backoff::ReconnectPolicy;
@@ -35,21 +34,13 @@ pub use resolve::{Resolver, SystemResolver};
 pub use state::{ClientState, ClientStats, ClientStopReport};
 pub use stream::MessageStream;
 
-use self::aim::Target;
-use self::backoff::Jitter;
-use self::offline::{Closed, Offer, Offline};
-use self::resilient::Guard;
-use self::stream::Inbox;
-use self::supervise::StopRequest;
-use crate::config::SocketOptions;
+use self::inner::Inner;
+use self::offline::Offer;
 use crate::error::{CloseReason, ConnectError, ErrorCode, RequestError, SendError};
 use crate::group::GroupName;
-use crate::hub::Hub;
-use crate::message::{Message, MessageKind, Outgoing};
-use crate::resilience::RetryPolicy;
+use crate::message::{Message, Outgoing};
 use crate::session::shared::lock;
 use crate::session::{Session, State, current};
-use crate::transport::{ClientOptions, LinkConfig};
 
 type OnStateChange = dyn Fn(ClientState, ClientState) + Send + Sync;
 
@@ -119,33 +110,6 @@ pub struct Client {
 /// What the user's handles share. The client's own task has no part in it.
 struct Handle {
     inner: Arc<Inner>,
-}
-
-struct Inner {
-    hub: Arc<Hub>,
-    target: Target,
-    client_id: Option<String>,
-    token: token::Token,
-    link: LinkConfig,
-    options: ClientOptions,
-    reconnect: ReconnectPolicy,
-    guard: Guard,
-    retry: RetryPolicy,
-    resolver: Arc<dyn Resolver>,
-    on_state_change: Option<Box<OnStateChange>>,
-    offline: Offline,
-    /// `None` with a message handler.
-    inbox: Option<Arc<Inbox>>,
-    state: watch::Sender<ClientState>,
-    /// `Some` while the client's task runs: where it learns by when to have stopped.
-    running: Mutex<Option<watch::Sender<Option<StopRequest>>>>,
-    /// Why the last session or attempt ended.
-    reason: Mutex<Option<CloseReason>>,
-    report: Mutex<ClientStopReport>,
-    /// Groups to join again.
-    groups: Mutex<BTreeSet<GroupName>>,
-    /// What the counters were when the statistics were last reset.
-    baseline: Mutex<ClientStats>,
 }
 
 impl Client {
@@ -620,145 +584,5 @@ impl Drop for Handle {
     fn drop(&mut self) {
         self.inner
             .request_stop(self.inner.hub.timeouts.drain, false);
-    }
-}
-
-impl Inner {
-    /// What the delays between its attempts are drawn from.
-    fn jitter(&self) -> Jitter {
-        match &self.options.network {
-            None => Jitter::from_system(),
-            Some(network) => Jitter::from(network.0.seed()),
-        }
-    }
-
-    /// With everything that a configuration does not say.
-    fn new(hub: Hub, offline: Offline) -> Self {
-        Inner {
-            target: Target::default(),
-            client_id: None,
-            token: token::Token::default(),
-            link: LinkConfig {
-                message_limit: hub.frame_limit(),
-                socket: SocketOptions::default(),
-                udp: Default::default(),
-            },
-            options: ClientOptions::default(),
-            hub: Arc::new(hub),
-            reconnect: ReconnectPolicy::default(),
-            guard: Guard::default(),
-            retry: RetryPolicy::default(),
-            resolver: Arc::new(SystemResolver),
-            on_state_change: None,
-            offline,
-            inbox: None,
-            state: watch::Sender::new(ClientState::Idle),
-            running: Mutex::new(None),
-            reason: Mutex::new(None),
-            report: Mutex::new(ClientStopReport::default()),
-            groups: Mutex::new(BTreeSet::new()),
-            baseline: Mutex::new(ClientStats::default()),
-        }
-    }
-
-    /// Asks the client's task to have stopped within `deadline`. A second call can only shorten it.
-    fn request_stop(&self, deadline: Duration, inside: bool) {
-        let request = StopRequest {
-            at: after(deadline),
-            inside,
-        };
-        if let Some(stop) = &*lock(&self.running) {
-            stop.send_modify(|stop| {
-                let before = stop.unwrap_or(request);
-                *stop = Some(StopRequest {
-                    at: request.at.min(before.at),
-                    inside: request.inside || before.inside,
-                });
-            });
-        }
-    }
-
-    /// The session has gone: takes the message back, and lets the following ones queue.
-    fn take_back(&self, session: &Session, error: SendError) -> Message {
-        self.offline.detach(session);
-        error.into_message()
-    }
-
-    /// The error of a message that no session will send.
-    fn refuse(&self, (code, text): Closed, message: Option<Message>) -> SendError {
-        self.unsent(code, text, message.unwrap_or_default())
-    }
-
-    fn unsent(
-        &self,
-        code: ErrorCode,
-        text: impl Into<std::borrow::Cow<'static, str>>,
-        message: Message,
-    ) -> SendError {
-        self.hub.recorder.totals.unsent(code);
-        SendError::new(code, text, message)
-    }
-
-    fn taken(&self, dropped: u64) -> Result<(), SendError> {
-        self.hub
-            .recorder
-            .totals
-            .dropped
-            .fetch_add(dropped, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Refuses at once what no session would take.
-    fn check(&self, message: Message) -> Result<Message, SendError> {
-        let limit = self.hub.limits.message_size;
-        if message.len() > limit {
-            let text = format!(
-                "a message of {} bytes is over the limit of {limit} bytes",
-                message.len()
-            );
-            return Err(self.unsent(ErrorCode::MessageTooLarge, text, message));
-        }
-        let frame_type = match message.kind() {
-            MessageKind::Application(number) => crate::codec::FrameType(number),
-            _ => crate::codec::FrameType::DATA,
-        };
-        let refused = self.target.find_codec(|codec| {
-            crate::codec::Framing::from(codec).refuses(frame_type, message.payload())
-        });
-        match refused {
-            Some(text) => Err(self.unsent(ErrorCode::NotSupported, text, message)),
-            None => Ok(message),
-        }
-    }
-
-    fn totals(&self) -> ClientStats {
-        let hub = &self.hub;
-        let (queued_messages, queued_bytes) = self.offline.queued();
-        let session = self.offline.session().filter(Session::is_connected);
-        let mut stats = ClientStats {
-            connections: hub.recorder.totals.connections(),
-            failed_attempts: hub.recorder.totals.failed_attempts.load(Ordering::Relaxed),
-            errors: hub.recorder.totals.errors.load(Ordering::Relaxed),
-            dropped: hub.recorder.totals.dropped.load(Ordering::Relaxed),
-            lost: hub.recorder.totals.lost.load(Ordering::Relaxed),
-            unknown_responses: hub
-                .recorder
-                .totals
-                .unknown_responses
-                .load(Ordering::Relaxed),
-            queued_messages,
-            queued_bytes,
-            connected_at: session.as_ref().map(Session::connected_at),
-            round_trip: session.and_then(|session| session.stats().round_trip),
-            ..ClientStats::default()
-        };
-        let traffic = hub.recorder.traffic();
-        stats.messages_sent = traffic.messages_sent;
-        stats.messages_received = traffic.messages_received;
-        stats.bytes_sent = traffic.bytes_sent;
-        stats.bytes_received = traffic.bytes_received;
-        let last = traffic.last_activity;
-        stats.last_activity = (last > 0).then(|| hub.clock.instant(last));
-        stats
     }
 }

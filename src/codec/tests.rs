@@ -319,7 +319,11 @@ fn an_acknowledgement_does_not_keep_data_from_being_a_run() {
                 break;
             }
         }
-        assert_eq!((runs, listed, rest.len()), (in_runs, 65 - in_runs, 0), "{at}");
+        assert_eq!(
+            (runs, listed, rest.len()),
+            (in_runs, 65 - in_runs, 0),
+            "{at}"
+        );
     }
 }
 
