@@ -8,6 +8,7 @@
 //! | `MessageThroughput/tcp/SIZE` | the same over TCP on loopback, so with frames of bytes and calls of the system |
 //! | `Connection/…` | see [`connection`] |
 //! | `Session/…`, `Broadcast/N` | see [`Crowd`](support::crowd::Crowd) |
+//! | `Reliable/…` | see [`reliable`] |
 //! | `SingleClientEcho`, `MultipleClientsEcho/N`, `LargeMessageTransfer/SIZE` | see [`echo`] |
 //!
 //! But for the echoes, everything is on one thread: figures are the CPU time of both sides.
@@ -16,6 +17,9 @@
 
 mod connection;
 mod echo;
+#[path = "../support/ratio.rs"]
+mod ratio;
+mod reliable;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -38,7 +42,12 @@ criterion_group! {
         .measurement_time(Duration::from_secs(2));
     targets = message_throughput, connection::benches, session, broadcast, echo::benches
 }
-criterion_main!(benches);
+criterion_group! {
+    name = ratios;
+    config = ratio::criterion();
+    targets = reliable::benches
+}
+criterion_main!(benches, ratios);
 
 fn message_throughput(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("MessageThroughput");

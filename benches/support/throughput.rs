@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use network_system::{Client, Handler, Message, ReconnectPolicy, Server, Session};
+use network_system::pipeline::Pipeline;
+use network_system::{Client, Handler, Message, ReconnectPolicy, Reliability, Server, Session};
 use tokio::runtime::Runtime;
 
 use super::{Tally, limits, runtime, timeouts};
@@ -34,28 +35,50 @@ pub(crate) struct Throughput {
     payload: Bytes,
 }
 
+/// What sessions are to have beyond the defaults.
+#[derive(Clone, Default)]
+pub(crate) struct Extras {
+    pub(crate) reliability: Option<Reliability>,
+    pub(crate) pipeline: Option<Pipeline>,
+}
+
 impl Throughput {
     pub(crate) fn new(url: &str, size: usize) -> Self {
+        Self::with(url, size, &Extras::default())
+    }
+
+    pub(crate) fn with(url: &str, size: usize, extras: &Extras) -> Self {
         let runtime = runtime();
         let received = Arc::new(Tally::default());
         let (server, client, session) = runtime.block_on(async {
-            let server = Server::builder()
+            let mut server = Server::builder()
                 .listen(url)
                 .limits(limits())
                 .timeouts(timeouts())
-                .handler(Count(Arc::clone(&received)))
-                .build()
-                .unwrap();
+                .handler(Count(Arc::clone(&received)));
+            if let Some(reliability) = &extras.reliability {
+                server = server.reliable(reliability.clone());
+            }
+            if let Some(pipeline) = &extras.pipeline {
+                server = server.pipeline(pipeline.clone());
+            }
+            let server = server.build().unwrap();
             server.start().await.unwrap();
-            let client = Client::builder()
+            let mut client = Client::builder()
                 .endpoint(&server.urls()[0])
                 .limits(limits())
                 .timeouts(timeouts())
-                .reconnect(ReconnectPolicy::disabled())
-                .build()
-                .unwrap();
+                .reconnect(ReconnectPolicy::disabled());
+            if let Some(reliability) = &extras.reliability {
+                client = client.reliable(reliability.clone());
+            }
+            if let Some(pipeline) = &extras.pipeline {
+                client = client.pipeline(pipeline.clone());
+            }
+            let client = client.build().unwrap();
             client.connect().await.unwrap();
             let session = client.session().unwrap();
+            assert_eq!(session.is_reliable(), extras.reliability.is_some());
             (server, client, session)
         });
         let mut throughput = Throughput {
