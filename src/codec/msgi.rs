@@ -1,6 +1,6 @@
 //! MSGI framing, protocol section 1.
 
-use super::{Decoded, FrameType, ProtocolError, Span};
+use super::{Decoded, FrameType, ProtocolError, Span, control};
 
 /// The letters `MSGI`.
 pub(crate) const MAGIC: [u8; 4] = *b"MSGI";
@@ -96,7 +96,7 @@ pub(super) fn decode(buffer: &[u8], message_limit: usize, spans: &mut Vec<Span>)
         };
     }
     let mut at = 0;
-    let mut only_control = true;
+    let mut only_acks = true;
     loop {
         let rest = &buffer[at..];
         let mut decoded = Decoded {
@@ -114,15 +114,18 @@ pub(super) fn decode(buffer: &[u8], message_limit: usize, spans: &mut Vec<Span>)
         if decoded.error.is_some() {
             return decoded;
         }
-        if only_control && at > 0 && frame_type == FrameType::DATA {
+        if only_acks && at > 0 && frame_type == FrameType::DATA {
             decoded.again = true;
             return decoded;
         }
-        only_control &= frame_type == FrameType::CONTROL;
         if rest.len() < length {
             decoded.needed = length;
             return decoded;
         }
+        // What stands behind a hello is judged together with it.
+        only_acks = only_acks
+            && frame_type == FrameType::CONTROL
+            && control::is_plain_ack(&rest[HEADER..length]);
         spans.push(span(rest, at, length, frame_type));
         at += length;
     }

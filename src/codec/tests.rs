@@ -135,7 +135,7 @@ proptest! {
     #[test]
     fn runs_of_data_with_control_frames_between_decode_to_the_same_frames(
         runs in proptest::collection::vec(
-            (prop_oneof![0..3_usize, 30..35_usize, 60..70_usize], 0..3_usize),
+            (prop_oneof![0..3_usize, 30..35_usize, 60..70_usize], 0..3_usize, any::<bool>()),
             0..5,
         ),
         mut cuts in proptest::collection::vec(0_usize..4_000, 0..12),
@@ -146,9 +146,15 @@ proptest! {
             payload: vec![number as u8; 5],
         };
         let mut frames = Vec::new();
-        for (data, control) in runs {
+        for (data, control, ack) in runs {
             frames.extend((0..data).map(|number| frame(0x10, number)));
-            frames.extend((0..control).map(|number| frame(0x20, number)));
+            frames.extend((0..control).map(|number| match ack {
+                true => Plain {
+                    payload: br#"{"op":"ack","received":7}"#.to_vec(),
+                    ..frame(0x20, number)
+                },
+                false => frame(0x20, number),
+            }));
         }
         let bytes = encode(Framing::Msgi, &frames);
         cuts.sort_unstable();
@@ -302,11 +308,19 @@ fn an_acknowledgement_does_not_keep_data_from_being_a_run() {
         payload: payload.to_vec(),
     };
     let ack = frame(0x20, br#"{"op":"ack","received":256}"#);
+    let hello = frame(0x20, br#"{"op":"hello","version":1}"#);
     let data = frame(0x10, b"a message");
-    // Where ten frames come first they are too few to be worth a pass, and all is listed.
-    for (at, in_runs) in [(0, 64), (64, 64), (40, 64), (10, 0)] {
+    // Where ten frames come first they are too few to be worth a pass, and all is listed. What stands behind a hello
+    // is judged together with it.
+    for (control, at, in_runs) in [
+        (&ack, 0, 64),
+        (&ack, 64, 64),
+        (&ack, 40, 64),
+        (&ack, 10, 0),
+        (&hello, 0, 0),
+    ] {
         let mut frames = vec![data.clone(); 64];
-        frames.insert(at, ack.clone());
+        frames.insert(at, control.clone());
         let bytes = encode(Framing::Msgi, &frames);
         let (mut rest, mut runs, mut listed) = (&bytes[..], 0, 0);
         loop {

@@ -325,6 +325,12 @@ impl Control {
 /// How an acknowledgement begins that is written without spaces, its fields in the protocol's order.
 const ACK_START: &str = r#"{"op":"ack","received":"#;
 
+/// Whether this begins as an acknowledgement does that is written so.
+#[inline]
+pub(super) fn is_plain_ack(payload: &[u8]) -> bool {
+    payload.starts_with(ACK_START.as_bytes())
+}
+
 /// The count of such an acknowledgement, as nearly all that is read while messages flow. Everything else, what is
 /// invalid too, is left to the parser of JSON.
 fn plain_ack(payload: &[u8]) -> Option<u64> {
