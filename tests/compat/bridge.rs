@@ -265,7 +265,8 @@ fn a_configuration_applies_to_what_is_made_afterwards() {
 fn sending_waits_for_room_no_longer_than_the_message_timeout() {
     let bridge = bridge();
     set(&bridge, |config| {
-        config.message_timeout = Duration::from_millis(50);
+        // Long enough for what sockets take to have been taken.
+        config.message_timeout = Duration::from_millis(500);
     })
     .expect("it is valid");
     let server = bridge.create_server("", on_loopback(|_config| {}));

@@ -100,11 +100,7 @@ fn what_is_no_worse_is_no_regression() {
 fn less_throughput_or_more_latency_is_a_regression() {
     let measured = Measured::new("compare-worse");
     for (baseline, name, shown) in [
-        (
-            measured.with(1e6, 1.0),
-            "messages_per_second",
-            "messages/s",
-        ),
+        (measured.with(1e6, 1.0), "messages_per_second", "messages/s"),
         (measured.with(1.0, 1e-6), "p99", "p99"),
     ] {
         let (result, code, said) = measured.compare(&[baseline], &WIDE);

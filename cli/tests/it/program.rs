@@ -18,7 +18,8 @@ pub(crate) fn netsys(arguments: &[&str]) -> Command {
     }
     if arguments.first() == Some(&"connect") && !has("--wait") {
         // Where nothing says that it was the last answer, all of a quarter of it passes.
-        let is_plain_udp = has("udp://") && !arguments.iter().any(|word| word.contains("codec=msgi"));
+        let is_plain_udp =
+            has("udp://") && !arguments.iter().any(|word| word.contains("codec=msgi"));
         all.extend(["--wait", if is_plain_udp { "8s" } else { "60s" }]);
     }
     exactly(&all)
