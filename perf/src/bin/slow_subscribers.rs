@@ -184,13 +184,18 @@ async fn run(plan: &Plan) -> Result<bool, String> {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 
+    // Those that are shed have a second in which they are told.
+    let gone = || plan.subscribers - server.session_count();
+    while (gone() as u64) < server.stats().shed && end.elapsed() < Duration::from_secs(20) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+
     let stats = server.stats();
     let complete = readers
         .iter()
         .filter(|got| got.next.load(Relaxed) == number && got.missed.load(Relaxed) == 0)
         .count();
-    let open = server.session_count();
-    let ended = plan.subscribers - open;
+    let ended = gone();
     let most = budget.limit() + plan.subscribers * plan.size;
     // More than fits into a queue was dropped, or its session has ended.
     let took_all = number * (plan.size as u64) < plan.outbox as u64 + ON_THE_WAY;
