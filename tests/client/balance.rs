@@ -218,9 +218,10 @@ async fn a_goaway_sends_elsewhere_at_once() {
 
 #[tokio::test]
 async fn a_connection_that_breaks_counts_against_its_endpoint() {
-    let (first, url) = Fake::bind().await;
+    let port = Port::take().await;
+    let first = Fake::at(&port).await;
     let (servers, mut urls) = servers(1).await;
-    urls.insert(0, url);
+    urls.insert(0, port.url.clone());
     let set = set(&urls, Strategy::InOrder);
     let (client, mut peer) = tokio::join!(connected(of(&set)), first.welcome());
     // In the middle of a frame: at a boundary it would be an end in order.

@@ -362,9 +362,11 @@ async fn a_fatal_error_in_an_open_session_ends_the_client() {
 
 #[tokio::test]
 async fn attempts_are_limited() {
-    let (fake, url) = Fake::bind().await;
+    let port = Port::take().await;
+    let fake = Fake::at(&port).await;
     let policy = ReconnectPolicy::new().base(MS).attempts(Some(3));
-    let (client, peer) = tokio::join!(connected(quick(&url).reconnect(policy)), fake.welcome());
+    let builder = quick(&port.url).reconnect(policy);
+    let (client, peer) = tokio::join!(connected(builder), fake.welcome());
     drop(fake);
     drop(peer);
     client.state_changed(ClientState::Connected).await;
@@ -456,9 +458,10 @@ async fn a_server_that_accepts_and_closes_is_not_stormed() {
 
 #[tokio::test]
 async fn the_next_endpoint_has_its_turn_after_a_failure() {
-    let (first, first_url) = Fake::bind().await;
+    let port = Port::take().await;
+    let first = Fake::at(&port).await;
     let (server, url) = started(echo()).await;
-    let builder = quick(&first_url).endpoint(&url);
+    let builder = quick(&port.url).endpoint(&url);
     let (client, peer) = tokio::join!(connected(builder), first.welcome());
     drop(first);
     drop(peer);

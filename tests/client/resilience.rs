@@ -434,8 +434,9 @@ async fn all_attempts_together_obey_the_timeout() {
 
 #[tokio::test]
 async fn without_a_connection_the_timeout_is_obeyed_too() {
-    let (fake, url) = Fake::bind().await;
-    let (client, peer) = tokio::join!(connected(quick(&url)), fake.welcome());
+    let port = Port::take().await;
+    let fake = Fake::at(&port).await;
+    let (client, peer) = tokio::join!(connected(quick(&port.url)), fake.welcome());
     drop(fake);
     drop(peer);
     reached(&client, ClientState::Reconnecting).await;

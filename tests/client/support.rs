@@ -135,6 +135,14 @@ impl Fake {
         (Fake { listener }, url)
     }
 
+    /// At a port that nobody else gets when this is dropped.
+    pub(crate) async fn at(port: &Port) -> Fake {
+        let listener = TcpListener::bind(port.url.trim_start_matches("tcp://")).await;
+        Fake {
+            listener: listener.expect("the port is held for it"),
+        }
+    }
+
     pub(crate) async fn accept(&self) -> Peer {
         let (stream, _) = soon(self.listener.accept()).await.expect("a connection");
         Peer { stream }

@@ -515,7 +515,8 @@ fn metrics_are_sums_over_all_and_can_be_reset() {
     let refused = client.start_client("127.0.0.1", server.port());
     assert!(refused.is_err(), "it is connected");
     let nowhere = bridge.create_client("", ());
-    assert!(nowhere.start_client("127.0.0.1", closed_port()).is_err());
+    let closed = ClosedPort::take();
+    assert!(nowhere.start_client("127.0.0.1", closed.port()).is_err());
     assert_eq!(
         code(nowhere.send_message("x")),
         error_codes::connection_closed
