@@ -612,6 +612,13 @@ async fn the_deadline_of_a_stop_ends_sessions_that_wait_for_a_full_pool() {
         client.send("one").await.unwrap();
     }
     first.recv_timeout(PROMPT).unwrap();
+    // A session to which nothing has come has nothing to wait for.
+    promptly(async {
+        while server.stats().messages_received < 4 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     let report = promptly(server.stop_within(Duration::from_millis(50)))
         .await
         .unwrap();

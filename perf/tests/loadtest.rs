@@ -66,7 +66,7 @@ fn results_are_tables_and_lines_that_a_later_run_is_judged_by() {
         "--case",
         "idle",
         "--seconds",
-        "0.1",
+        "0.3",
         "--warmup",
         "0",
         "--netsys",

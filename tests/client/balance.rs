@@ -28,9 +28,12 @@ async fn servers(count: usize) -> (Vec<Server>, Vec<String>) {
 }
 
 fn set(urls: &[String], strategy: Strategy) -> Endpoints {
-    let ejection = Ejection::default()
-        .consecutive_failures(Some(2))
-        .base(50 * MS);
+    ejecting_for(50 * MS, urls, strategy)
+}
+
+/// After two failures an endpoint is left alone for so long.
+fn ejecting_for(base: Duration, urls: &[String], strategy: Strategy) -> Endpoints {
+    let ejection = Ejection::default().consecutive_failures(Some(2)).base(base);
     let builder = Endpoints::builder().strategy(strategy).ejection(ejection);
     let builder = urls
         .iter()
@@ -56,14 +59,9 @@ fn connections(set: &Endpoints) -> Vec<usize> {
     set.stats().iter().map(|stats| stats.connections).collect()
 }
 
-/// Waits until the statistics of a set are as wanted. There is nothing to wait on: the set is asked again and again.
+/// Waits until the statistics of a set are as wanted.
 async fn until(set: &Endpoints, wanted: impl Fn(&[EndpointStats]) -> bool) {
-    soon(async {
-        while !wanted(&set.stats()) {
-            tokio::time::sleep(MS).await;
-        }
-    })
-    .await;
+    crate::support::until(|| wanted(&set.stats())).await;
 }
 
 async fn end(clients: Vec<Client>, servers: Vec<Server>) {
@@ -78,7 +76,10 @@ async fn end(clients: Vec<Client>, servers: Vec<Server>) {
 #[tokio::test]
 async fn load_spreads_moves_away_from_a_server_that_dies_and_comes_back_with_it() {
     for strategy in [Strategy::RoundRobin, Strategy::LeastLoaded] {
-        let (mut servers, urls) = servers(3).await;
+        let (mut servers, mut urls) = servers(2).await;
+        let port = Port::take().await;
+        servers.insert(0, started(echo_on(&port.url)).await.0);
+        urls.insert(0, port.url.clone());
         let set = set(&urls, strategy);
         let mut all = clients(&set, 6).await;
         assert_eq!(connections(&set), [2, 2, 2], "{strategy}");
@@ -109,10 +110,9 @@ async fn load_spreads_moves_away_from_a_server_that_dies_and_comes_back_with_it(
 #[tokio::test]
 async fn two_choices_leave_a_dead_endpoint_alone() {
     let (servers, mut urls) = servers(2).await;
-    let (dead, url) = Fake::bind().await;
-    drop(dead);
-    urls.push(url);
-    let set = set(&urls, Strategy::PowerOfTwoChoices);
+    let dead = Port::take().await;
+    urls.push(dead.url.clone());
+    let set = ejecting_for(LONG, &urls, Strategy::PowerOfTwoChoices);
     let all = clients(&set, 12).await;
     let stats = set.stats();
     assert_eq!(stats[2].connections, 0);
@@ -157,10 +157,9 @@ async fn a_client_id_sticks_to_its_server_in_every_set() {
 #[tokio::test]
 async fn a_connect_tries_every_endpoint_once_also_those_that_are_ejected() {
     let (servers, mut urls) = servers(1).await;
-    let (dead, url) = Fake::bind().await;
-    drop(dead);
-    urls.insert(0, url);
-    let set = set(&urls, Strategy::InOrder);
+    let dead = Port::take().await;
+    urls.insert(0, dead.url.clone());
+    let set = ejecting_for(LONG, &urls, Strategy::InOrder);
     for _ in 0..2 {
         connected(of(&set)).await.stop().await;
     }
@@ -219,9 +218,10 @@ async fn a_goaway_sends_elsewhere_at_once() {
 
 #[tokio::test]
 async fn a_connection_that_breaks_counts_against_its_endpoint() {
-    let (first, url) = Fake::bind().await;
+    let port = Port::take().await;
+    let first = Fake::at(&port).await;
     let (servers, mut urls) = servers(1).await;
-    urls.insert(0, url);
+    urls.insert(0, port.url.clone());
     let set = set(&urls, Strategy::InOrder);
     let (client, mut peer) = tokio::join!(connected(of(&set)), first.welcome());
     // In the middle of a frame: at a boundary it would be an end in order.
@@ -279,14 +279,13 @@ async fn endpoints_come_and_go_under_a_client() {
 
 #[tokio::test]
 async fn a_budget_bounds_the_attempts_of_all_who_share_it() {
-    let (fake, url) = Fake::bind().await;
-    drop(fake);
+    let Port { url, .. } = &Port::take().await;
     let budget = AttemptBudget::new(20, 1).expect("valid");
     let start = Instant::now();
     let mut clients = Vec::new();
     let attempts = Arc::new(AtomicUsize::new(0));
     for _ in 0..4 {
-        let client = quick(&url)
+        let client = quick(url)
             .attempt_budget(budget.clone())
             .build()
             .expect("valid");
@@ -307,16 +306,23 @@ async fn a_budget_bounds_the_attempts_of_all_who_share_it() {
     // And who gets no token in time learns it.
     let budget = AttemptBudget::new(1, 1).expect("valid");
     let mut timeouts = Timeouts::client();
-    timeouts.connect = 50 * MS;
-    let client = quick(&url)
+    timeouts.connect = 300 * MS;
+    let client = quick(url)
         .timeouts(timeouts)
         .attempt_budget(budget)
         .build()
         .expect("valid");
-    let refused = client.connect().await.expect_err("nobody is there");
-    assert_eq!(refused.code(), ErrorCode::ConnectionRefused);
-    let limited = client.connect().await.expect_err("no token");
-    assert_eq!(limited.code(), ErrorCode::RateLimited);
+    // There is one a second: where that passes between two attempts, the next one is told.
+    let limited = async {
+        loop {
+            let error = client.connect().await.expect_err("nobody is there");
+            match error.code() {
+                ErrorCode::RateLimited => break,
+                code => assert_eq!(code, ErrorCode::ConnectionRefused),
+            }
+        }
+    };
+    soon(limited).await;
 }
 
 /// Sends a name to an address that can change, and counts who asks.
@@ -374,8 +380,8 @@ async fn a_connection_moves_when_its_address_has_left_the_name() {
     reached(&client, ClientState::Connected).await;
     // Two lookups that miss the address, and one for the new connection.
     assert!(resolver.asked.load(Ordering::Relaxed) >= 4);
-    let counts: Vec<_> = servers.iter().map(Server::session_count).collect();
-    assert_eq!(counts, [0, 1]);
+    let counts = || -> Vec<_> { servers.iter().map(Server::session_count).collect() };
+    crate::support::until(|| counts() == [0, 1]).await;
     // Ending the session still ends the client.
     let reason = network_system::CloseReason::new("enough");
     client.session().expect("connected").disconnect(reason);

@@ -66,7 +66,7 @@ async fn a_stop_during_the_pause_before_an_attempt_is_prompt() {
     reached(&client, ClientState::Reconnecting).await;
     let began = Instant::now();
     soon(client.stop()).await;
-    assert!(began.elapsed() < 1_000 * MS, "{:?}", began.elapsed());
+    assert!(began.elapsed() < PROMPT, "{:?}", began.elapsed());
     assert_eq!(client.state(), ClientState::Stopped);
     assert_eq!(alive_tasks(), 0);
 }
@@ -77,7 +77,7 @@ async fn a_server_that_does_not_read_cannot_hold_up_a_stop() {
     let (client, _peer) = tokio::join!(connected(quick(&url)), fake.welcome());
     let mut sent = 0;
     while client
-        .send_timeout(vec![0; 64 * 1024], 300 * MS)
+        .send_timeout(vec![0; 64 * 1024], 1_000 * MS)
         .await
         .is_ok()
     {
@@ -87,7 +87,7 @@ async fn a_server_that_does_not_read_cannot_hold_up_a_stop() {
     let began = Instant::now();
     let report = soon(client.stop_within(100 * MS)).await;
     let took = began.elapsed();
-    assert!((100 * MS..1_000 * MS).contains(&took), "{took:?}");
+    assert!((100 * MS..PROMPT).contains(&took), "{took:?}");
     assert!(!report.in_order);
     assert!(report.unsent > 0);
     assert_eq!(alive_tasks(), 0);
@@ -114,7 +114,7 @@ async fn handlers_that_never_return_cannot_hold_up_a_stop() {
     let began = Instant::now();
     let report = soon(client.stop_within(100 * MS)).await;
     let took = began.elapsed();
-    assert!((100 * MS..1_000 * MS).contains(&took), "{took:?}");
+    assert!((100 * MS..PROMPT).contains(&took), "{took:?}");
     assert!(!report.in_order);
     assert_eq!(soon(inside.recv()).await, Some("disconnect"));
     assert_eq!(alive_tasks(), before);
@@ -144,7 +144,7 @@ async fn a_second_stop_shortens_the_deadline() {
     let (first, second) = tokio::join!(client.stop_within(LONG), async {
         client.stop_within(50 * MS).await
     });
-    assert!(began.elapsed() < 1_000 * MS);
+    assert!(began.elapsed() < PROMPT);
     assert!(!first.in_order && !second.in_order);
 }
 
@@ -205,7 +205,7 @@ async fn any_handler_may_stop_its_own_client() {
         soon(client.wait_for_stop()).await;
         assert_eq!(client.state(), ClientState::Stopped, "{place}");
         assert!(
-            began.elapsed() < 5_000 * MS,
+            began.elapsed() < PROMPT,
             "{place} took {:?}",
             began.elapsed()
         );
@@ -290,14 +290,15 @@ async fn a_dead_server_is_noticed_within_three_heartbeats() {
     let mut timeouts = network_system::Timeouts::client();
     timeouts.heartbeat = 40 * MS;
     let builder = quick(&url).timeouts(timeouts);
-    let (client, _peer) = tokio::join!(connected(builder), fake.welcome());
     let began = Instant::now();
+    let (client, _peer) = tokio::join!(connected(builder), fake.welcome());
     reached(&client, ClientState::Reconnecting).await;
     let reason = client.close_reason().expect("a reason");
     assert_eq!(reason.code(), Some(ErrorCode::HeartbeatTimeout));
-    // Three heartbeats, and the second for which what still comes is discarded after the ERROR.
+    // Three heartbeats, and the second for which what still comes is discarded after the ERROR; by default one
+    // heartbeat alone is longer.
     assert!(
-        (110 * MS..1_600 * MS).contains(&began.elapsed()),
+        (120 * MS..PROMPT).contains(&began.elapsed()),
         "{:?}",
         began.elapsed()
     );

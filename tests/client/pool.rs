@@ -12,7 +12,7 @@ use network_system::{
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
-use super::support::{Fake, LONG, MS, alive_tasks, echo, soon, started};
+use super::support::{Fake, LONG, MS, Port, alive_tasks, echo, soon, started, until};
 
 fn clients(url: &str) -> PoolBuilder<Clients> {
     let url = url.to_owned();
@@ -32,16 +32,6 @@ fn patient(gate: &Arc<Semaphore>) -> ServerBuilder {
                 Ok(request)
             }
         })
-}
-
-/// Waits until it is so.
-async fn until(mut is_so: impl FnMut() -> bool) {
-    soon(async {
-        while !is_so() {
-            tokio::time::sleep(MS).await;
-        }
-    })
-    .await;
 }
 
 /// A way to a server that can be cut, and blocked.
@@ -169,7 +159,8 @@ async fn a_client_whose_suspended_session_expires_is_replaced() {
     let client = soon(pool.acquire()).await.expect("it is connected");
     let session = client.session().expect("it is connected");
     way.block();
-    until(|| session.state() == State::Suspended).await;
+    // It may be over before anybody looks.
+    until(|| session.state() != State::Connected).await;
     drop(client);
     until(|| pool.stats().closed.broken == 1).await;
     assert!(session.close_reason().is_some());
@@ -272,9 +263,8 @@ async fn a_client_that_is_lent_and_breaks_is_not_kept() {
 
 #[tokio::test]
 async fn what_the_server_says_reaches_who_waits() {
-    let (server, url) = started(echo()).await;
-    server.stop().await.expect("it runs");
-    let pool = clients(&url).build().expect("it is valid");
+    let Port { url, .. } = &Port::take().await;
+    let pool = clients(url).build().expect("it is valid");
     let refused = soon(pool.acquire()).await.expect_err("nobody listens");
     assert_eq!(refused.code(), ErrorCode::ConnectionRefused);
     let refused = soon(pool.request("hello", LONG)).await;
@@ -284,7 +274,7 @@ async fn what_the_server_says_reaches_who_waits() {
     );
     let refused = soon(pool.warm_up()).await;
     assert!(refused.is_ok(), "it keeps none");
-    let pool = clients(&url).minimum(2).build().expect("it is valid");
+    let pool = clients(url).minimum(2).build().expect("it is valid");
     let refused = soon(pool.warm_up()).await.expect_err("nobody listens");
     assert_eq!(refused.code(), ErrorCode::ConnectionRefused);
     let pool = ClientPool::from_clients(|| Client::builder().build())
@@ -351,8 +341,21 @@ async fn closing_ends_the_connections_in_order_and_every_task() {
     server.stop().await.expect("it runs");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+/// On one thread, so that nobody is held up by what else the machine does while others go on.
+#[tokio::test]
 async fn a_thousand_tasks_on_ten_connections_have_fair_shares() {
+    let (least, most) = turns_of_a_thousand().await;
+    assert!(most <= 2 * least, "{least} to {most}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_tasks_on_two_threads_all_have_their_turns() {
+    let (least, _) = turns_of_a_thousand().await;
+    assert!(least > 0);
+}
+
+/// How often it was the turn of the one that had the fewest and of the one that had the most.
+async fn turns_of_a_thousand() -> (u64, u64) {
     let (server, url) = started(echo()).await;
     let pool = clients(&url)
         .maximum(10)
@@ -380,10 +383,10 @@ async fn a_thousand_tasks_on_ten_connections_have_fair_shares() {
     }
     let counts = turns.iter().map(|turns| turns.load(SeqCst));
     let (least, most) = (counts.clone().min().unwrap_or(0), counts.max().unwrap_or(0));
-    assert!(most <= 2 * least, "{least} to {most}");
     assert_eq!(pool.stats().created, 10);
     assert!(soon(pool.close()).await.in_order);
     server.stop().await.expect("it runs");
+    (least, most)
 }
 
 // Clients that many share
@@ -425,7 +428,8 @@ async fn another_is_opened_when_all_have_much_to_do_and_closed_when_it_is_not_ne
     let shared = clients(&url)
         .maximum(3)
         .minimum(1)
-        .idle_timeout(Some(50 * MS))
+        // Longer than it takes until the new ones have something to do.
+        .idle_timeout(Some(1_000 * MS))
         .multiplexed()
         .outstanding(4)
         .build()
@@ -533,9 +537,8 @@ async fn an_idempotent_request_on_a_client_that_broke_is_sent_again_on_another()
 
 #[tokio::test]
 async fn all_who_wait_for_the_first_client_are_told_why_there_is_none() {
-    let (server, url) = started(echo()).await;
-    server.stop().await.expect("it runs");
-    let shared = clients(&url)
+    let Port { url, .. } = &Port::take().await;
+    let shared = clients(url)
         .waiters(10)
         .multiplexed()
         .build()
@@ -568,16 +571,17 @@ async fn the_wait_for_the_first_client_is_bounded_and_has_a_deadline() {
     let shared = shared.expect("it is valid");
     let waits = tokio::spawn({
         let shared = shared.clone();
-        async move { shared.request("?", 300 * MS).await }
+        async move { shared.request("?", LONG).await.map(drop) }
     });
     until(|| shared.stats().waiting == 1).await;
     let refused = soon(shared.request("?", LONG))
         .await
         .expect_err("one waits");
     assert_eq!(refused.code(), ErrorCode::QueueFull);
-    let late = soon(waits)
+    waits.abort();
+    until(|| shared.stats().waiting == 0).await;
+    let late = soon(shared.request("?", 100 * MS))
         .await
-        .expect("no panic")
         .expect_err("nobody answers");
     assert_eq!(late.code(), ErrorCode::ConnectionTimeout);
     assert_eq!(shared.stats().waiting, 0);

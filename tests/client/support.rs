@@ -12,6 +12,10 @@ use tokio::time::timeout;
 /// Longer than anything that works takes; waiting that long means that it does not.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 
+/// Shorter than the deadline of a stop, 10 s, and than those of handlers and peers that say nothing: what comes within
+/// this has not waited for any of them. What the machine does beside the test is no part of the promise.
+pub(crate) const PROMPT: Duration = Duration::from_secs(8);
+
 pub(crate) const MS: Duration = Duration::from_millis(1);
 
 /// Waits for what is certain to come.
@@ -66,6 +70,44 @@ pub(crate) async fn reached(client: &Client, wanted: ClientState) {
     .await;
 }
 
+/// Waits until it is so. There is nothing to wait on: it is asked again and again.
+pub(crate) async fn until(mut is_so: impl FnMut() -> bool) {
+    soon(async {
+        while !is_so() {
+            tokio::time::sleep(MS).await;
+        }
+    })
+    .await;
+}
+
+/// A port of the loopback that is this test's until it is dropped: whoever asks the system for any port gets another.
+/// Nobody listens there unless the test does.
+pub(crate) struct Port {
+    // Elsewhere nobody could listen beside it.
+    #[cfg(unix)]
+    _held: tokio::net::TcpSocket,
+    pub(crate) url: String,
+}
+
+impl Port {
+    #[cfg(unix)]
+    pub(crate) async fn take() -> Port {
+        let held = tokio::net::TcpSocket::new_v4().expect("a socket");
+        // Servers have it too, so that they can listen at the same port as long as this does not.
+        held.set_reuseaddr(true).expect("an option");
+        let any = "127.0.0.1:0".parse().expect("an address");
+        held.bind(any).expect("a free port");
+        let url = format!("tcp://{}", held.local_addr().expect("a bound socket"));
+        Port { _held: held, url }
+    }
+
+    #[cfg(not(unix))]
+    pub(crate) async fn take() -> Port {
+        let url = Fake::bind().await.1;
+        Port { url }
+    }
+}
+
 /// Tasks of the current runtime that have not ended.
 pub(crate) fn alive_tasks() -> usize {
     tokio::runtime::Handle::current()
@@ -91,6 +133,14 @@ impl Fake {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("tcp://{}", listener.local_addr().expect("a bound socket"));
         (Fake { listener }, url)
+    }
+
+    /// At a port that nobody else gets when this is dropped.
+    pub(crate) async fn at(port: &Port) -> Fake {
+        let listener = TcpListener::bind(port.url.trim_start_matches("tcp://")).await;
+        Fake {
+            listener: listener.expect("the port is held for it"),
+        }
     }
 
     pub(crate) async fn accept(&self) -> Peer {

@@ -168,7 +168,24 @@ async fn groups_are_joined_left_and_joined_again_after_a_reconnect(url: &str) {
     server.stop().await.expect("running");
 }
 
+/// Expects that something takes less than the second that a peer has for its part of an end. Where the machine has
+/// more to do it may take longer, but not each time.
+async fn is_prompt<F: Future<Output = Duration>>(attempt: impl Fn() -> F) {
+    let mut took = Vec::new();
+    for _ in 0..10 {
+        took.push(attempt().await);
+        if took.last() < Some(&(900 * MS)) {
+            return;
+        }
+    }
+    panic!("it waits: {took:?}");
+}
+
 async fn a_stop_delivers_what_was_sent(url: &str) {
+    is_prompt(|| stop_with_much_to_send(url)).await;
+}
+
+async fn stop_with_much_to_send(url: &str) -> Duration {
     let (received, mut messages) = mpsc::unbounded_channel();
     let sink = Server::builder()
         .listen(url)
@@ -185,17 +202,22 @@ async fn a_stop_delivers_what_was_sent(url: &str) {
     }
     let began = tokio::time::Instant::now();
     let report = soon(client.stop()).await;
+    let took = began.elapsed();
     assert!(report.in_order && report.unsent == 0, "{report:?}");
-    assert!(began.elapsed() < 900 * MS, "{:?}", began.elapsed());
     assert_eq!(alive_tasks(), before);
     for _ in 0..200 {
         assert_eq!(soon(messages.recv()).await, Some(10_000));
     }
     let report = server.stop().await.expect("running");
     assert_eq!(report.aborted, 0);
+    took
 }
 
 async fn a_server_that_stops_says_so_to_its_clients(url: &str) {
+    is_prompt(|| stop_of_a_server(url)).await;
+}
+
+async fn stop_of_a_server(url: &str) -> Duration {
     let (server, url) = started(serving(url)).await;
     let (told, mut reasons) = mpsc::unbounded_channel();
     let policy = network_system::ReconnectPolicy::disabled();
@@ -209,11 +231,12 @@ async fn a_server_that_stops_says_so_to_its_clients(url: &str) {
     let client = connected(builder).await;
     let began = tokio::time::Instant::now();
     let report = soon(server.stop()).await.expect("running");
+    let took = began.elapsed();
     assert_eq!((report.drained, report.aborted), (1, 0));
-    assert!(began.elapsed() < 900 * MS, "{:?}", began.elapsed());
     let reason = soon(reasons.recv()).await.expect("a reason");
     assert_eq!(reason.text(), "shutting down");
     soon(client.wait_for_stop()).await;
+    took
 }
 
 async fn a_refused_client_learns_why(url: &str) {
@@ -234,9 +257,8 @@ async fn a_refused_client_learns_why(url: &str) {
 }
 
 async fn a_port_on_which_nobody_listens_is_reported_as_refused(url: &str) {
-    let (fake, closed) = Fake::bind().await;
-    drop(fake);
-    let port = closed.rsplit(':').next().expect("a port");
+    let closed = Port::take().await;
+    let port = closed.url.rsplit(':').next().expect("a port");
     let url = url.replacen(":0", &format!(":{port}"), 1);
     let client: Client = asking(&url).build().expect("valid");
     let error = soon(client.connect()).await.expect_err("nobody listens");

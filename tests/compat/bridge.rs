@@ -265,7 +265,8 @@ fn a_configuration_applies_to_what_is_made_afterwards() {
 fn sending_waits_for_room_no_longer_than_the_message_timeout() {
     let bridge = bridge();
     set(&bridge, |config| {
-        config.message_timeout = Duration::from_millis(50);
+        // Long enough for what sockets take to have been taken.
+        config.message_timeout = Duration::from_millis(500);
     })
     .expect("it is valid");
     let server = bridge.create_server("", on_loopback(|_config| {}));
@@ -514,7 +515,8 @@ fn metrics_are_sums_over_all_and_can_be_reset() {
     let refused = client.start_client("127.0.0.1", server.port());
     assert!(refused.is_err(), "it is connected");
     let nowhere = bridge.create_client("", ());
-    assert!(nowhere.start_client("127.0.0.1", closed_port()).is_err());
+    let closed = ClosedPort::take();
+    assert!(nowhere.start_client("127.0.0.1", closed.port()).is_err());
     assert_eq!(
         code(nowhere.send_message("x")),
         error_codes::connection_closed

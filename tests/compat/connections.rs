@@ -79,7 +79,8 @@ fn connecting_to_a_closed_port_fails_and_says_so() {
     client.set_connect_handler(move || {
         let _ = tell.send(());
     });
-    let port = closed_port();
+    let closed = ClosedPort::take();
+    let port = closed.port();
     let result = client.start_client("127.0.0.1", port);
     assert!(result.is_err());
     assert_eq!(result.error().code, error_codes::connection_refused);

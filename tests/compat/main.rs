@@ -89,8 +89,22 @@ fn client_named(id: &str, server: &messaging_server) -> (messaging_client, Seen<
     (client, messages)
 }
 
-/// A port of the loopback at which nobody listens.
-fn closed_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("it is bound").port()
+/// A port of the loopback at which nobody listens, nor will as long as this is there: a connection has it.
+struct ClosedPort {
+    stream: TcpStream,
+    _to: TcpListener,
+}
+
+impl ClosedPort {
+    fn take() -> Self {
+        let to = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let addr = to.local_addr().expect("it is bound");
+        let stream = TcpStream::connect(addr).expect("it listens");
+        ClosedPort { stream, _to: to }
+    }
+
+    fn port(&self) -> u16 {
+        let addr = self.stream.local_addr().expect("it is connected");
+        addr.port()
+    }
 }

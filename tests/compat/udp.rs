@@ -89,7 +89,8 @@ fn nothing_is_sent_to_an_address_that_has_sent_nothing() {
 #[test]
 fn an_address_that_is_silent_is_forgotten() {
     let (tell, ended) = seen();
-    let server = serve(|config| config.timeout = Duration::from_millis(200));
+    // So long the echo may take.
+    let server = serve(|config| config.timeout = Duration::from_secs(1));
     server.set_disconnect_handler(move |session, _reason| {
         let _ = tell.send(session.remote_port());
     });

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use network_system::{Client, Message, ReconnectPolicy, Reliability, Session};
+use network_system::{Client, Message, ReconnectPolicy, Reliability, Session, Timeouts};
 use tokio::task::JoinHandle;
 
 use crate::server::{Log, ServerProcess, record};
@@ -42,6 +42,13 @@ struct Member {
     sending: JoinHandle<()>,
 }
 
+/// A thousand connect at the same time, and others may have the cores.
+fn patient() -> Timeouts {
+    let mut timeouts = Timeouts::client();
+    timeouts.connect = PATIENCE;
+    timeouts
+}
+
 fn numbers(messages: Vec<Message>) -> impl Iterator<Item = u32> {
     messages.into_iter().map(|message| {
         let number = message.payload()[4..].try_into().unwrap();
@@ -55,6 +62,7 @@ impl Member {
         let told = Arc::clone(&unknown);
         let client = Client::builder()
             .endpoint(url)
+            .timeouts(patient())
             .reconnect(ReconnectPolicy::default())
             .reliable(Reliability::default())
             .on_disconnect(move |session: Session, _| {
@@ -278,20 +286,22 @@ async fn a_server_without_descriptors_serves_who_is_there_and_accepts_again_late
     const DESCRIPTORS: usize = 64;
     let log = Log::new();
     let server = ServerProcess::start("tcp://127.0.0.1:0", log.path(), DESCRIPTORS);
-    let connect = async |index| {
+    let connect = async |index, patience| {
         let client = Client::builder()
             .endpoint(&server.url)
             .client_id(format!("{index}"))
+            .timeouts(patient())
             .reconnect(ReconnectPolicy::disabled())
             .on_message(|_, _| async {})
             .build()
             .unwrap();
-        let connecting = tokio::time::timeout(Duration::from_secs(2), client.connect());
+        let connecting = tokio::time::timeout(patience, client.connect());
         matches!(connecting.await, Ok(Ok(()))).then_some(client)
     };
     let mut clients = Vec::new();
     for index in 0..DESCRIPTORS {
-        match connect(index).await {
+        // The one for which there is none waits so long.
+        match connect(index, Duration::from_secs(5)).await {
             Some(client) => clients.push(client),
             None => break,
         }
@@ -306,7 +316,8 @@ async fn a_server_without_descriptors_serves_who_is_there_and_accepts_again_late
         client.stop().await;
     }
     for index in 0..5 {
-        let client = connect(index).await.expect("there is room again");
+        let client = connect(index, PATIENCE).await;
+        let client = client.expect("there is room again");
         client.request("there?", PATIENCE).await.unwrap();
         clients.push(client);
     }

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 
 use serde_json::Value;
 
-use crate::peer::{CONTROL, DATA, DISCONNECT, ERROR, Peer};
+use crate::peer::{CONTROL, Closed, DATA, DISCONNECT, ERROR, Peer};
 use crate::program::{Running, Serving, connect, netsys, run};
 
 /// A server in the test, which does what it is told.
@@ -136,11 +136,8 @@ fn requests_are_answered_in_order_and_failures_are_told() {
 
 #[test]
 fn without_a_server_the_exit_code_is_3() {
-    let free = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let url = format!("tcp://{free}");
+    let closed = Closed::take();
+    let url = format!("tcp://{}", closed.address());
     let ended = connect(&url, &[], b"x\n");
     assert_eq!(ended.code, Some(3));
     assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);

@@ -72,9 +72,9 @@ fn what_is_faster_than_a_rate_waits() {
 fn what_is_faster_than_a_rate_is_dropped() {
     let server = serve(&[
         "--session-rate",
-        "4msg",
+        "1msg",
         "--rate-burst",
-        "1s",
+        "4s",
         "--when-rate-exceeded",
         "drop",
     ]);
@@ -92,13 +92,20 @@ fn what_is_faster_than_a_rate_is_dropped() {
 
 #[test]
 fn what_is_faster_than_a_rate_ends_the_session() {
-    // The second exceeds the bytes, not the messages.
+    // The second exceeds the bytes, not the messages, and would for the next half a minute.
     for rate in ["1KiB", "100msg,1KiB", "1KiB/s, 100msg/s"] {
-        let server = serve(&["--session-rate", rate, "--when-rate-exceeded", "disconnect"]);
+        let server = serve(&[
+            "--session-rate",
+            rate,
+            "--rate-burst",
+            "60s",
+            "--when-rate-exceeded",
+            "disconnect",
+        ]);
         let mut peer = Peer::open(server.address());
-        peer.send(DATA, &[1; 600]);
+        peer.send(DATA, &[1; 50_000]);
         assert_eq!(peer.receive().0, DATA);
-        peer.send(DATA, &[1; 600]);
+        peer.send(DATA, &[1; 50_000]);
         let (kind, payload) = peer.receive();
         assert_eq!((kind, code_of(&payload)), (ERROR, RATE_LIMITED), "{rate}");
     }
@@ -150,11 +157,19 @@ fn connections_are_accepted_at_their_pace() {
 #[test]
 fn connections_of_one_address_beyond_their_pace_are_refused() {
     let server = serve(&["--handshakes-per-second-per-ip", "1"]);
-    let _first = Peer::open(server.address());
-    let mut second = Peer::connect(server.address());
-    second.send(CONTROL, br#"{"op":"hello"}"#);
-    let (kind, payload) = second.receive();
-    assert_eq!((kind, code_of(&payload)), (ERROR, RATE_LIMITED));
+    // All at once: some may wait for a second until they are looked at, but not one after the other.
+    let mut peers: Vec<_> = (0..10).map(|_| Peer::connect(server.address())).collect();
+    let mut refused = 0;
+    for (number, peer) in peers.iter_mut().enumerate() {
+        peer.send(CONTROL, br#"{"op":"hello"}"#);
+        let (kind, payload) = peer.receive();
+        if kind == ERROR {
+            assert_eq!(code_of(&payload), RATE_LIMITED);
+            assert_ne!(number, 0, "the first is not beyond it");
+            refused += 1;
+        }
+    }
+    assert!(refused > 0);
 }
 
 #[test]

@@ -16,6 +16,24 @@ pub(crate) const DISCONNECT: u16 = 0x0050;
 /// How long a test waits for what has to come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// An address at which nobody listens, nor will as long as this is there: a connection has it.
+pub(crate) struct Closed {
+    stream: TcpStream,
+    _to: TcpListener,
+}
+
+impl Closed {
+    pub(crate) fn take() -> Self {
+        let to = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(to.local_addr().unwrap()).unwrap();
+        Closed { stream, _to: to }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.stream.local_addr().unwrap()
+    }
+}
+
 pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();

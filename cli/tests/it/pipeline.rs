@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::bench::run_for;
 use crate::program::{Folder, Serving, connect, listening, run, text};
 use crate::usage::check;
 
@@ -432,27 +433,18 @@ fn benchmarks_say_what_messages_went_through() {
         let large = ["--udp-datagram-size", "1500"];
         let server = Serving::at(listen, &[&options[..], &large].concat());
         let arguments = [
-            &[
-                "bench",
-                &server.url,
-                "--duration",
-                "200ms",
-                "--warmup",
-                "0",
-                "--size",
-                size,
-            ][..],
+            &["bench", &server.url, "--warmup", "0", "--size", size][..],
             &["--json", "-"],
             &options,
         ]
         .concat();
-        let output = run(&arguments, b"");
+        let output = run_for("200ms", &arguments);
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{said}");
         let result: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(result["pipeline"].to_string(), r#"["lz4","aes-256-gcm"]"#);
         assert_eq!(result["errors"], 0, "{result}");
-        let output = run(&[&arguments[..8], &options].concat(), b"");
+        let output = run_for("200ms", &[&arguments[..6], &options].concat());
         assert!(text(&output.stdout).contains("lz4 + aes-256-gcm"));
     }
     let server = Serving::start(&[]);

@@ -8,12 +8,19 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 /// The program with arguments, without the variables that it would obey. A server that is not told to have a
-/// dashboard has none: those of the tests would meet at its default address.
+/// dashboard has none: those of the tests would meet at its default address. A client that is not told how long to
+/// wait for what the server still says waits for as long as a busy machine may need.
 pub(crate) fn netsys(arguments: &[&str]) -> Command {
     let mut all = arguments.to_vec();
-    let has_dashboard = arguments.iter().any(|word| word.starts_with("--dashboard"));
-    if arguments.first() == Some(&"serve") && !has_dashboard {
+    let has = |option: &str| arguments.iter().any(|word| word.starts_with(option));
+    if arguments.first() == Some(&"serve") && !has("--dashboard") {
         all.splice(1..1, ["--dashboard", "off"]);
+    }
+    if arguments.first() == Some(&"connect") && !has("--wait") {
+        // Where nothing says that it was the last answer, all of a quarter of it passes.
+        let is_plain_udp =
+            has("udp://") && !arguments.iter().any(|word| word.contains("codec=msgi"));
+        all.extend(["--wait", if is_plain_udp { "8s" } else { "60s" }]);
     }
     exactly(&all)
 }

@@ -81,7 +81,7 @@ fn a_second_signal_cuts_off_what_is_left() {
 
 #[test]
 fn a_drain_that_runs_out_of_time_is_a_failure() {
-    let mut server = Serving::start(&["--drain-timeout", "50ms"]);
+    let mut server = Serving::start(&["--drain-timeout", "1s"]);
     let mut peer = Peer::open(server.address());
     server.program.signal(Signal::TERM);
     server.program.error_line();

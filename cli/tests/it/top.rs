@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use serde_json::Value;
 
 use crate::dashboard::{TOKEN, serve};
-use crate::peer::{DATA, PATIENCE, Peer};
+use crate::peer::{Closed, DATA, PATIENCE, Peer};
 use crate::program::{Running, run, text};
 use crate::usage::check;
 
@@ -109,13 +109,15 @@ fn looks_are_objects_with_json() {
 
 #[test]
 fn who_cannot_be_looked_at_is_named() {
-    let closed = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let closed = Closed::take();
     let (_server, at) = serve(&["--dashboard-token", TOKEN]);
     for (url, options, code, words) in [
-        (url(closed), &[][..], 3, &["cannot connect", "refused"][..]),
+        (
+            url(closed.address()),
+            &[][..],
+            3,
+            &["cannot connect", "refused"][..],
+        ),
         (
             url(at),
             &["--token", "0000000000000000"],
@@ -382,11 +384,8 @@ mod terminal {
 
     #[test]
     fn nothing_is_drawn_when_there_is_no_server() {
-        let closed = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
-        let mut terminal = Terminal::start(&["top", &url(closed)]);
+        let closed = Closed::take();
+        let mut terminal = Terminal::start(&["top", &url(closed.address())]);
         assert_eq!(terminal.exits(), Some(3));
         let modes = tcgetattr(&terminal.theirs).unwrap();
         assert!(

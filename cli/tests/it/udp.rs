@@ -4,6 +4,7 @@ use std::net::UdpSocket;
 
 use serde_json::Value;
 
+use crate::bench::run_for;
 use crate::peer::PATIENCE;
 use crate::program::{Running, Serving, address, connect, listening, run, text};
 
@@ -150,9 +151,9 @@ fn bench_knows_every_transport() {
                 continue;
             }
             let mut all = vec!["bench", &url, "--mode", mode, "--connections", "3"];
-            all.extend(["--duration", "100ms", "--warmup", "0", "--json", "-"]);
+            all.extend(["--warmup", "0", "--json", "-"]);
             all.extend(insecure.then_some("--insecure"));
-            let output = run(&all, b"");
+            let output = run_for("100ms", &all);
             let said = text(&output.stderr);
             assert_eq!(output.status.code(), Some(0), "{url} {mode}: {said}");
             let result: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -163,9 +164,9 @@ fn bench_knows_every_transport() {
     for url in ["ws://127.0.0.1:0", "wss://127.0.0.1:0"] {
         let server = Serving::at(url, &["--handler", "broadcast"]);
         let mut all = vec!["bench", &server.url, "--mode", "broadcast"];
-        all.extend(["--duration", "100ms", "--warmup", "0"]);
+        all.extend(["--warmup", "0"]);
         all.extend(url.starts_with("wss").then_some("--insecure"));
-        let output = run(&all, b"");
+        let output = run_for("100ms", &all);
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     }
 }
