@@ -14,9 +14,6 @@ fn those_that_read_get_everything_whatever_others_do_and_memory_stays_within_its
                 "1024",
                 "--budget-mib",
                 "8",
-                // Of an equal share, which is 136 KiB, less than half.
-                "--window",
-                "12",
             ])
             .args(["--when-full", policy])
             .output()

@@ -1,13 +1,13 @@
 //! One publisher at full speed, many subscribers, some of which never read.
 //!
 //! `slow_subscribers [--seconds 30] [--subscribers 1000] [--stalled 100] [--size 1024] [--when-full POLICY]
-//! [--budget-mib 64] [--outbox-kib 1024] [--window 128]` runs a server and its subscribers in one process, over loopback,
+//! [--budget-mib 64] [--outbox-kib 1024] [--window N]` runs a server and its subscribers in one process, over loopback,
 //! and prints one line of JSON. The publisher broadcasts as fast as the subscribers that read take it: at most so many
 //! messages ahead of the last of them. It ends with 1 when one of those has missed a message, when the memory of queues
 //! has exceeded its budget by more than a message for each session, or when what became of the others was not counted.
 //!
-//! Those that read are certain to get everything as long as the window fits into half of an equal share of the budget;
-//! with a larger one they have to keep up.
+//! Those that read are certain to get everything as long as the window fits into half of an equal share of the budget, and
+//! by default it does. With a larger one they have to keep up.
 
 #![allow(
     clippy::print_stdout,
@@ -29,6 +29,9 @@ use serde_json::json;
 
 /// More than sockets and a client that reads nothing hold of what has left a queue.
 const ON_THE_WAY: u64 = 1 << 20;
+
+/// More than a queue's entry for a message takes beside its payload.
+const ENTRY: usize = 128;
 
 /// Bytes of the number that begins each message.
 const NUMBER: usize = 8;
@@ -59,7 +62,7 @@ impl Plan {
         ];
         let args = Args::parse(std::env::args().skip(1), &valued, &[])?;
         let policy = args.text("when-full").unwrap_or("drop-newest");
-        let plan = Plan {
+        let mut plan = Plan {
             seconds: args.parsed("seconds", 30)?,
             subscribers: args.parsed("subscribers", 1_000)?,
             stalled: args.parsed("stalled", 100)?,
@@ -67,13 +70,16 @@ impl Plan {
             when_full: policy.parse().map_err(|error| format!("{error}"))?,
             budget: args.parsed::<usize>("budget-mib", 64)? << 20,
             outbox: args.parsed::<usize>("outbox-kib", 1_024)? << 10,
-            window: args.parsed("window", 128)?,
+            window: args.parsed("window", 0)?,
         };
-        if plan.stalled >= plan.subscribers || plan.size < NUMBER {
+        if plan.subscribers == 0 || plan.stalled >= plan.subscribers || plan.size < NUMBER {
             return Err("some subscribers have to read, and a message has at least 8 bytes".into());
         }
         if plan.window == 0 {
-            return Err("the publisher is at least one message ahead".into());
+            let share = plan.budget / plan.subscribers;
+            // A buffer may be larger than what is in it.
+            let fit = share / 3 / (plan.size + ENTRY);
+            plan.window = fit.clamp(1, 128) as u64;
         }
         Ok(plan)
     }
