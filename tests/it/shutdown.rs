@@ -94,6 +94,7 @@ async fn after_its_goodbye_a_server_still_listens_and_says_no_more(over: Over) {
         settle().await;
     }
     peer.send(Frame::new(kind::DISCONNECT, "")).await;
+    peer.shutdown().await;
     for number in 0..10 {
         assert_eq!(number_of(events.message().await.payload()), number);
     }

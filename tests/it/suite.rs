@@ -300,6 +300,7 @@ async fn what_comes_after_a_disconnect_is_not_handled(over: Over) {
         Frame::new(kind::DATA, "after"),
     ])
     .await;
+    peer.shutdown().await;
     assert_eq!(events.message().await.payload(), b"before");
     loop {
         match events.next().await {

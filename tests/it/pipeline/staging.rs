@@ -229,6 +229,31 @@ async fn answered(
     )
 }
 
+/// The same with an answer that ends the attempt: as what, for the client and for its peer.
+async fn refused(frames: Vec<Frame>, pipeline: Pipeline) -> (ErrorCode, i32) {
+    let (listener, url) = fake().await;
+    let client = Client::builder()
+        .endpoint(url)
+        .pipeline(pipeline)
+        .build()
+        .unwrap();
+    let serving = async {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut peer = Peer::of(stream);
+        peer.expect(kind::CONTROL).await;
+        peer.send_together(frames).await;
+        loop {
+            let frame = peer.receive().await.expect("the client says why");
+            if frame.kind == kind::ERROR {
+                return frame.code_and_text().0;
+            }
+        }
+    };
+    let (connected, told) = tokio::join!(within("an answer", client.connect()), serving);
+    within("stop", client.stop()).await;
+    (connected.unwrap_err().code(), told)
+}
+
 fn welcome(stages: &str) -> Frame {
     let nonce = "00112233445566778899aabbccddeeff";
     let json = format!(r#"{{"op":"welcome","version":1,"nonce":"{nonce}","pipeline":{stages}}}"#);
@@ -250,10 +275,8 @@ async fn what_comes_before_welcome_ends_the_attempt(over: Over) {
         ],
     ] {
         let stages = requiring(vec![Numbered::stage(7).into()]);
-        let (result, client, _, peer) = answered(frames, stages).await;
-        drop(peer);
-        assert_eq!(result, Err(ErrorCode::InvalidFrame));
-        within("stop", client.stop()).await;
+        let refused = refused(frames, stages).await;
+        assert_eq!(refused.0, ErrorCode::InvalidFrame);
     }
 }
 
@@ -310,15 +333,8 @@ async fn a_welcome_that_is_not_what_was_offered_ends_the_attempt() {
         (no_nonce, offering()),
     ] {
         let text = String::from_utf8(answer.payload.to_vec()).unwrap();
-        let (result, client, _, mut peer) = answered(vec![answer], pipeline).await;
-        assert_eq!(result, Err(ErrorCode::PipelineFailed), "{text}");
-        assert_eq!(
-            peer.expect(kind::ERROR).await.code_and_text().0,
-            -646,
-            "{text}"
-        );
-        drop(peer);
-        within("stop", client.stop()).await;
+        let refused = refused(vec![answer], pipeline).await;
+        assert_eq!(refused, (ErrorCode::PipelineFailed, -646), "{text}");
     }
     for chosen in ["[]", r#"["zstd"]"#, r#"["lz4","chacha20-poly1305"]"#] {
         let (result, client, _, peer) = answered(vec![welcome(chosen)], offering()).await;

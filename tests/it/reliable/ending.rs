@@ -272,6 +272,7 @@ async fn an_error_ends_the_session_whatever_could_be_resumed() {
         super::code(peer.expect_error_and_end().await),
         ErrorCode::InvalidFrame
     );
+    drop(peer);
     assert_eq!(
         refused(&net.url, &ticket, 0).await,
         ErrorCode::SessionExpired
@@ -317,6 +318,7 @@ async fn an_error_does_not_wait_for_room_in_the_window() {
             super::code(peer.expect_error_and_end().await),
             ErrorCode::InvalidSession
         );
+        drop(peer);
         within("the end", session.closed()).await;
         assert!(began.elapsed() < Duration::from_secs(5), "{over:?}");
         assert_eq!(texts(&session), [0, 1, 2, 3, 4, 5, 6, 7], "{over:?}");
