@@ -203,6 +203,7 @@ async fn frames_that_never_become_complete_are_shed_too(over: Over) {
     eventually("some are shed", || net.server.stats().shed > 0).await;
     good.ping_pong(b"others do not notice").await;
     let peak = budget.peak();
-    assert!(peak <= budget.limit() + 1_000_000, "{peak}");
+    // Who has to go gives back what it holds in its next turn. Until then others may read on.
+    assert!(peak <= 2 * budget.limit(), "{peak}");
     net.stop().await;
 }

@@ -443,11 +443,9 @@ async fn connections_that_are_not_open_do_not_keep_a_server_from_stopping() {
             }
             rest
         };
-        let began = std::time::Instant::now();
         let both = async { tokio::join!(stopping, reading) };
         let (report, rest) = within("stop", both).await;
         assert_eq!(report.unwrap().aborted, 0, "{over:?}");
-        assert!(began.elapsed() < Duration::from_secs(5), "{over:?}");
         assert_eq!(rest.starts_with(b"HTTP/1.1 503"), over == Over::Ws);
     }
 }

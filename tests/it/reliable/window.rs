@@ -11,8 +11,7 @@ use serde_json::json;
 
 use super::{CONNECTED, MS, ack, begin_with, reliability, serve_reliable};
 use crate::support::{
-    Frame, Net, Over, Peer, echo, eventually, kind, limits, number_of, numbered, settle, timeouts,
-    within,
+    Frame, Net, Over, Peer, echo, eventually, kind, limits, number_of, numbered, timeouts, within,
 };
 
 fn silent(builder: ServerBuilder) -> ServerBuilder {
@@ -32,8 +31,7 @@ async fn burst(peer: &mut Peer) -> Vec<Frame> {
     let mut frames = vec![super::next(peer).await];
     let mut quiet = 0;
     // An answer to PING may overtake frames, but not those of the turns before it.
-    while quiet < 5 {
-        settle().await;
+    while quiet < 10 {
         peer.send(Frame::new(kind::PING, "more?")).await;
         let before = frames.len();
         loop {
