@@ -260,7 +260,7 @@ impl Server {
         let enforce = tokio::spawn(async move {
             // The sessions have deadlines of their own; this one is for handlers that do not end.
             // Killing a session lets its disconnect handler begin, which must not last for ever either.
-            let mut at = at + KILL_AGAIN;
+            let mut at = at;
             loop {
                 if tokio::time::timeout_at(at, ended.wait_for(Option::is_some))
                     .await

@@ -191,6 +191,8 @@ pub(crate) struct Worker {
     acks: VecDeque<(u64, u32)>,
     /// Whether every session is to close in order.
     draining: bool,
+    /// Whether every session is to be cut off, once each has had the turn in which it is told to close.
+    aborting: bool,
     /// Whether to end after the last session.
     stopping: bool,
     /// How many sessions ended in order and how many were cut off, since draining began.
@@ -228,6 +230,7 @@ impl Worker {
             next_sweep: 0,
             acks: VecDeque::new(),
             draining: false,
+            aborting: false,
             stopping: false,
             tally,
         }
@@ -264,6 +267,7 @@ impl Worker {
                 self.set_timer(context, now);
                 return Poll::Pending;
             }
+            let was_draining = self.draining;
             for command in commands.drain(..) {
                 self.execute(command, buffers, now);
             }
@@ -272,6 +276,12 @@ impl Worker {
                 self.give_turn(slot, buffers, now);
             }
             self.ready = ready;
+            // A stop without any time still tells every peer: those who were asked to close in this round do so in
+            // the next one.
+            if self.aborting && was_draining == self.draining {
+                self.aborting = false;
+                self.for_each(|driver| driver.shared().signal(signal::KILL));
+            }
             if !queue.is_empty() || !tokio::task::coop::has_budget_remaining() {
                 // Let the runtime look at its sockets and other tasks before the next round.
                 let _ = pin!(tokio::task::yield_now()).poll(context);
@@ -357,7 +367,7 @@ impl Worker {
                 self.draining = true;
                 self.for_each(|driver| driver.shared().signal(signal::DRAIN));
             }
-            Command::Abort => self.for_each(|driver| driver.shared().signal(signal::KILL)),
+            Command::Abort => self.aborting = true,
             Command::Stop => self.stopping = true,
         }
     }

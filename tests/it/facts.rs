@@ -26,10 +26,15 @@ async fn a_listener_counts_what_it_lets_in_and_what_it_refuses() {
 
 #[tokio::test]
 async fn a_server_says_that_it_drains_and_that_its_listeners_are_closed() {
+    let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    let waits = std::sync::Arc::clone(&gate);
     let server = Server::builder()
         .listen("tcp://127.0.0.1:0")
         .name("chat")
-        .on_disconnect(|_, _| std::future::pending())
+        .on_disconnect(move |_, _| {
+            let gate = std::sync::Arc::clone(&waits);
+            async move { gate.acquire().await.unwrap().forget() }
+        })
         .build()
         .unwrap();
     server.start().await.unwrap();
@@ -41,7 +46,7 @@ async fn a_server_says_that_it_drains_and_that_its_listeners_are_closed() {
     client.connect().await.unwrap();
     let stopping = tokio::spawn({
         let server = server.clone();
-        async move { server.stop_within(std::time::Duration::from_secs(1)).await }
+        async move { server.stop_within(std::time::Duration::from_secs(60)).await }
     });
     eventually("it drains", || server.is_draining()).await;
     eventually("nothing is accepted", || {
@@ -51,6 +56,7 @@ async fn a_server_says_that_it_drains_and_that_its_listeners_are_closed() {
             .all(|listener| !listener.is_accepting)
     })
     .await;
+    gate.add_permits(1);
     within("the stop", stopping).await.unwrap().unwrap();
     assert!(!server.is_draining());
     client.stop().await;

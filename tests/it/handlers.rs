@@ -184,6 +184,7 @@ async fn a_panic_in_a_disconnect_handler_hurts_nobody(over: Over) {
         peer.send(Frame::new(kind::DISCONNECT, "boom")).await;
         peer.expect(kind::DISCONNECT).await;
         peer.expect_end().await;
+        drop(peer);
         within("the call", called.recv()).await.unwrap();
         others_are_well(&net, &mut others).await;
         let report = within("stop", net.server.stop_within(Duration::ZERO))
@@ -665,6 +666,7 @@ async fn a_disconnect_handler_stops_its_own_server(over: Over) {
     peer.send(Frame::new(kind::DISCONNECT, "stop")).await;
     peer.expect(kind::DISCONNECT).await;
     peer.expect_end().await;
+    drop(peer);
     all_are_told(others).await;
     within("stop", net.server.wait_for_stop()).await;
     assert!(!net.server.is_running());

@@ -224,6 +224,7 @@ async fn invalid_utf8_in_a_text_is_replaced(over: Over) {
     peer.send(Frame::new(kind::DISCONNECT, &b"good\xFFbye"[..]))
         .await;
     peer.expect(kind::DISCONNECT).await;
+    drop(peer);
     assert_eq!(events.disconnected().await.text(), "good\u{FFFD}bye");
     net.stop().await;
 }

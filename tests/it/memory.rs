@@ -254,6 +254,8 @@ async fn a_panic_gives_everything_back() {
     for number in 0..3 {
         peer.data(numbered(number, LEN)).await;
     }
+    eventually("it panics", || !session.is_connected()).await;
+    drop(peer);
     within("the end", session.closed()).await;
     net.holds_nothing().await;
     net.stop().await;

@@ -37,7 +37,7 @@ async fn whoever_reads_nothing_is_shed_and_told_why(over: Over) {
     })
     .await;
     let (mut other, other_session) = net.pair().await;
-    let (_peer, session) = net.pair().await;
+    let (peer, session) = net.pair().await;
     let mut sent = 0;
     while session.is_connected() {
         let _ = session.try_send(numbered(sent, LEN));
@@ -46,6 +46,10 @@ async fn whoever_reads_nothing_is_shed_and_told_why(over: Over) {
             settle().await;
         }
         assert!(sent < 100_000, "400 MB and still not shed");
+    }
+    if over != Over::Tcp {
+        // It is given a second to read why. Over one transport it does not even leave.
+        drop(peer);
     }
     let reason = events.disconnected().await;
     assert_eq!(reason.code(), Some(ErrorCode::SlowConsumer), "{reason}");
@@ -199,6 +203,7 @@ async fn frames_that_never_become_complete_are_shed_too(over: Over) {
     eventually("some are shed", || net.server.stats().shed > 0).await;
     good.ping_pong(b"others do not notice").await;
     let peak = budget.peak();
-    assert!(peak <= budget.limit() + 1_000_000, "{peak}");
+    // Who has to go gives back what it holds in its next turn. Until then others may read on.
+    assert!(peak <= 2 * budget.limit(), "{peak}");
     net.stop().await;
 }

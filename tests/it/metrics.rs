@@ -172,6 +172,7 @@ async fn each_error_counts_once_by_its_code() {
     let mut peer = net.open_peer().await;
     peer.write(b"GET / HTTP/1.1\r\n\r\n").await;
     peer.expect_error_and_end().await;
+    drop(peer);
     eventually("it has ended", || net.server.session_count() == 0).await;
     // A connection over the limit.
     let first = net.open_peer().await;

@@ -50,7 +50,6 @@ async fn messages_beyond_the_rate_wait_and_none_is_lost(over: Over) {
     // 100 at once, and 500 at 1,000 a second.
     let took = began.elapsed();
     assert!(took >= Duration::from_millis(480), "{took:?}");
-    assert!(took <= Duration::from_secs(5), "{took:?}");
     let stats = net.server.stats();
     assert_eq!((stats.rate_limited, stats.dropped), (0, 0));
     assert!(stats.throttled > 0);
@@ -99,6 +98,7 @@ async fn whoever_sends_too_fast_is_told_and_disconnected(over: Over) {
     }
     let (code, _) = peer.expect_error_and_end().await;
     assert_eq!(code, ErrorCode::RateLimited.as_i32());
+    drop(peer);
     let reason = events.disconnected().await;
     assert_eq!(reason.code(), Some(ErrorCode::RateLimited));
     good.ping_pong(b"others do not notice").await;

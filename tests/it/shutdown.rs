@@ -94,6 +94,7 @@ async fn after_its_goodbye_a_server_still_listens_and_says_no_more(over: Over) {
         settle().await;
     }
     peer.send(Frame::new(kind::DISCONNECT, "")).await;
+    peer.shutdown().await;
     for number in 0..10 {
         assert_eq!(number_of(events.message().await.payload()), number);
     }
@@ -442,11 +443,9 @@ async fn connections_that_are_not_open_do_not_keep_a_server_from_stopping() {
             }
             rest
         };
-        let began = std::time::Instant::now();
         let both = async { tokio::join!(stopping, reading) };
         let (report, rest) = within("stop", both).await;
         assert_eq!(report.unwrap().aborted, 0, "{over:?}");
-        assert!(began.elapsed() < Duration::from_secs(5), "{over:?}");
         assert_eq!(rest.starts_with(b"HTTP/1.1 503"), over == Over::Ws);
     }
 }

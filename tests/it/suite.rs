@@ -300,6 +300,8 @@ async fn what_comes_after_a_disconnect_is_not_handled(over: Over) {
         Frame::new(kind::DATA, "after"),
     ])
     .await;
+    while let Ok(Some(_)) = within("the end", peer.try_receive()).await {}
+    drop(peer);
     assert_eq!(events.message().await.payload(), b"before");
     loop {
         match events.next().await {

@@ -227,6 +227,7 @@ async fn beyond_the_connection_limit_the_status_is_503() {
     let (refused, text) = status(&net, &Ask::new("/")).await;
     assert_eq!(refused, 503, "{text}");
     inside.close(1000, "").await;
+    drop(inside);
     eventually("a place is free", || net.server.session_count() == 0).await;
     assert_eq!(status(&net, &Ask::new("/")).await.0, 101);
     net.stop().await;

@@ -182,7 +182,7 @@ async fn a_gigabyte_from_a_megabyte_is_refused_at_once_in_little_memory() {
             let began = Instant::now();
             let (answers, peak) = peak_while(attack(&net.url, name, vec![bomb], 9)).await;
             assert!(
-                began.elapsed() < Duration::from_secs(5),
+                began.elapsed() < Duration::from_secs(20),
                 "{name}: {:?}",
                 began.elapsed()
             );

@@ -123,9 +123,10 @@ async fn a_codec_without_hello_has_ordinary_sessions() {
         .split('?')
         .next()
         .unwrap();
-    let _stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
     crate::support::eventually("a session", || !server.sessions().is_empty()).await;
     assert!(!server.sessions()[0].is_reliable());
+    drop(stream);
     within("stop", server.stop()).await.unwrap();
 }
 

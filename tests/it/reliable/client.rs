@@ -485,6 +485,10 @@ async fn a_server_that_cannot_is_refused_if_it_is_required_and_else_not() {
         let (mut peer, _) = plain.accept().await;
         peer.control(r#"{"op":"welcome","version":1,"reliable":false}"#)
             .await;
+        if required {
+            peer.expect(kind::ERROR).await;
+            peer.shutdown().await;
+        }
         let result = within("connect", connecting).await.unwrap();
         match required {
             true => assert_eq!(result.unwrap_err().code(), ErrorCode::NotSupported),

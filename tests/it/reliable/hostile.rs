@@ -217,6 +217,7 @@ async fn who_acknowledges_what_was_never_sent_is_told_so() {
             code(peer.expect_error_and_end().await),
             ErrorCode::InvalidSession
         );
+        drop(peer);
         within("the end", session.closed()).await;
         assert_eq!(session.take_unacknowledged().len(), 1);
         assert_eq!(

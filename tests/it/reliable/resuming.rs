@@ -249,8 +249,8 @@ async fn a_close_without_disconnect_is_a_loss(over: Over) {
     peer.data("again").await;
     assert_eq!(next_data(&mut peer).await, b"again");
     assert_eq!(net.server.stats().suspended, 0);
-    peer.send(Frame::new(kind::DISCONNECT, "")).await;
     let session = net.server.sessions().remove(0);
+    peer.leave().await;
     within("the end", session.closed()).await;
     net.stop().await;
 }
