@@ -112,9 +112,10 @@ impl Inner {
         }
     }
 
-    /// The session has gone: takes the message back, and lets the following ones queue.
+    /// The session has gone: takes the message back, and lets the following ones queue. What the session has not
+    /// sent is still its own.
     pub(super) fn take_back(&self, session: &Session, error: SendError) -> Message {
-        self.offline.detach(session);
+        self.offline.pause(session);
         error.into_message()
     }
 

@@ -1,6 +1,8 @@
 //! Clients of the library: against servers of it, over connections that are cut, and against plain ones.
 
-use std::sync::{Arc, Mutex};
+use std::future::Future;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::task::{Context, Waker};
 
 use network_system::pipeline::{Compression, Encryption};
 use network_system::resilience::{CircuitBreaker, CircuitState};
@@ -663,4 +665,45 @@ async fn a_first_welcome_cannot_claim_that_there_was_a_session() {
         let result = within("connect", connecting).await.unwrap();
         assert_eq!(result.unwrap_err().code(), code);
     }
+}
+
+/// Numbers of messages.
+fn numbers(messages: &[Message]) -> Vec<u64> {
+    let all = messages.iter();
+    all.map(|message| number_of(message.payload())).collect()
+}
+
+#[tokio::test]
+async fn a_send_and_a_stop_in_the_moment_in_which_a_session_ends_hide_nothing_that_it_has_not_sent()
+{
+    let plain = Plain::start().await;
+    let itself = Arc::new(OnceLock::<Client>::new());
+    let known = Arc::clone(&itself);
+    let builder = client(&plain.url).on_disconnect(move |_, _| {
+        let client = known.get().unwrap();
+        // Both before the client's own task hears that the session is over.
+        client.try_send(numbered(9, 20)).unwrap();
+        let mut stop = Box::pin(client.stop());
+        let _ = stop.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        async {}
+    });
+    let client = builder.build().unwrap();
+    itself.set(client.clone()).unwrap();
+    let connecting = tokio::spawn({
+        let client = client.clone();
+        async move { client.connect().await }
+    });
+    let (mut peer, _) = plain.accept().await;
+    peer.control(welcome(json!({"resume_ms": 50}))).await;
+    within("connect", connecting).await.unwrap().unwrap();
+    let session = client.session().unwrap();
+    // The first one fills the window; the others wait for room.
+    for (number, len) in [(0, 2_000), (1, 20), (2, 20)] {
+        client.send(numbered(number, len)).await.unwrap();
+    }
+    assert_eq!(number_of(&next_data(&mut peer).await), 0);
+    drop((peer, plain));
+    within("the end", client.wait_for_stop()).await;
+    assert_eq!(numbers(&session.take_unacknowledged()), [0, 1, 2]);
+    assert_eq!(numbers(&client.take_unsent()), [9]);
 }
