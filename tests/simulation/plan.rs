@@ -180,6 +180,18 @@ impl Plan {
         self
     }
 
+    /// How long the slowest client may need for all that it and its sessions say: at most a window is under way.
+    pub fn slowest(&self) -> Duration {
+        let bytes = |load: &Load| {
+            let messages = load.up + load.requests + load.down + load.asks;
+            u64::from(messages) * 2 * (load.longest + 100)
+        };
+        let most = self.clients.iter().map(bytes).max().unwrap_or(0);
+        let trips = most / self.links.window.0.max(1) as u64;
+        // Writes that are split, and short reads.
+        4 * self.links.latency.1 * trips as u32
+    }
+
     /// Whether something ends in the middle.
     pub fn ends_early(&self) -> bool {
         matches!(self.end, End::ClientsEarly | End::ServerEarly)

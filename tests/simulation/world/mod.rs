@@ -49,6 +49,8 @@ struct Record {
     server_sessions: Vec<(u64, Session)>,
     client_sessions: Vec<(usize, Session)>,
     pushers: Vec<JoinHandle<()>>,
+    /// How often each client and its sessions asked for a last answer.
+    flushes: Vec<usize>,
     faults: Vec<String>,
 }
 
@@ -151,6 +153,7 @@ impl World {
         let record = Record {
             up: plan.clients.iter().map(|_| Flow::default()).collect(),
             requests: plan.clients.iter().map(|_| Requests::default()).collect(),
+            flushes: vec![0; plan.clients.len()],
             ..Record::default()
         };
         World {
@@ -329,10 +332,8 @@ impl World {
                 .plan
                 .reliable
                 .map_or(Duration::ZERO, |reliable| reliable.resume);
-            if timeout(PATIENCE + kept, self.all_said(users))
-                .await
-                .is_err()
-            {
+            let patience = PATIENCE + kept + self.plan.slowest();
+            if timeout(patience, self.all_said(users)).await.is_err() {
                 self.stuck(&clients);
             }
         }
@@ -449,7 +450,7 @@ impl World {
                 }
             }
             for (index, session) in sessions {
-                if let Some(fault) = self.beyond_bounds(&session, &self.plan.clients[index]) {
+                if let Some(fault) = self.beyond_bounds(&session, index) {
                     let id = session.id();
                     let at = began.elapsed();
                     return self.fault(format!("session {id} at {at:?}: {fault}"));
@@ -459,11 +460,13 @@ impl World {
         }
     }
 
-    fn beyond_bounds(&self, session: &Session, load: &Load) -> Option<String> {
+    fn beyond_bounds(&self, session: &Session, index: usize) -> Option<String> {
         let stats = session.stats();
         let plan = &self.plan;
+        let load = &plan.clients[index];
         // Answers have room of their own, and there is one for each request of the peer.
-        let answers = 1 + load.requests.max(load.asks) as usize;
+        let requests = load.requests.max(load.asks) as usize;
+        let answers = 1 + requests + self.record().flushes[index];
         let answer_bytes = answers * (load.longest as usize + 100);
         if stats.queued_messages > plan.outbox_messages.max(1) + answers {
             return Some(format!("{} messages in the outbox", stats.queued_messages));

@@ -52,6 +52,7 @@ impl World {
                 number: 0,
             }
             .message(0);
+            self.record().flushes[index] += 1;
             match session.request(message, Duration::from_secs(10)).await {
                 Ok(_) => break,
                 Err(_) => sleep(Duration::from_millis(100)).await,
@@ -135,6 +136,7 @@ impl World {
                 number: 0,
             }
             .message(0);
+            self.record().flushes[index] += 1;
             match client.request(message, Duration::from_secs(10)).await {
                 Ok(_) => break,
                 Err(_) => sleep(Duration::from_millis(100)).await,
