@@ -666,14 +666,14 @@ async fn what_a_handler_logs_on_an_executor_is_inside_the_span_of_its_session() 
         .with_max_level(tracing::Level::DEBUG)
         .with_writer(move || written.clone())
         .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
-    // Tasks of this thread, the only one with the subscriber.
+    // For all threads: with one of a thread's own, what others log at the same time decides whether spans are made.
+    tracing::subscriber::set_global_default(subscriber).unwrap();
     let server =
         server()
             .executor(Runtime::current())
             .on_message(|session: Session, _| async move {
                 tokio::task::yield_now().await;
-                tracing::info!("handling");
+                tracing::info!("handling what is to be logged");
                 session.send("handled").await.unwrap();
             });
     let server = start(server).await;
@@ -682,7 +682,9 @@ async fn what_a_handler_logs_on_an_executor_is_inside_the_span_of_its_session() 
     client.send("to be logged").await.unwrap();
     promptly(messages.next()).await.unwrap();
     let text = String::from_utf8(text.0.lock().unwrap().clone()).unwrap();
-    let line = text.lines().find(|line| line.contains("handling")).unwrap();
+    let mut lines = text.lines();
+    let line = lines.find(|line| line.contains("handling what is to be logged"));
+    let line = line.unwrap();
     assert!(line.contains("session{session="), "{line}");
     promptly(server.stop()).await.unwrap();
 }

@@ -293,8 +293,9 @@ fn sending_waits_for_room_no_longer_than_the_message_timeout() {
     assert_eq!(refused.code, error_codes::queue_full);
     let metrics = bridge.get_metrics();
     assert_eq!((metrics.send_errors, metrics.timeout_errors), (1, 1));
-    let late = server.broadcast_message(&message);
-    assert_eq!(code(late), error_codes::queue_full);
+    // Sockets may have taken some more meanwhile.
+    let late = (0..200).find_map(|_| server.broadcast_message(&message).err());
+    assert_eq!(late.unwrap().code, error_codes::queue_full);
     drop(hold);
 }
 
