@@ -270,6 +270,31 @@ async fn stopping_with_no_time_cuts_off_and_says_so(over: Over) {
     assert!(dropped.load(Ordering::SeqCst), "the handler is gone");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_stop_cuts_off_at_its_deadline_and_tells_peers_before_even_without_time() {
+    for time in [Duration::ZERO, Duration::from_secs(3)] {
+        let net = serve(Over::Mem, |builder| {
+            builder.on_message(|_, _| std::future::pending::<()>())
+        })
+        .await;
+        let mut peers = [net.open_peer().await, net.open_peer().await];
+        peers[0].data("never handled to the end").await;
+        peers[0].ping_pong(b"it runs").await;
+        let began = tokio::time::Instant::now();
+        let report = net.server.stop_within(time).await.unwrap();
+        let took = began.elapsed();
+        assert!(
+            took >= time && took < time + Duration::from_millis(50),
+            "{took:?}"
+        );
+        assert_eq!(report.drained + report.aborted, 2);
+        // Nothing overtakes what a handler may still send, and the other one hears it even when there is no time.
+        let [mut busy, mut idle] = peers;
+        idle.expect(kind::DISCONNECT).await;
+        assert!(matches!(busy.try_receive().await, Ok(None)));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn stopping_while_peers_connect_takes_no_longer() {
     for round in 0..30 {
