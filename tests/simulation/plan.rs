@@ -210,7 +210,8 @@ impl Plan {
         !self.ends_early()
             && self.reliable.is_some_and(|reliable| {
                 let longest = longest.unwrap_or_default();
-                reliable.suspended_sessions >= self.clients.len()
+                // A session whose welcome was lost has a place too, and nobody who comes back to it.
+                reliable.suspended_sessions > 2 * self.clients.len()
                     && reliable.resume > longest.saturating_mul(3).saturating_add(slack)
             })
     }

@@ -66,7 +66,7 @@ impl World {
         if let Some(asks) = self.record().asks.get_mut(&tag.of) {
             asks.ask();
         }
-        let Ok(answer) = session.request(message.clone(), REQUEST_TIME).await else {
+        let Ok(answer) = session.request(message.clone(), self.request_time()).await else {
             return;
         };
         if answer.payload() != message {
@@ -148,7 +148,7 @@ impl World {
     pub(super) async fn request(self: Arc<Self>, client: Client, tag: Tag, len: u64) {
         let message = tag.message(len);
         self.record().requests[tag.of as usize].ask();
-        let Ok(answer) = client.request(message.clone(), REQUEST_TIME).await else {
+        let Ok(answer) = client.request(message.clone(), self.request_time()).await else {
             return;
         };
         if answer.payload() != message {
@@ -158,6 +158,11 @@ impl World {
             ));
         }
         self.record().requests[tag.of as usize].answer(tag.number);
+    }
+
+    /// How long an answer is waited for.
+    fn request_time(&self) -> Duration {
+        REQUEST_TIME + self.plan.slowest()
     }
 
     pub(super) fn calm_down(&self) {
