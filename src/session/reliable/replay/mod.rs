@@ -10,7 +10,7 @@ use crate::message::{Message, MessageKind, SHARE_THRESHOLD};
 use crate::session::output::{Frame, Output};
 
 /// Bytes of small frames that are kept in one piece.
-const RUN: usize = 64 * 1024;
+const RUN: usize = 16 * 1024;
 
 /// Sent frames in order, until they are acknowledged.
 ///
