@@ -38,8 +38,7 @@ pub(crate) fn payload_len(bytes: &[u8]) -> usize {
     }
 }
 
-/// As many DATA frames behind each other are taken as a run of their own. Fewer are listed with what stands
-/// beside them.
+/// As many DATA frames before an acknowledgement are taken as a run of their own. Fewer are listed together with it.
 const OWN_RUN: usize = 32;
 
 /// The DATA frames at the front of a buffer, as nearly all traffic is.
@@ -82,11 +81,20 @@ fn scan_run(buffer: &[u8], message_limit: usize) -> Run {
     run
 }
 
+/// Whether an acknowledgement is at the front of a buffer, as far as that can be seen at once.
+fn is_ack(buffer: &[u8]) -> bool {
+    buffer
+        .split_first_chunk::<HEADER>()
+        .is_some_and(|(head, payload)| {
+            head[8..] == FrameType::CONTROL.0.to_be_bytes() && control::is_plain_ack(payload)
+        })
+}
+
 /// DATA alone comes as a run. An acknowledgement before a run, or behind it, does not change that: it is taken by
-/// itself.
+/// itself. All else that was read together stays together: an answer must not wait behind the messages before it.
 pub(super) fn decode(buffer: &[u8], message_limit: usize, spans: &mut Vec<Span>) -> Decoded {
     let run = scan_run(buffer, message_limit);
-    if !run.is_cut || run.count >= OWN_RUN {
+    if !run.is_cut || (run.count >= OWN_RUN && is_ack(&buffer[run.len..])) {
         return Decoded {
             consumed: run.len,
             needed: run.needed,

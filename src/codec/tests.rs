@@ -310,14 +310,15 @@ fn an_acknowledgement_does_not_keep_data_from_being_a_run() {
     let ack = frame(0x20, br#"{"op":"ack","received":256}"#);
     let hello = frame(0x20, br#"{"op":"hello","version":1}"#);
     let data = frame(0x10, b"a message");
-    // Where ten frames come first they are too few to be worth a pass, and all is listed. What stands behind a hello
-    // is judged together with it.
+    // Where ten frames come first they are too few to be worth a pass, and all is listed. So is what stands beside
+    // anything else.
     for (control, at, in_runs) in [
         (&ack, 0, 64),
         (&ack, 64, 64),
         (&ack, 40, 64),
         (&ack, 10, 0),
         (&hello, 0, 0),
+        (&hello, 40, 0),
     ] {
         let mut frames = vec![data.clone(); 64];
         frames.insert(at, control.clone());

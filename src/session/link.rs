@@ -289,6 +289,11 @@ pub(crate) trait Link: Send {
         room: usize,
     ) -> Poll<io::Result<Received>>;
 
+    /// Whether complete frames have been read and are not taken: they come without a read.
+    fn has_frames(&self) -> bool {
+        false
+    }
+
     /// Writes `output` until it is empty and everything has left (`Ready`), or the link takes no more
     /// (`Pending`). With an empty output it passes on what it has taken before.
     fn poll_transmit(

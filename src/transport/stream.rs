@@ -501,6 +501,10 @@ impl<S: Stream, C: Codec> Link for StreamLink<S, C> {
         read
     }
 
+    fn has_frames(&self) -> bool {
+        self.again
+    }
+
     fn is_mid_frame(&self) -> bool {
         (!self.partial.is_empty() && !self.again) || self.codec.is_mid_frame()
     }

@@ -1,7 +1,7 @@
 //! Requests, in both directions.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use network_system::{ErrorCode, Message, RequestError, Session};
@@ -385,4 +385,33 @@ async fn answers_of_requests_leave_before_an_orderly_end(over: Over) {
     peer.expect(kind::DISCONNECT).await;
     peer.expect_end().await;
     net.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_together_with_many_messages_does_not_wait_behind_them() {
+    for many in [40, 1_300] {
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let asked = Arc::new(AtomicBool::new(false));
+        let net = serve(Over::Tcp, |builder| {
+            builder.on_message(move |session: Session, _| {
+                let tell = tell.clone();
+                let is_first = !asked.swap(true, Ordering::Relaxed);
+                async move {
+                    if is_first {
+                        let answer = session.request("which?", Duration::from_secs(9)).await;
+                        tell.send(answer.is_ok()).unwrap();
+                    }
+                }
+            })
+        })
+        .await;
+        let mut peer = net.peer().await;
+        peer.data("asks").await;
+        let question = peer.expect(kind::REQUEST).await;
+        let mut frames = vec![Frame::new(kind::DATA, "x"); many];
+        frames.push(Frame::with_id(kind::RESPONSE, question.id, "this one"));
+        peer.send_together(frames).await;
+        assert_eq!(within("an answer", told.recv()).await, Some(true), "{many}");
+        net.stop().await;
+    }
 }

@@ -295,6 +295,20 @@ async fn a_stop_cuts_off_at_its_deadline_and_tells_peers_before_even_without_tim
     }
 }
 
+#[tokio::test]
+async fn a_session_whose_peer_has_said_goodbye_and_stays_has_drained() {
+    let net = serve(Over::Tcp, |builder| builder).await;
+    let mut peer = net.open_peer().await;
+    let server = net.server.clone();
+    let stopping =
+        tokio::spawn(async move { server.stop_within(Duration::from_millis(400)).await });
+    peer.expect(kind::DISCONNECT).await;
+    peer.send(Frame::new(kind::DISCONNECT, "")).await;
+    let report = within("stop", stopping).await.unwrap().unwrap();
+    assert_eq!((report.drained, report.aborted), (1, 0));
+    drop(peer);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn stopping_while_peers_connect_takes_no_longer() {
     for round in 0..30 {

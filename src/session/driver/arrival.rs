@@ -31,6 +31,11 @@ impl Driver {
         }
     }
 
+    /// Whether the link has frames that it need not read for.
+    pub(super) fn has_frames(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| link.has_frames())
+    }
+
     /// Reads once. Returns frames for the lane, `None` when there is nothing to read now.
     pub(super) fn read(
         &mut self,

@@ -12,7 +12,8 @@ use super::{
     CONNECTED, Ticket, ack, acked, begin, begin_with, lose, next_data, refused, serve_reliable,
 };
 use crate::support::{
-    Frame, Net, Over, Peer, echo, kind, log, number_of, numbered, record, timeouts, within,
+    Frame, Net, Over, Peer, echo, eventually, kind, log, number_of, numbered, record, timeouts,
+    within,
 };
 
 fn texts(session: &Session) -> Vec<u64> {
@@ -48,6 +49,36 @@ async fn a_disconnect_waits_for_acknowledgements() {
         assert!(session.take_unacknowledged().is_empty());
         net.stop().await;
     }
+}
+
+#[tokio::test]
+async fn messages_that_come_with_the_last_acknowledgement_are_acknowledged_before_the_goodbye() {
+    let net = serve_reliable(Over::Tcp, |builder| builder.on_message(|_, _| async {})).await;
+    let (mut peer, _) = begin(&net.url).await;
+    let session = net.server.sessions().remove(0);
+    session.send(numbered(0, 20)).await.unwrap();
+    next_data(&mut peer).await;
+    session.disconnect(CloseReason::new("enough"));
+    eventually("closing", || session.state() == State::Disconnecting).await;
+    let mut frames = vec![Frame::new(kind::CONTROL, r#"{"op":"ack","received":1}"#)];
+    frames.extend((0..3).map(|_| Frame::new(kind::DATA, "as late as can be")));
+    peer.send_together(frames).await;
+    let mut acknowledged = 0;
+    loop {
+        let frame = peer.receive().await.unwrap();
+        if let Some(count) = acked(&frame) {
+            acknowledged = count;
+        }
+        if frame.kind == kind::DISCONNECT {
+            break;
+        }
+    }
+    assert_eq!(acknowledged, 3);
+    peer.send(Frame::new(kind::DISCONNECT, "")).await;
+    drop(peer);
+    within("the end", session.closed()).await;
+    assert_eq!(session.stats().messages_received, 3);
+    net.stop().await;
 }
 
 #[tokio::test(start_paused = true)]

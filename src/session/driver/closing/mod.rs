@@ -513,6 +513,13 @@ impl Driver {
     /// The deadline of a stop has passed: whatever is left is dropped, handlers included. A disconnect
     /// handler that begins only now has until the next call.
     pub(super) fn kill(&mut self, now: u64) {
+        if let Phase::Closing(closing) = &self.phase
+            && closing.step == Step::Linger
+            && self.is_lane_idle()
+        {
+            // Everything of this side has left.
+            return self.end(now);
+        }
         if !matches!(self.phase, Phase::Ended) {
             let reason = CloseReason::with_code(ErrorCode::ShuttingDown, "shutting down");
             return self.abort(reason, now);

@@ -171,7 +171,11 @@ impl Driver {
             return false;
         }
         let is_asked = self.draining && self.ping_sent > 0;
-        !is_asked && !self.awaits_acks() && self.is_lane_idle() && self.backlog.is_empty()
+        !is_asked
+            && !self.has_frames()
+            && !self.awaits_acks()
+            && self.is_lane_idle()
+            && self.backlog.is_empty()
     }
 
     fn shutdown(&mut self, context: &mut Context<'_>, turn: &mut TurnContext<'_>) -> bool {
