@@ -1,6 +1,8 @@
 //! Stopping: nothing accepted is lost, nothing is left behind, no deadline is missed.
 
+use std::future::Future;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use network_system::{Client, ClientState, ErrorCode, Message, ReconnectPolicy, Server, Session};
@@ -323,4 +325,46 @@ fn futures_are_send() {
     check(&client.state_changed(ClientState::Idle));
     let mut messages = client.messages().expect("no handler");
     check(&messages.next());
+}
+
+/// Begins to connect when it is dropped, as something that an application keeps may do.
+struct ConnectsAtTheEnd(Client);
+
+impl Drop for ConnectsAtTheEnd {
+    fn drop(&mut self) {
+        let mut connecting = Box::pin(self.0.connect());
+        let _ = connecting
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()));
+    }
+}
+
+#[test]
+fn a_client_that_connects_while_its_runtime_ends_holds_up_nothing() {
+    let (ended, ends) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let client = Client::builder()
+            .endpoint("mem://nobody-there")
+            .build()
+            .unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let kept = ConnectsAtTheEnd(client.clone());
+        runtime.block_on(async {
+            let (began, begins) = tokio::sync::oneshot::channel();
+            tokio::spawn(async move {
+                let _kept = kept;
+                began.send(()).unwrap();
+                std::future::pending::<()>().await;
+            });
+            begins.await.unwrap();
+        });
+        drop(runtime);
+        ended.send(client.state()).unwrap();
+    });
+    let state = ends.recv_timeout(Duration::from_secs(20)).unwrap();
+    assert!(state.is_ended(), "{state:?}");
 }

@@ -109,9 +109,11 @@ pub(super) fn start(inner: &Arc<Inner>, reply: Reply) -> bool {
         aim: Aim::new(inner),
         finished: false,
     };
+    *running = Some(stop);
+    // A runtime that is shutting down drops the task here and now, and that says so under this lock.
+    drop(running);
     // The one task that nobody joins: it joins all others and then says that the client has ended.
     tokio::spawn(supervisor.run(before, reply));
-    *running = Some(stop);
     true
 }
 
