@@ -346,25 +346,25 @@ fn a_client_that_connects_while_its_runtime_ends_holds_up_nothing() {
         let client = Client::builder()
             .endpoint("mem://nobody-there")
             .build()
-            .unwrap();
+            .expect("it is valid");
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
-            .unwrap();
+            .expect("a runtime");
         let kept = ConnectsAtTheEnd(client.clone());
         runtime.block_on(async {
             let (began, begins) = tokio::sync::oneshot::channel();
             tokio::spawn(async move {
                 let _kept = kept;
-                began.send(()).unwrap();
+                began.send(()).expect("it is waited for");
                 std::future::pending::<()>().await;
             });
-            begins.await.unwrap();
+            begins.await.expect("the task begins");
         });
         drop(runtime);
-        ended.send(client.state()).unwrap();
+        ended.send(client.state()).expect("it is waited for");
     });
-    let state = ends.recv_timeout(Duration::from_secs(20)).unwrap();
+    let state = ends.recv_timeout(Duration::from_secs(20)).expect("an end");
     assert!(state.is_ended(), "{state:?}");
 }

@@ -187,7 +187,7 @@ impl Plan {
             u64::from(messages) * 2 * (load.longest + 100)
         };
         let most = self.clients.iter().map(bytes).max().unwrap_or(0);
-        let trips = most / self.links.window.0.max(1) as u64;
+        let trips = most / self.links.window.0.max(1);
         // Writes that are split, and short reads.
         4 * self.links.latency.1 * trips as u32
     }
