@@ -326,6 +326,15 @@ impl Supervisor {
         }
     }
 
+    /// Tells of the attempt that begins after a pause.
+    fn announce(&self, pause: Duration) {
+        events::reconnecting {
+            attempt: self.backoff.attempt(),
+            pause_ms: pause.as_millis() as u64,
+        }
+        .emit();
+    }
+
     /// The session has its next link.
     fn resumed(&self, session: &Session) {
         events::connected {
@@ -425,11 +434,7 @@ impl Supervisor {
                 .map(|delay| delay.max(hint))
         };
         while let Some(pause) = delay {
-            events::reconnecting {
-                attempt: self.backoff.attempt(),
-                pause_ms: pause.as_millis() as u64,
-            }
-            .emit();
+            self.announce(pause);
             let spread = self.backoff.spread();
             let result = tokio::select! {
                 biased;

@@ -8,7 +8,6 @@ use tokio::time::{Instant, sleep};
 use super::{End, HOME_ATTEMPTS, Resumed, Supervisor, is_fatal, stop_asked};
 use crate::client::ClientState;
 use crate::error::{CloseReason, ErrorCode};
-use crate::events;
 use crate::session::{Session, State};
 
 impl Supervisor {
@@ -31,11 +30,7 @@ impl Supervisor {
         let mut stop = self.stop.clone();
         let inner = Arc::clone(&self.inner);
         while let Some(pause) = self.backoff.next_delay(Instant::now()) {
-            events::reconnecting {
-                attempt: self.backoff.attempt(),
-                pause_ms: pause.as_millis() as u64,
-            }
-            .emit();
+            self.announce(pause);
             let spread = self.backoff.spread();
             let result = tokio::select! {
                 biased;
